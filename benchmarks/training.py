@@ -1,0 +1,224 @@
+"""Characters per second of a training update: ours, plain PyTorch fp32 `nn.LSTM`, and MXNet 1.9.1 Gluon.
+
+    python -m benchmarks.training [--seconds 8] [--rounds 3]
+
+The same network, batch, window and random text for all. The three take turns, so that a busy machine hurts all alike,
+and the median of the rounds counts. MXNet gets a virtual environment of its own under .charlm/ (made when it is
+missing). The last columns say how much of the machine's measured matrix-product rate the update reaches.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from pipeline.dataset.samples import cut_windows
+from pipeline.dataset.splits import Split
+from pipeline.model.config import NetworkConfig
+from pipeline.model.network import CharNetwork
+from pipeline.params.train import TrainParams
+from pipeline.training.device import choose_precision, make_deterministic
+from pipeline.training.loop import Trainer
+
+ROOT = Path(__file__).parents[1]
+VOCAB, EMBED = 82, 64
+# layers, hidden, batch, window; and the goals against PyTorch and MXNet
+SIZES = {(1, 96, 32, 100): (1.4, 3.0), (2, 96, 32, 100): (1.4, 2.0), (2, 256, 64, 100): (1.4, 2.5)}
+MXNET = ("mxnet==1.9.1", "numpy==1.23.5")
+
+
+def flops_per_char(layers: int, hidden: int) -> int:
+    """Return the multiply-adds of an update per character, times two: forward once, backward twice."""
+    recurrent = sum(2 * (4 * hidden) * ((EMBED if layer == 0 else hidden) + hidden) for layer in range(layers))
+    return 3 * (recurrent + 2 * hidden * VOCAB)
+
+
+def matrix_rate(dtype: torch.dtype, size: int = 1024) -> float:
+    """Return the rate of a square matrix product in GFLOP/s."""
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    a @ b
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() - started < 1:
+        a @ b
+        count += 1
+    return count * 2 * size**3 / (time.perf_counter() - started) / 1e9
+
+
+def ours(layers: int, hidden: int, batch: int, window: int, seconds: float) -> float:
+    """Return characters per second of our trainer: data, update, clipping and report."""
+    make_deterministic(threads=0)
+    random = np.random.default_rng(0)
+    ids = random.integers(1, VOCAB, batch * window * 400 + 1).astype(np.uint8)
+    config = NetworkConfig(
+        cell="lstm", num_layers=layers, num_hidden=hidden, num_embed=EMBED, dropout=0.0, vocab_size=VOCAB
+    )
+    device = torch.device("cpu")
+    trainer = Trainer(
+        CharNetwork(config),
+        train=Split(ids, cut_windows(len(ids), (window,))),
+        eval_ids=ids[:1000],
+        params=TrainParams.model_validate({"epochs": 1000.0, "batch_size": batch, "evals_per_epoch": 0.001}),
+        window=window,
+        device=device,
+        dtype=choose_precision("auto", device),
+    )
+    reports = trainer.run()
+    for _ in range(3):
+        before = next(reports)
+    started = time.perf_counter()
+    after = before
+    while time.perf_counter() - started < seconds:
+        after = next(reports)
+    return (after.chars - before.chars) / (time.perf_counter() - started)
+
+
+def plain(layers: int, hidden: int, batch: int, window: int, seconds: float) -> float:
+    """Return characters per second of the training loop that one writes first, in its best layout (time first)."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(VOCAB, EMBED)
+            self.lstm = nn.LSTM(EMBED, hidden, layers)
+            self.output = nn.Linear(hidden, VOCAB)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.output(self.lstm(self.embedding(ids))[0])
+
+    torch.use_deterministic_algorithms(False)
+    network = Net()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    criterion = nn.CrossEntropyLoss()
+    inputs, labels = (torch.randint(1, VOCAB, (window, batch)) for _ in range(2))
+
+    def update() -> None:
+        optimizer.zero_grad()
+        criterion(network(inputs).flatten(0, 1), labels.flatten()).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+
+    for _ in range(3):
+        update()
+    started, count = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        update()
+        count += 1
+    return count * batch * window / (time.perf_counter() - started)
+
+
+MXNET_SCRIPT = """
+import json, sys, time
+import mxnet as mx
+from mxnet import autograd, gluon, nd
+layers, hidden, batch, window, vocab, embed, seconds = map(float, sys.argv[1:])
+layers, hidden, batch, window, vocab, embed = map(int, (layers, hidden, batch, window, vocab, embed))
+
+class Net(gluon.HybridBlock):
+    def __init__(self):
+        super().__init__()
+        with self.name_scope():
+            self.embedding = gluon.nn.Embedding(vocab, embed)
+            self.lstm = gluon.rnn.LSTM(hidden, layers, input_size=embed)
+            self.output = gluon.nn.Dense(vocab, flatten=False, in_units=hidden)
+    def hybrid_forward(self, F, ids):
+        return self.output(self.lstm(self.embedding(ids)))
+
+net = Net()
+net.initialize(mx.init.Xavier())
+net.hybridize(static_alloc=True, static_shape=True)
+criterion = gluon.loss.SoftmaxCrossEntropyLoss()
+criterion.hybridize(static_alloc=True, static_shape=True)
+trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 1e-3})
+inputs = nd.random.randint(1, vocab, (window, batch)).astype("float32")
+labels = nd.random.randint(1, vocab, (window, batch)).astype("float32")
+
+def update():
+    with autograd.record():
+        loss = criterion(net(inputs), labels)
+    loss.backward()
+    trainer.step(batch * window)
+    loss.wait_to_read()
+
+for _ in range(3):
+    update()
+nd.waitall()
+started, count = time.perf_counter(), 0
+while time.perf_counter() - started < seconds:
+    update()
+    count += 1
+nd.waitall()
+print(json.dumps(count * batch * window / (time.perf_counter() - started)))
+"""
+
+
+def mxnet_python() -> Path | None:
+    """Return the Python of MXNet's own environment, made when it is missing; None if it cannot be made."""
+    folder = ROOT / ".charlm/mxnet"
+    python = folder / "bin/python"
+    done = folder / "installed"
+    if not done.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        install = [python, "-m", "pip", "install", "--quiet", *MXNET]
+        if subprocess.run(install, check=False).returncode:
+            return None
+        done.touch()
+    return python
+
+
+def mxnet(python: Path, size: tuple[int, int, int, int], seconds: float) -> float:
+    """Return characters per second of Gluon: fused LSTM, hybridised, static shapes."""
+    arguments = [str(value) for value in (*size, VOCAB, EMBED, seconds)]
+    done = subprocess.run(
+        [python, "-c", MXNET_SCRIPT, *arguments], capture_output=True, text=True, check=True, cwd=ROOT / ".charlm"
+    )
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> int:
+    """Print the table; returns 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=8.0, help="how long each measurement lasts")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the median counts")
+    options = parser.parse_args()
+    console = Console(width=140)
+    python = mxnet_python()
+    dtype = choose_precision("auto", torch.device("cpu"))
+    fp32, bf16 = matrix_rate(torch.float32), matrix_rate(torch.bfloat16, 512)
+    console.print(f"{torch.get_num_threads()} threads; matrix products: fp32 {fp32:.0f}, bf16 {bf16:.1f} GFLOP/s")
+    console.print(f"precision auto: {str(dtype).removeprefix('torch.')}")
+    table = Table()
+    for name in ("size", "batch", "ours", "PyTorch", "MXNet", "/ PyTorch", "/ MXNet", "GFLOP/s", "of fp32", "of bf16"):
+        table.add_column(name, justify="right")
+    missed = 0
+    for size, goals in SIZES.items():
+        layers, hidden, batch, window = size
+        rounds: list[tuple[float, float, float]] = []
+        for _ in range(options.rounds):
+            theirs = mxnet(python, size, options.seconds) if python else float("nan")
+            rounds.append((ours(*size, options.seconds), plain(*size, options.seconds), theirs))
+        mine, torchs, mxnets = (statistics.median(column) for column in zip(*rounds, strict=True))
+        ratios = (mine / torchs, mine / mxnets)
+        missed += sum(not ratio >= goal for ratio, goal in zip(ratios, goals, strict=True))
+        rate = mine * flops_per_char(layers, hidden) / 1e9
+        table.add_row(
+            f"{layers}x{hidden}", f"{batch}x{window}", f"{mine:,.0f}", f"{torchs:,.0f}", f"{mxnets:,.0f}",
+            *(f"{ratio:.2f} (goal {goal})" for ratio, goal in zip(ratios, goals, strict=True)),
+            f"{rate:.0f}", f"{rate / fp32:.0%}", f"{rate / bf16:.0%}",
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"goals missed: {missed}" if missed else "all goals reached")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

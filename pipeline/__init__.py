@@ -1,0 +1,1 @@
+"""The library behind the stages: text in, a character-level language model out."""

@@ -1,0 +1,1 @@
+"""The charlm command: what is not a DVC stage."""

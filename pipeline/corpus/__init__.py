@@ -1,0 +1,1 @@
+"""Where text comes from, how it is cleaned, what must hold of it."""

@@ -1,0 +1,1 @@
+"""The dictionary, the bucketed splits, the batches."""

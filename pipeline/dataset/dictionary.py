@@ -1,0 +1,98 @@
+"""The dictionary: characters to ids and back.
+
+Id 0 is padding, never a character. With `unknown`, id 1 stands for every character the dictionary lacks: counted in
+the loss, never generated. The characters follow, sorted by code point, one id each.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import UserError
+from pipeline.files import read_json, write_json
+
+PADDING = 0
+UNKNOWN = 1
+
+# How the ids that are no character are shown, in plots and samples; the tutorial's sign for padding is its own.
+PADDING_SIGN = "¤"
+UNKNOWN_SIGN = "\ufffd"
+
+Ids = npt.NDArray[np.unsignedinteger]
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """`characters[i]` has id `first_id + i`; `unknown` says whether id 1 is the unknown symbol."""
+
+    characters: tuple[str, ...]
+    unknown: bool = False
+
+    @classmethod
+    def of(cls, characters: Iterable[str], *, unknown: bool = False) -> "Dictionary":
+        """Return the dictionary of the distinct `characters`."""
+        return cls(characters=tuple(sorted(set(characters))), unknown=unknown)
+
+    @property
+    def first_id(self) -> int:
+        """The id of the first character: the ids below it are symbols that are never generated."""
+        return 2 if self.unknown else 1
+
+    def __len__(self) -> int:
+        """How many ids there are, symbols included: the model's vocabulary size."""
+        return self.first_id + len(self.characters)
+
+    @cached_property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The smallest unsigned dtype that holds every id."""
+        return np.min_scalar_type(len(self) - 1)
+
+    @cached_property
+    def _lookup(self) -> npt.NDArray[np.int64]:
+        """Code point to id; -1 where the dictionary has none."""
+        table = np.full(max((ord(c) for c in self.characters), default=0) + 2, -1, dtype=np.int64)
+        for position, char in enumerate(self.characters):
+            table[ord(char)] = self.first_id + position
+        return table
+
+    def encode(self, text: str) -> npt.NDArray[np.int64]:
+        """Return ids, int64 [len(text)]; a character that has none is UNKNOWN, or -1 without the unknown symbol."""
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        ids = self._lookup[np.minimum(codes, len(self._lookup) - 1)]
+        if self.unknown:
+            ids[ids < 0] = UNKNOWN
+        return ids
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """Return the text of `ids`; symbols that are no character are shown by their signs."""
+        return "".join(self.symbols[int(i)] for i in ids)
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """The reverse dictionary: id to the character, or to a symbol's sign."""
+        return (PADDING_SIGN, *((UNKNOWN_SIGN,) if self.unknown else ()), *self.characters)
+
+    def save(self, path: Path) -> None:
+        """Write the dictionary as JSON."""
+        write_json(
+            path,
+            {"padding": PADDING, "unknown": UNKNOWN if self.unknown else None, "characters": self.characters},
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Dictionary":
+        """Return the dictionary that `path` holds; UserError if the file is missing or is none."""
+        try:
+            content = read_json(path)
+            characters, unknown = tuple(content["characters"]), content["unknown"]
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file; run the split stage first") from None
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{path}: not a dictionary; allowed is JSON with characters and unknown") from None
+        if not all(isinstance(c, str) and len(c) == 1 for c in characters) or unknown not in (None, UNKNOWN):
+            raise UserError(f"{path}: not a dictionary; allowed are single characters, and unknown null or {UNKNOWN}")
+        return cls(characters=characters, unknown=unknown is not None)

@@ -1,0 +1,127 @@
+"""Perplexity by one protocol: windows from zero state, padding masked, sums in float64.
+
+perplexity              exp(total negative log-likelihood / total characters)
+perplexity_batch_mean   the tutorial's: exp of each batch's mean loss, then the plain mean over batches
+bits_per_char           log2(perplexity)
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.dataset.batches import Batch, ordered_batches
+from pipeline.dataset.dictionary import PADDING, Ids
+from pipeline.dataset.samples import cut_windows
+from pipeline.model.network import CharNetwork, State
+
+# The tutorial floors probabilities at 1e-15 before the logarithm.
+MAX_NLL = -math.log(1e-15)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What the model made of one batch; all arrays are [batch, time]."""
+
+    nll: npt.NDArray[np.float64]
+    predicted: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    counted: npt.NDArray[np.bool_]
+
+
+@dataclass
+class Total:
+    """Sums over batches, and the figures they give. NaN before the first character."""
+
+    nll: float = 0.0
+    chars: int = 0
+    correct: int = 0
+    batch_perplexities: list[float] = field(default_factory=list)
+
+    def add(self, losses: Losses) -> None:
+        """Add a batch."""
+        nll = float(losses.nll[losses.counted].sum())
+        chars = int(losses.counted.sum())
+        self.nll += nll
+        self.chars += chars
+        self.correct += int((losses.predicted == losses.labels)[losses.counted].sum())
+        if chars:
+            self.batch_perplexities.append(math.exp(nll / chars))
+
+    @property
+    def perplexity(self) -> float:
+        """Exp of the mean negative log-likelihood per character."""
+        return math.exp(self.nll / self.chars) if self.chars else math.nan
+
+    @property
+    def bits_per_char(self) -> float:
+        """The mean negative log-likelihood per character in bits."""
+        return self.nll / self.chars / math.log(2) if self.chars else math.nan
+
+    @property
+    def accuracy(self) -> float:
+        """The share of characters that were the most likely one."""
+        return self.correct / self.chars if self.chars else math.nan
+
+    @property
+    def perplexity_batch_mean(self) -> float:
+        """The plain mean of the batches' perplexities."""
+        return float(np.mean(self.batch_perplexities)) if self.batch_perplexities else math.nan
+
+
+def window_batches(ids: Ids, *, window: int, batch_size: int) -> Iterator[Batch]:
+    """Yield the windows of a split's whole text, in order, the last one padded."""
+    return ordered_batches(ids, cut_windows(len(ids), (window,))[window], window, batch_size)
+
+
+def measure(
+    network: CharNetwork,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device | None = None,
+    carry_state: bool = False,
+) -> Iterator[Losses]:
+    """Yield the losses of `batches`, in float32 and without dropout.
+
+    Each batch starts from zero state or, with `carry_state`, from where the one before ended. The network is left in
+    the mode (training or not) in which it was.
+    """
+    state: State | None = None
+    for batch in batches:
+        was_training = network.training
+        network.eval()
+        try:
+            with torch.inference_mode():
+                inputs = torch.from_numpy(batch.inputs.T.copy()).to(device)
+                labels = torch.from_numpy(batch.labels.T.copy()).to(device)
+                logits, after = network(inputs, state)
+                losses = _losses(logits, labels)
+        finally:
+            network.train(was_training)
+        if carry_state:
+            state = after
+        yield losses
+
+
+def total(losses: Iterable[Losses]) -> Total:
+    """Return the sums over all of `losses`."""
+    result = Total()
+    for one in losses:
+        result.add(one)
+    return result
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Losses:
+    nll = functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none").view(labels.shape)
+    on_host = labels.T.cpu().numpy()
+    return Losses(
+        nll=np.minimum(nll.T.cpu().numpy().astype(np.float64), MAX_NLL),
+        predicted=logits.argmax(dim=-1).T.cpu().numpy(),
+        labels=on_host,
+        counted=on_host != PADDING,
+    )

@@ -1,0 +1,87 @@
+"""The network: embedding, recurrent layers, dropout, linear. Knows ids, not characters; time comes first."""
+
+import math
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from pipeline.model.config import NetworkConfig
+from pipeline.model.saved import Weights
+
+# Weights so small that a fresh network predicts the frequencies, yet no two hidden units are alike.
+START_SD = 0.01
+
+# One entry per layer: h [1, batch, hidden], or (h, c) for an LSTM.
+State = list[Tensor | tuple[Tensor, Tensor]]
+
+CELLS: dict[str, type[nn.LSTM | nn.GRU | nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+class CharNetwork(nn.Module):
+    """A character-level recurrent language model.
+
+    The layers are single-layer modules with dropout written out between them: `nn.LSTM(dropout>0)` on cuDNN is not
+    reproducible. Dropout stands before the output as well, as in the tutorial.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.num_embed)
+        self.layers = nn.ModuleList(
+            CELLS[config.cell](config.num_embed if layer == 0 else config.num_hidden, config.num_hidden)
+            for layer in range(config.num_layers)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(config.num_hidden, config.vocab_size)
+
+    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Return logits [time, batch, vocab] for `ids` int64 [time, batch], and the state after them.
+
+        Without `state` the layers start from zeros.
+        """
+        hidden = self.embedding(ids)
+        after: State = []
+        for number, layer in enumerate(self.layers):
+            if number:
+                hidden = self.dropout(hidden)
+            hidden, last = layer(hidden, None if state is None else state[number])
+            after.append(last)
+        return self.output(self.dropout(hidden)), after
+
+    def weights(self) -> Weights:
+        """Return the weights as float32 arrays, named as NetworkConfig.shapes; copies, on the CPU."""
+        return {name: value.detach().float().cpu().numpy().copy() for name, value in self.state_dict().items()}
+
+    def load_weights(self, weights: Weights) -> None:
+        """Set the weights; they must be those of `config`."""
+        self.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+
+
+def initialise(network: CharNetwork, *, magnitude: float, generator: torch.Generator) -> None:
+    """Draw the initial weights, the embedding's too: Xavier, Gaussian, factor "avg"; biases 0.
+
+    The standard deviation is sqrt(magnitude / ((fan_in + fan_out) / 2)) with the fans of each matrix as it is stored,
+    as MXNet's `mx.init.Xavier(rnd_type="gaussian", factor_type="avg", magnitude=3)` has it in the tutorial.
+    """
+    with torch.no_grad():
+        for value in network.parameters():
+            if value.dim() == 1:
+                value.zero_()
+                continue
+            fan_out, fan_in = cast("tuple[int, int]", tuple(value.shape))
+            value.normal_(0.0, math.sqrt(magnitude / ((fan_in + fan_out) / 2)), generator=generator)
+
+
+def start_at_frequencies(network: CharNetwork, counts: npt.NDArray[np.int64], *, generator: torch.Generator) -> None:
+    """Let the output layer begin at the characters' frequencies: biases their logarithms, weights near 0.
+
+    `counts` is int64 [vocab]; half an occurrence is added to each, so that one that never occurs has a logarithm too.
+    """
+    with torch.no_grad():
+        frequencies = torch.from_numpy((counts + 0.5) / counts.sum())
+        network.output.bias.copy_(frequencies.log())
+        network.output.weight.normal_(0.0, START_SD, generator=generator)

@@ -1,0 +1,1 @@
+"""params.yaml as frozen, validated types: one module per group, one reader."""

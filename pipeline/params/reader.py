@@ -1,0 +1,101 @@
+"""The one reader of params.yaml. It knows no group: whoever asks passes the group's type.
+
+YAML 1.2, because under 1.1 `1e-5` reads as a string; a key given twice is refused.
+"""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import UserError
+from pipeline.params.base import Group
+
+PARAMS_FILE = Path("params.yaml")
+
+G = TypeVar("G", bound=Group)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping that a YAML 1.2 file holds; UserError if it cannot be read or is none."""
+    try:
+        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.name}: no such file") from None
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path.name}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path.name}: found {type(value).__name__}, allowed is a mapping of groups")
+    return value
+
+
+def read_group(name: str, kind: type[G], path: Path = PARAMS_FILE) -> G:
+    """Return group `name` of params.yaml as a `kind`; UserError names the key, the value and what is allowed."""
+    return parse_group(name, read_yaml(path).get(name), kind, file=path.name)
+
+
+def parse_group(name: str, value: Any, kind: type[G], file: str = PARAMS_FILE.name) -> G:
+    """Return `value` (plain YAML data) as a `kind`; UserError as `read_group`."""
+    if value is None:
+        raise UserError(f"{file}: group {name!r} is missing")
+    try:
+        # Through JSON, so that strictness is about YAML's types: a list may become a tuple, "8" no number.
+        return kind.model_validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        raise UserError(f"{file}: {_message(name, kind, error.errors())}") from None
+
+
+def read_groups(kinds: dict[str, type[Group]], path: Path = PARAMS_FILE) -> dict[str, Group]:
+    """Return all groups of params.yaml, checked against `kinds` (group name to type): all there, none unknown."""
+    content = read_yaml(path)
+    for name in content:
+        if name not in kinds:
+            raise UserError(f"{path.name}: {name}: unknown group{_suggest(str(name), list(kinds))}")
+    return {name: parse_group(name, content.get(name), kind, file=path.name) for name, kind in kinds.items()}
+
+
+def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings as one level with dotted keys: {"model": {"num_hidden": 8}} is {"model.num_hidden": 8}."""
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(inner, dict):
+            flat |= flatten(inner, f"{name}.")
+        else:
+            flat[name] = inner
+    return flat
+
+
+def _message(group: str, kind: type[Group], errors: list[ErrorDetails]) -> str:
+    first = errors[0]
+    loc = [str(part) for part in first["loc"]]
+    key = ".".join([group, *loc])
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        allowed = _keys_at(kind, loc[:-1])
+        return f"{key}: unknown key{_suggest(loc[-1], allowed)}{more}"
+    if first["type"] == "missing":
+        return f"{key}: missing{more}"
+    told = first["msg"].removeprefix("Value error, ")
+    told = told.removeprefix("Input should be ")
+    if first["type"] == "value_error":
+        return f"{key}: {told}{more}"
+    return f"{key}: found {json.dumps(first['input'], default=str)}, allowed is {told}{more}"
+
+
+def _keys_at(kind: type[BaseModel], loc: list[str]) -> list[str]:
+    for part in loc:
+        annotation = kind.model_fields[part].annotation
+        kinds = [t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel)]
+        kind = kinds[0]
+    return list(kind.model_fields)
+
+
+def _suggest(found: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(found, allowed, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; allowed are {', '.join(allowed)}"

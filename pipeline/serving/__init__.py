@@ -1,0 +1,1 @@
+"""The pyfunc model that MLflow serves."""

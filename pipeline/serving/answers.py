@@ -1,0 +1,86 @@
+"""What a client sends and gets: prompts and params in, one object per prompt out. Knows neither MLflow nor HTTP."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import UserError
+from pipeline.generation.sampling import Sampling
+from pipeline.generation.text import Completion, Writer
+
+MAX_PROMPTS = 1024
+# One request must end within MLflow's 60 seconds.
+MAX_NEW_CHARS = 10_000
+
+# Name, MLflow type and default of what a client may set.
+PARAMS: tuple[tuple[str, str, Any], ...] = (
+    ("max_new_chars", "long", 100),
+    ("temperature", "double", 1.0),
+    ("top_k", "long", 0),
+    ("top_p", "double", 1.0),
+    ("seed", "long", 0),
+    ("stop", "string", []),
+)
+
+
+def read_prompts(data: Any) -> list[str]:
+    """Return the prompts in a DataFrame with a column `prompt` (or only one column), a mapping, a list or a string."""
+    if isinstance(data, str):
+        data = [data]
+    if isinstance(data, Mapping):
+        data = data.get("prompt")
+    if isinstance(data, pd.DataFrame):
+        if "prompt" not in data.columns and data.shape[1] != 1:
+            raise UserError(f"prompt: no such column; found {', '.join(map(str, data.columns))}")
+        data = data["prompt" if "prompt" in data.columns else data.columns[0]].tolist()
+    if isinstance(data, str):
+        data = [data]
+    if data is None or not isinstance(data, Iterable):
+        raise UserError(f"prompt: found {type(data).__name__}, allowed is a string or a list of strings")
+    # MLflow makes {"prompt": ["a", "b"]} a frame of one cell that holds the list.
+    prompts = [prompt for one in data for prompt in (one if isinstance(one, list | tuple | np.ndarray) else [one])]
+    for prompt in prompts:
+        if not isinstance(prompt, str):
+            raise UserError(f"prompt: found {type(prompt).__name__}, allowed is a string")
+    if len(prompts) > MAX_PROMPTS:
+        raise UserError(f"prompt: found {len(prompts)}, allowed are at most {MAX_PROMPTS} in one request")
+    return prompts
+
+
+def read_params(params: Mapping[str, Any] | None) -> Sampling:
+    """Return the sampling that a client's params ask for; UserError names one that is unknown or out of range."""
+    given = dict(params or {})
+    known = {name: default for name, _, default in PARAMS}
+    for name in given:
+        if name not in known:
+            raise UserError(f"{name}: unknown param; allowed are {', '.join(known)}")
+    asked = known | given
+    if not 0 <= asked["max_new_chars"] <= MAX_NEW_CHARS:
+        raise UserError(f"max_new_chars: found {asked['max_new_chars']}, allowed is 0 to {MAX_NEW_CHARS}")
+    stop = asked["stop"]
+    return Sampling(
+        max_new_chars=int(asked["max_new_chars"]),
+        temperature=float(asked["temperature"]),
+        top_k=int(asked["top_k"]),
+        top_p=float(asked["top_p"]),
+        seed=int(asked["seed"]),
+        stop=(stop,) if isinstance(stop, str) else tuple(str(text) for text in stop),
+    )
+
+
+def answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return one object per prompt: prompt, completion, text, finish_reason, warnings."""
+    sampling = read_params(params)
+    return [_as_json(writer.complete(prompt, sampling)) for prompt in read_prompts(data)]
+
+
+def _as_json(completion: Completion) -> dict[str, Any]:
+    return {
+        "prompt": completion.prompt,
+        "completion": completion.completion,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "warnings": list(completion.warnings),
+    }

@@ -1,0 +1,79 @@
+"""Logging a trained model to MLflow: as code, with its folder, the modules it needs and pinned requirements."""
+
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.models.model import ModelInfo
+from mlflow.models.signature import ModelSignature
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+from pipeline.serving import pyfunc_model
+from pipeline.serving.answers import PARAMS
+
+ROOT = Path(__file__).parents[2]
+
+# What the served model imports, directly or not: a test compares this with the real imports.
+MODULES = (
+    "pipeline/__init__.py",
+    "pipeline/errors.py",
+    "pipeline/files.py",
+    "pipeline/seeds.py",
+    "pipeline/params/__init__.py",
+    "pipeline/params/base.py",
+    "pipeline/params/model.py",
+    "pipeline/dataset/__init__.py",
+    "pipeline/dataset/dictionary.py",
+    "pipeline/model/__init__.py",
+    "pipeline/model/config.py",
+    "pipeline/model/saved.py",
+    "pipeline/generation/__init__.py",
+    "pipeline/generation/engine.py",
+    "pipeline/generation/sampling.py",
+    "pipeline/generation/text.py",
+    "pipeline/serving/__init__.py",
+    "pipeline/serving/answers.py",
+)
+PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors")
+
+
+def requirements() -> list[str]:
+    """Return what the served model needs, pinned; without local version labels ("+cpu"), which other places lack."""
+    return [f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES]
+
+
+def signature() -> ModelSignature:
+    """Return the schema of prompts and params; the answer is free JSON."""
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "prompt")]),
+        params=ParamSchema(
+            [
+                ParamSpec(name, getattr(DataType, kind), default, shape=(-1,) if isinstance(default, list) else None)
+                for name, kind, default in PARAMS
+            ]
+        ),
+    )
+
+
+def log_model(folder: Path, *, example_prompt: str) -> ModelInfo:
+    """Log the model in `folder` to the active MLflow run."""
+    with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
+        for name in MODULES:
+            target = Path(temporary) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
+        return mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(pyfunc_model.__file__),
+            artifacts={"model": str(folder)},
+            code_paths=[str(Path(temporary) / "pipeline")],
+            pip_requirements=requirements(),
+            signature=signature(),
+            input_example=(
+                pd.DataFrame({"prompt": [example_prompt]}),
+                {"max_new_chars": 100, "temperature": 0.8, "seed": 7},
+            ),
+        )

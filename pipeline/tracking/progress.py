@@ -1,0 +1,54 @@
+"""The progress bar of a training: loss, perplexity, speed and time left, for a terminal and for a log."""
+
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pipeline.training.report import Report
+
+REFRESH_SECONDS = 0.2
+
+
+def show_training(reports: Iterable[Report]) -> Iterator[Report]:
+    """Pass `reports` through, showing them: a live bar on a terminal, and one line per evaluation everywhere."""
+    console = Console(stderr=True, soft_wrap=True)
+    bar = Progress(
+        TextColumn("train"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not sys.stderr.isatty(),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("train", total=None, figures="")
+        shown = 0.0
+        for report in reports:
+            if report.eval_perplexity is not None:
+                console.print(_line(report), highlight=False)
+            if (now := time.monotonic()) - shown >= REFRESH_SECONDS:
+                shown = now
+                bar.update(task, total=report.steps, completed=report.step, figures=_figures(report))
+            yield report
+
+
+def _figures(report: Report) -> str:
+    loss = math.log(report.train_perplexity)
+    speed = report.chars / max(report.seconds, 1e-9)
+    return f"loss {loss:.3f}  perplexity {report.train_perplexity:.2f}  {speed:,.0f} chars/s"
+
+
+def _line(report: Report) -> str:
+    best = "  best so far" if report.is_best else ""
+    speed = report.chars / max(report.seconds, 1e-9)
+    return (
+        f"epoch {report.epoch:5.2f}  {report.seconds:6.1f} s  train perplexity {report.train_perplexity:6.3f}  "
+        f"eval {report.eval_perplexity:6.3f}  {speed:9,.0f} chars/s{best}"
+    )

@@ -1,0 +1,113 @@
+"""A stage's record: what it left in small files, read back as what MLflow gets.
+
+Everything comes from the files that the stage declares, so that a stage which did not need to run, or was restored by
+DVC, has the same record as one that ran.
+"""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.files import read_json
+from pipeline.params.reader import flatten
+
+
+@dataclass(frozen=True)
+class Files:
+    """The small files of one stage, relative to the project; `after` are the stages it needs."""
+
+    after: tuple[str, ...]
+    metrics: str | None = None
+    curve: str | None = None
+    artifacts: tuple[str, ...] = ()
+
+
+STAGES: dict[str, Files] = {
+    "source": Files(after=()),
+    "ingest": Files(after=("source",), metrics="metrics/ingest.json", artifacts=("data/source.json",)),
+    "clean": Files(after=("ingest",), metrics="metrics/clean.json", artifacts=("reports/clean.csv",)),
+    "split": Files(after=("clean",), metrics="metrics/split.json", artifacts=("data/split/dictionary.json",)),
+    "validate": Files(
+        after=("split",),
+        metrics="metrics/validate.json",
+        artifacts=("reports/validation.json", "reports/data_docs"),
+    ),
+    "train": Files(
+        after=("validate",),
+        metrics="metrics/train.json",
+        curve="plots/train.csv",
+        artifacts=("plots/train.csv",),
+    ),
+    "evaluate": Files(
+        after=("train",),
+        metrics="metrics/evaluate.json",
+        artifacts=("plots/position.csv", "plots/characters.csv", "plots/mistakes.csv"),
+    ),
+    "generate": Files(after=("train",), metrics="metrics/generate.json", artifacts=("samples",)),
+    "register": Files(
+        after=("evaluate", "generate"),
+        artifacts=("models/registration.json", "params.yaml", "dvc.yaml", "dvc.lock"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stage's metrics and tags (names begin with the stage's), curve points and artifacts.
+
+    A curve point is (step, seconds, values).
+    """
+
+    stage: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    curve: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
+    artifacts: list[Path] = field(default_factory=list)
+
+
+def read_record(stage: str, folder: Path) -> Record:
+    """Return the record of `stage` from its files under `folder`; a file that is not there is left out."""
+    files = STAGES[stage]
+    metrics, tags = {}, {}
+    for name, value in _metrics(folder, files.metrics).items():
+        if isinstance(value, bool | int | float):
+            metrics[f"{stage}.{name}"] = float(value)
+        elif value is not None:
+            tags[f"{stage}.{name}"] = str(value)
+    artifacts = [folder / name for name in files.artifacts if (folder / name).exists()]
+    return Record(
+        stage=stage, metrics=metrics, tags=tags, curve=_curve(stage, folder, files.curve), artifacts=artifacts
+    )
+
+
+def stages_before(stage: str) -> list[str]:
+    """Return the stages whose results `stage` rests on, in the pipeline's order."""
+    needed, todo = set(), list(STAGES[stage].after)
+    while todo:
+        name = todo.pop()
+        if name not in needed:
+            needed.add(name)
+            todo += STAGES[name].after
+    return [name for name in STAGES if name in needed]
+
+
+def _metrics(folder: Path, name: str | None) -> dict[str, Any]:
+    if name is None or not (folder / name).exists():
+        return {}
+    return flatten(read_json(folder / name))
+
+
+def _curve(stage: str, folder: Path, name: str | None) -> list[tuple[int, float, dict[str, float]]]:
+    if name is None or not (folder / name).exists():
+        return []
+    with (folder / name).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        (
+            int(row["step"]),
+            float(row["seconds"]),
+            {f"{stage}.{key}": float(value) for key, value in row.items() if key not in {"step", "seconds"} and value},
+        )
+        for row in rows
+    ]

@@ -1,0 +1,153 @@
+"""What every stage script runs in: errors for people, times, and the stage's record in MLflow.
+
+`source`, `ingest`, `clean`, `split` and `validate` take a second or two, so they do not load MLflow: their records are
+sent by the next stage that does, or at once if they fail.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from pipeline.errors import UserError
+from pipeline.tracking.project import project_root
+from pipeline.tracking.session import Session
+
+PUBLISHING = ("train", "evaluate", "generate", "register")
+# The door: what is refused here never started, so there is no run to mark.
+DOOR = "source"
+INTERRUPTED = 130
+
+# A point of a curve: step, seconds, values by name.
+Point = tuple[int, float, Mapping[str, float]]
+
+# Read when MLflow is loaded: nothing calls home, a server that is away is given up soon, no bars for small files.
+MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+class StageRun:
+    """One running stage."""
+
+    def __init__(self, name: str, session: Session) -> None:
+        self.name = name
+        self.session = session
+        self.after_interrupt = ""
+
+    def start_publishing(self) -> None:
+        """Show the run in MLflow as running, with the stages before this one; a warning if that fails."""
+        self._publish("RUNNING", with_stage=False)
+
+    @contextmanager
+    def live_curve(
+        self, *, continues: str | None, known: Sequence[Point] = ()
+    ) -> Iterator[Callable[[int, float, Mapping[str, float]], None]]:
+        """Give a function that sends a point of the curve (step, seconds, values) to MLflow, without waiting for it.
+
+        The points go to this session's run and to `continues`, the run of the execution that was cut short; that one
+        has the points `known` from before already, this session's run gets them too.
+        """
+        from pipeline.tracking.live import live_curves  # loads MLflow
+
+        own = self.session.run_id
+        earlier = continues if continues != own else None
+        with live_curves([run_id for run_id in (own, earlier) if run_id]) as curves:
+            for step, seconds, values in known:
+                for curve in curves[:1]:
+                    curve.add(step, seconds, self._named(values))
+
+            def add(step: int, seconds: float, values: Mapping[str, float]) -> None:
+                for curve in curves:
+                    curve.add(step, seconds, self._named(values))
+
+            yield add
+        for curve in curves:
+            if curve.run_id == own:
+                self.session.live_step = curve.sent_to_step
+        if earlier:
+            self._mark_continuation(earlier)
+
+    def _named(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {f"{self.name}.{name}": value for name, value in values.items()}
+
+    def _mark_continuation(self, earlier: str) -> None:
+        from pipeline.tracking.publish import mark_continuation  # loads MLflow
+
+        try:
+            mark_continuation(self.session, earlier)
+        except Exception as problem:  # noqa: BLE001  the earlier run may be deleted, the server away
+            _say(f"warning: MLflow's run {earlier} was not marked as continued: {_one_line(problem)}")
+
+    def say(self, line: str) -> None:
+        """Tell the person who watches."""
+        _say(line)
+
+    def require_run(self) -> str:
+        """Return the id of the session's MLflow run, made if need be; UserError if MLflow cannot be reached."""
+        from pipeline.tracking.publish import publish  # loads MLflow
+
+        try:
+            return publish(self.session, self.name, status="RUNNING", with_stage=False)
+        except Exception as problem:
+            raise UserError(f"MLflow: the tracking store cannot be opened: {_one_line(problem)}") from problem
+
+    def finish(self, seconds: float) -> None:
+        """Note that the stage ended well, and publish it if it is one that publishes."""
+        self.session.seconds[self.name] = round(seconds, 1)
+        self.session.save()
+        if self.name in PUBLISHING:
+            self._publish("FINISHED", with_stage=True)
+
+    def fail(self, error: str, *, killed: bool = False) -> None:
+        """Mark the run failed; a refusal at the door makes no run."""
+        if self.name != DOOR or self.session.run_id is not None:
+            self._publish("KILLED" if killed else "FAILED", with_stage=False, error=error)
+
+    def _publish(self, status: str, *, with_stage: bool, error: str | None = None) -> None:
+        from pipeline.tracking.publish import publish  # loads MLflow
+
+        try:
+            publish(self.session, self.name, status=status, with_stage=with_stage, error=error)  # type: ignore[arg-type]
+        except Exception as problem:  # noqa: BLE001  a tracking store in trouble must not cost a finished stage
+            if error is None:  # a failed stage has said its one line already
+                _say(f"warning: MLflow got no record of {self.name}: {_one_line(problem)}")
+
+
+@contextmanager
+def stage(name: str) -> Iterator[StageRun]:
+    """Run a stage's body. A UserError becomes one line on standard error and exit code 2."""
+    for variable, value in MLFLOW_SETTINGS.items():
+        os.environ.setdefault(variable, value)
+    started = time.perf_counter()
+    session = Session.current()
+    session.begin(name)
+    run = StageRun(name, session)
+    try:
+        yield run
+    except UserError as error:
+        _say(f"error: {_one_line(error)}")
+        run.fail(_one_line(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say(f"{name}: interrupted{run.after_interrupt}")
+        run.fail("interrupted", killed=True)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        run.fail(f"{type(error).__name__}: {_one_line(error)}")
+        raise
+    run.finish(time.perf_counter() - started)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text.replace(f"{project_root()}{os.sep}", "")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201  the rim of the stages

@@ -1,0 +1,123 @@
+"""Checkpoints: what a training needs to go on where it was killed, in files that are whole or not there.
+
+A checkpoint is one safetensors file (tensors, and the rest as JSON in its metadata), named by its update and by the
+first digits of its SHA-256, so that a damaged one is known. The folder is named by the key: what determines the
+result. The last two are kept, and none once the training has ended.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.files import sha256_of, whole_file
+
+KEPT = 2
+DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a training after an update: tensors by name, and plain JSON data."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    data: dict[str, Any]
+
+
+def key_of(settings: dict[str, Any], files: Iterable[Path]) -> str:
+    """Return the key of a training: a hash of the settings (JSON data) and of every file's name and content."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in files:
+        digest.update(f"{path.name} {sha256_of(path)}".encode())
+    return digest.hexdigest()[:32]
+
+
+class Checkpoints:
+    """The checkpoints of one training."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.damaged: list[str] = []
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a checkpoint; the older ones but one are removed."""
+        metadata = {"snapshot": json.dumps({"step": snapshot.step, "data": snapshot.data})}
+        content = save({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, metadata)
+        name = f"{snapshot.step:012d}-{hashlib.sha256(content).hexdigest()[:DIGITS]}.safetensors"
+        with whole_file(self.folder / name) as part:
+            part.write_bytes(content)
+        for path in self._newest_first()[KEPT:]:
+            path.unlink()
+
+    def load(self) -> Snapshot | None:
+        """Return the newest checkpoint that is whole, None if there is none; the names of others go to `damaged`."""
+        for path in self._newest_first():
+            if sha256_of(path)[:DIGITS] == path.stem.partition("-")[2]:
+                try:
+                    return _read(path)
+                except (SafetensorError, ValueError, KeyError):
+                    pass
+            self.damaged.append(path.name)
+        return None
+
+    def remove(self) -> None:
+        """Remove all checkpoints: the training has ended."""
+        for path in self._newest_first():
+            path.unlink()
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("*.safetensors"), reverse=True)
+
+
+@contextmanager
+def open_checkpoints(parent: Path, key: str) -> Iterator[Checkpoints]:
+    """Give the checkpoints of the training `key`, under a lock that ends with the process.
+
+    UserError if another training with the same key is running.
+    """
+    folder = parent / key
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            "train: another training with the same data, params and code is running; wait for it, or change train.seed"
+        ) from None
+    try:
+        yield Checkpoints(folder)
+    finally:
+        lock.release()
+
+
+def _read(path: Path) -> Snapshot:
+    with safe_open(path, framework="pt") as file:
+        content = json.loads(file.metadata()["snapshot"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    return Snapshot(step=content["step"], tensors=tensors, data=content["data"])
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the random numbers that dropout draws from."""
+    states = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["random.cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_state(tensors: dict[str, Tensor], device: torch.device) -> None:
+    """Set the random states that `random_state` returned."""
+    torch.set_rng_state(tensors["random.cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)

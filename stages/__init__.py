@@ -1,0 +1,1 @@
+"""One typer script per DVC stage: read params, call the library, write outputs, log."""

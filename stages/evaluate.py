@@ -1,0 +1,69 @@
+"""evaluate: the perplexity by the fixed protocol, and what explains it."""
+
+from pathlib import Path
+
+import torch
+import typer
+
+from pipeline.dataset.batches import ordered_batches
+from pipeline.dataset.splits import load_split
+from pipeline.evaluation.breakdown import Breakdown
+from pipeline.evaluation.perplexity import Total, measure, total, window_batches
+from pipeline.files import read_json, whole_file, write_json
+from pipeline.model.network import CharNetwork
+from pipeline.model.saved import SavedModel
+from pipeline.params.evaluate import EvaluateParams
+from pipeline.params.reader import read_group
+from pipeline.tracking.stage import stage
+
+# The text is read in pieces of this length when the state is carried; only memory depends on it.
+STATEFUL_CHUNK = 1024
+
+
+def main() -> None:
+    with stage("evaluate"):
+        params = read_group("evaluate", EvaluateParams)
+        saved = SavedModel.load(Path("models/charlm"))
+        network = CharNetwork(saved.config)
+        network.load_weights(saved.weights)
+        split = load_split(Path("data/split/eval"))
+        whole, breakdown = Total(), Breakdown.empty(window=params.window, vocab_size=len(saved.dictionary))
+        for losses in measure(network, window_batches(split.ids, window=params.window, batch_size=params.batch_size)):
+            whole.add(losses)
+            breakdown.add(losses)
+        buckets = {
+            length: total(measure(network, ordered_batches(split.ids, samples, length, params.batch_size)))
+            for length, samples in split.buckets.items()
+            if len(samples)
+        }
+        # One character after the other is no work for two threads: no faster, and far slower when cores are shared.
+        torch.set_num_threads(1)
+        pieces = window_batches(split.ids, window=STATEFUL_CHUNK, batch_size=1)
+        stateful = total(measure(network, pieces, carry_state=True))
+        write_json(
+            Path("metrics/evaluate.json"),
+            {
+                "perplexity": whole.perplexity,
+                "perplexity_batch_mean": whole.perplexity_batch_mean,
+                "perplexity_stateful": stateful.perplexity,
+                "bits_per_char": whole.bits_per_char,
+                "accuracy": whole.accuracy,
+                "num_chars": whole.chars,
+                "buckets": {
+                    str(length): {"perplexity": one.perplexity, "num_chars": one.chars}
+                    for length, one in buckets.items()
+                },
+                "eval_sha256": read_json(Path("metrics/split.json"))["eval_sha256"],
+            },
+        )
+        for name, table in (
+            ("position", breakdown.by_position()),
+            ("characters", breakdown.by_character(saved.dictionary)),
+            ("mistakes", breakdown.mistakes(saved.dictionary)),
+        ):
+            with whole_file(Path("plots") / f"{name}.csv") as part:
+                table.to_csv(part, index=False, lineterminator="\n", float_format="%.6f")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,87 @@
+"""generate: what the model writes after each prompt, greedy and sampled."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pipeline.corpus.documents import read_rows
+from pipeline.evaluation.samples import known_words, longest_copy, longest_repeat, words_of
+from pipeline.files import read_json, whole_folder, write_json
+from pipeline.generation.sampling import Sampling
+from pipeline.generation.text import Writer, sample_seed
+from pipeline.params.generate import GenerateParams
+from pipeline.params.reader import read_group
+from pipeline.tracking.stage import stage
+
+
+def main() -> None:
+    with stage("generate"):
+        params = read_group("generate", GenerateParams)
+        writer = Writer.load(Path("models/charlm"))
+        texts = [row["text"] for row in read_rows(Path("data/clean.parquet"), ["text"])]
+        vocabulary = words_of(texts)
+        training_text = "".join(texts)[: read_json(Path("metrics/split.json"))["train_chars"]]
+
+        samples: list[dict[str, Any]] = []
+        for prompt in params.prompts:
+            for mode, sampling in _modes(params):
+                done = writer.complete(prompt, sampling)
+                samples.append(
+                    {
+                        "mode": mode,
+                        "seed": sampling.seed if mode == "sampled" else None,
+                        "temperature": sampling.temperature,
+                        "prompt": prompt,
+                        "completion": done.completion,
+                        "warnings": list(done.warnings),
+                        "known_words": known_words(done.completion, vocabulary),
+                        "longest_repeat": longest_repeat(done.completion),
+                        "longest_copy": longest_copy(done.completion, training_text),
+                    }
+                )
+        with whole_folder(Path("samples")) as folder:
+            write_json(folder / "samples.json", samples)
+            (folder / "samples.txt").write_text("\n\n".join(_readable(sample) for sample in samples) + "\n", "utf-8")
+        write_json(Path("metrics/generate.json"), _figures(samples))
+
+
+def _modes(params: GenerateParams) -> list[tuple[str, Sampling]]:
+    greedy = Sampling(max_new_chars=params.num_chars, temperature=0)
+    sampled = [
+        Sampling(
+            max_new_chars=params.num_chars,
+            temperature=params.temperature,
+            top_k=params.top_k,
+            top_p=params.top_p,
+            seed=sample_seed(params.seed, number),
+        )
+        for number in range(params.num_samples)
+    ]
+    return [("greedy", greedy), *(("sampled", one) for one in sampled)]
+
+
+def _readable(sample: dict[str, Any]) -> str:
+    how = (
+        "greedy"
+        if sample["mode"] == "greedy"
+        else f"sampled, temperature {sample['temperature']}, seed {sample['seed']}"
+    )
+    return f"--- {how}\n{sample['prompt']}{sample['completion']}"
+
+
+def _figures(samples: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    figures: dict[str, dict[str, float]] = {}
+    for mode in ("greedy", "sampled"):
+        own = [sample for sample in samples if sample["mode"] == mode]
+        if own:
+            figures[mode] = {
+                "known_words": sum(sample["known_words"] for sample in own) / len(own),
+                "longest_repeat": max(sample["longest_repeat"] for sample in own),
+                "longest_copy": max(sample["longest_copy"] for sample in own),
+            }
+    return figures
+
+
+if __name__ == "__main__":
+    typer.run(main)

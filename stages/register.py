@@ -1,0 +1,42 @@
+"""register: the model in MLflow, as a version of the registered model, with an alias if it passes the gate."""
+
+from pathlib import Path
+
+import typer
+
+from pipeline.files import read_json, sha256_of, write_json
+from pipeline.model.saved import SavedModel
+from pipeline.params.generate import GenerateParams
+from pipeline.params.reader import read_group
+from pipeline.params.register import RegisterParams
+from pipeline.serving.packaging import requirements
+from pipeline.serving.registration import register_model
+from pipeline.tracking.server import check_server
+from pipeline.tracking.stage import stage
+
+
+def main() -> None:
+    with stage("register") as run:
+        params = read_group("register", RegisterParams)
+        prompt = read_group("generate", GenerateParams).prompts[0]
+        check_server()
+        folder = Path("models/charlm")
+        SavedModel.load(folder)  # refuses a damaged model before MLflow has it
+        figures = read_json(Path("metrics/evaluate.json"))
+        run_id = run.require_run()
+        print(register_model(folder, run_id=run_id, params=params, figures=figures, example_prompt=prompt))
+        write_json(
+            Path("models/registration.json"),
+            {
+                "model_name": params.model_name if params.enabled else None,
+                "perplexity": figures["perplexity"],
+                "eval_sha256": figures["eval_sha256"],
+                "passes_max_perplexity": figures["perplexity"] <= params.max_perplexity,
+                "weights_sha256": sha256_of(folder / "weights.safetensors"),
+                "requirements": requirements(),
+            },
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)

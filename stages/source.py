@@ -1,0 +1,30 @@
+"""source: refuse what is wrong before anything runs, and say what the source holds.
+
+Always run. Reads all of params.yaml, so that a misspelt key stops here, whichever stage it belongs to.
+"""
+
+from pathlib import Path
+from typing import cast
+
+import typer
+
+from pipeline.corpus.sources import describe
+from pipeline.files import write_json
+from pipeline.params.data import DataParams
+from pipeline.params.groups import GROUPS
+from pipeline.params.reader import read_groups
+from pipeline.tracking.project import project_root, state_folder
+from pipeline.tracking.server import check_server
+from pipeline.tracking.stage import stage
+
+
+def main() -> None:
+    with stage("source"):
+        params = read_groups(GROUPS)["data"]
+        check_server()
+        said = describe(cast("DataParams", params), root=project_root(), cache=state_folder() / "downloads")
+        write_json(Path("data/source.json"), said)
+
+
+if __name__ == "__main__":
+    typer.run(main)

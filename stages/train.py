@@ -1,0 +1,126 @@
+"""train: the network's weights; the best ones are kept."""
+
+import math
+import sys
+from pathlib import Path
+
+import torch
+import typer
+
+from pipeline.dataset.counting import count_ids
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.splits import load_split
+from pipeline.files import write_json
+from pipeline.model.config import NetworkConfig
+from pipeline.model.network import CharNetwork, initialise, start_at_frequencies
+from pipeline.model.saved import SavedModel
+from pipeline.params.evaluate import EvaluateParams
+from pipeline.params.model import ModelParams
+from pipeline.params.reader import read_group
+from pipeline.params.train import TrainParams
+from pipeline.seeds import derive_seed
+from pipeline.tracking.progress import show_training
+from pipeline.tracking.project import state_folder
+from pipeline.tracking.stage import Point, StageRun, stage
+from pipeline.training.checkpoint import key_of, open_checkpoints
+from pipeline.training.curve import curve_row, write_curve
+from pipeline.training.device import choose_device, choose_precision, make_deterministic
+from pipeline.training.loop import Trainer
+from pipeline.training.report import Report
+from pipeline.training.resume import ResumableTraining
+
+CURVE = Path("plots/train.csv")
+
+
+def main() -> None:
+    with stage("train") as run:
+        params, model_params = read_group("train", TrainParams), read_group("model", ModelParams)
+        window = read_group("evaluate", EvaluateParams).window
+        device = choose_device(params.device)
+        dtype = choose_precision(params.precision, device)
+        dictionary = Dictionary.load(Path("data/split/dictionary.json"))
+        splits = {name: load_split(Path("data/split") / name) for name in ("train", "eval")}
+        make_deterministic(threads=params.threads)
+        config = NetworkConfig.of(model_params, vocab_size=len(dictionary))
+        network = CharNetwork(config)
+        generator = torch.Generator().manual_seed(derive_seed(params.seed, "weights"))
+        initialise(network, magnitude=model_params.init_magnitude, generator=generator)
+        if model_params.init_output == "unigram":
+            start_at_frequencies(network, count_ids(splits["train"].ids, len(dictionary)), generator=generator)
+        trainer = Trainer(
+            network,
+            train=splits["train"],
+            eval_ids=splits["eval"].ids,
+            params=params,
+            window=window,
+            device=device,
+            dtype=dtype,
+        )
+        settings = {
+            "model": model_params.model_dump(),
+            "train": params.model_dump(exclude={"checkpoint_seconds"}),
+            "window": window,
+            "machine": [device.type, str(dtype), torch.get_num_threads(), torch.__version__],
+        }
+        with open_checkpoints(state_folder() / "checkpoints", key_of(settings, _inputs())) as checkpoints:
+            run.start_publishing()
+            run.after_interrupt = "; the next dvc repro with the same params goes on from the last checkpoint"
+            training = ResumableTraining(trainer, checkpoints, run_id=run.session.run_id)
+            for name in checkpoints.damaged:
+                run.say(f"warning: checkpoint {name} is damaged and was skipped")
+            if training.resumed_from is not None:
+                run.say(f"going on from the checkpoint after update {training.resumed_from} of {trainer.steps}")
+            _train(run, training, params)
+            _write_outputs(training, config, dictionary)
+            checkpoints.remove()
+
+
+def _train(run: StageRun, training: ResumableTraining, params: TrainParams) -> None:
+    known = [_point(report) for report in training.points]
+    with run.live_curve(continues=training.first_run, known=known) as send:
+        for report in show_training(training.run(checkpoint_seconds=params.checkpoint_seconds)):
+            if report.eval_perplexity is not None:
+                write_curve(CURVE, training.points)
+                send(*_point(report))
+
+
+def _point(report: Report) -> Point:
+    row = curve_row(report)
+    return report.step, report.seconds, {name: float(row[name]) for name in row.keys() - {"step", "seconds"}}
+
+
+def _write_outputs(training: ResumableTraining, config: NetworkConfig, dictionary: Dictionary) -> None:
+    trainer, points = training.trainer, training.points
+    last, best = points[-1], min(points, key=lambda point: point.eval_perplexity or math.inf)
+    write_curve(CURVE, points)
+    write_json(
+        Path("metrics/train.json"),
+        {
+            "best_eval_perplexity": best.eval_perplexity,
+            "best_step": best.step,
+            "steps": last.step,
+            "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
+            "seconds": round(last.seconds, 1),
+            "chars_per_second": round(last.chars / last.seconds),
+            "threads": torch.get_num_threads(),
+            "device": trainer.device.type,
+            "precision": str(trainer.dtype).removeprefix("torch."),
+        },
+    )
+    weights = trainer.best or trainer.network.weights()
+    SavedModel(config=config, weights=weights, dictionary=dictionary).save(Path("models/charlm"))
+
+
+def _inputs() -> list[Path]:
+    """Return the files that determine the weights beside the params: the data, and the code that is loaded."""
+    data = [path for path in sorted(Path("data/split").rglob("*")) if path.is_file()]
+    code = {
+        module.__file__
+        for name, module in sys.modules.items()
+        if name.startswith("pipeline.") and not name.startswith("pipeline.tracking") and module.__file__
+    }
+    return [*data, Path(__file__), *(Path(name) for name in sorted(code))]
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,45 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.dataset.building import build_splits
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.model.config import NetworkConfig
+from pipeline.model.saved import SavedModel
+from pipeline.params.split import SplitParams
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["DVC_NO_ANALYTICS"] = "true"
+for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+    os.environ.pop(variable, None)
+
+TEXT = "the quick brown fox jumps over the lazy dog, and the dog does not mind.\n" * 40
+
+
+@pytest.fixture
+def text() -> str:
+    return TEXT
+
+
+@pytest.fixture
+def split_folder(tmp_path: Path, text: str) -> Path:
+    """A folder as the split stage leaves it, of a small text."""
+    folder = tmp_path / "split"
+    folder.mkdir()
+    build_splits(lambda: [text[:1000], text[1000:]], folder, SplitParams(buckets=(20,)))
+    return folder
+
+
+def random_model(
+    cell: str = "lstm", *, layers: int = 2, hidden: int = 12, unknown: bool = False, seed: int = 0
+) -> SavedModel:
+    """A model with random weights over a few characters."""
+    dictionary = Dictionary.of("abcdefgh \n", unknown=unknown)
+    config = NetworkConfig(
+        cell=cell, num_layers=layers, num_hidden=hidden, num_embed=6, dropout=0.0, vocab_size=len(dictionary)
+    )
+    random = np.random.default_rng(seed)
+    weights = {name: (random.normal(size=shape) * 0.5).astype(np.float32) for name, shape in config.shapes().items()}
+    return SavedModel(config=config, weights=weights, dictionary=dictionary)

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from pipeline.dataset.batches import batches_per_epoch, epoch_batches, gather
+from pipeline.dataset.samples import cut_windows
+from pipeline.dataset.splits import Split
+
+IDS = np.arange(1, 238, dtype=np.uint8)
+SPLIT = Split(ids=IDS, buckets=cut_windows(len(IDS), (7, 20)))
+
+
+def epoch(seed=1, number=0, batch_size=4):
+    return list(epoch_batches(SPLIT, batch_size, seed=seed, epoch=number))
+
+
+def test_gather_pads_inputs_and_labels():
+    batch = gather(IDS, np.array([[0, 3], [234, 2]]), 4)
+    assert batch.inputs.tolist() == [[1, 2, 3, 0], [235, 236, 0, 0]]
+    assert batch.labels.tolist() == [[2, 3, 4, 0], [236, 237, 0, 0]]
+    assert batch.num_positions == 5
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 1000])
+def test_every_character_is_predicted_once_an_epoch(batch_size):
+    labels = np.concatenate([batch.labels.ravel() for batch in epoch(batch_size=batch_size)])
+    assert sorted(labels[labels != 0].tolist()) == IDS[1:].tolist()
+
+
+def test_labels_are_the_inputs_one_on():
+    for batch in epoch():
+        counted = batch.labels != 0
+        assert (batch.labels[counted] == batch.inputs[counted] + 1).all()
+
+
+def test_a_batch_is_of_one_bucket_and_their_number_is_known():
+    batches = epoch()
+    assert {batch.inputs.shape[1] for batch in batches} == {7, 20}
+    assert len(batches) == batches_per_epoch(SPLIT, 4)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(**which):
+        return [batch.inputs.tolist() for batch in epoch(**which)]
+
+    assert order() == order()
+    assert order() != order(number=1)
+    assert order() != order(seed=2)

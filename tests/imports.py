@@ -1,0 +1,49 @@
+"""The import graph of pipeline/ and stages/, folded to what dvc.yaml lists."""
+
+import functools
+from pathlib import Path
+
+import grimp
+
+ROOT = Path(__file__).parents[1]
+EXEMPT = "pipeline.tracking"
+
+
+@functools.cache
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph("pipeline", "stages", include_external_packages=True, cache_dir=None)
+
+
+@functools.cache
+def imported_by(module: str) -> frozenset[str]:
+    """All modules of ours that `module` imports, directly or not, with the packages they lie in; itself included."""
+    seen, todo = set(), [module]
+    while todo:
+        name = todo.pop()
+        if name in seen or name.startswith(EXEMPT) or not name.startswith(("pipeline", "stages")):
+            continue
+        seen.add(name)
+        todo += graph().find_modules_directly_imported_by(name)
+        if "." in name:
+            todo.append(name.rpartition(".")[0])
+    return frozenset(seen)
+
+
+def path_of(module: str) -> str:
+    path = Path(*module.split("."))
+    return str(path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py"))
+
+
+def code_deps(stage: str) -> list[str]:
+    """The code deps of a stage: a room's folder if all of its modules are imported, else the modules."""
+    modules = {path_of(name) for name in imported_by(f"stages.{stage}")}
+    modules -= {"pipeline/__init__.py", "stages/__init__.py"}  # docstrings only
+    deps: list[str] = []
+    for room in sorted({str(Path(path).parent) for path in modules}):
+        own = {path for path in modules if str(Path(path).parent) == room}
+        everything = {str(path.relative_to(ROOT)) for path in (ROOT / room).glob("*.py")}
+        if room not in {"pipeline", "stages"} and own == everything:
+            deps.append(room)
+        else:
+            deps += sorted(path for path in own if (ROOT / path).name != "__init__.py")
+    return deps

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from conftest import random_model
+
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.errors import UserError
+from pipeline.model.saved import SavedModel
+
+
+@pytest.fixture
+def folder(tmp_path):
+    random_model().save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_a_model_survives_saving_and_its_bytes_are_the_same(tmp_path, folder):
+    loaded = SavedModel.load(folder)
+    assert loaded.config == random_model().config
+    assert all(np.array_equal(loaded.weights[name], value) for name, value in random_model().weights.items())
+    loaded.save(tmp_path / "again")
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "dictionary.json"])
+def test_a_missing_file_is_told(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=f"{name}: no such file"):
+        SavedModel.load(folder)
+
+
+def test_weights_that_are_cut_off_are_told(folder):
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"weights.safetensors: damaged or cut off"):
+        SavedModel.load(folder)
+
+
+def test_another_dictionary_is_told(folder):
+    Dictionary.of("abc").save(folder / "dictionary.json")
+    with pytest.raises(UserError, match=r"dictionary.json: holds 4 ids, allowed are the 11 of config.json"):
+        SavedModel.load(folder)
+
+
+def test_weights_of_another_network_are_told(tmp_path, folder):
+    random_model(hidden=8).save(tmp_path / "other")
+    (tmp_path / "other/weights.safetensors").replace(folder / "weights.safetensors")
+    with pytest.raises(UserError, match=r"layers.0.weight_ih_l0 is float32 \[32, 6\], allowed is float32 \[48, 6\]"):
+        SavedModel.load(folder)
+    random_model(layers=1).save(tmp_path / "shallow")
+    (tmp_path / "shallow/weights.safetensors").replace(folder / "weights.safetensors")
+    with pytest.raises(UserError, match="do not fit"):
+        SavedModel.load(folder)
+
+
+def test_weights_with_nan_are_refused(tmp_path):
+    model = random_model()
+    model.weights["output.bias"][0] = np.nan
+    model.save(tmp_path / "nan")
+    with pytest.raises(UserError, match=r"output.bias holds NaN"):
+        SavedModel.load(tmp_path / "nan")
+
+
+def test_a_damaged_config_is_told(folder):
+    (folder / "config.json").write_text('{"cell": "transformer"}')
+    with pytest.raises(UserError, match="not a network's configuration"):
+        SavedModel.load(folder)

@@ -1,0 +1,219 @@
+"""The real thing once: dvc repro, experiments, the queue and mlflow models serve, in a clone with tiny params."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from mlflow import MlflowClient
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "LICENSE").read_text() * 8
+STAGES = ["source", "ingest", "clean", "split", "validate", "train", "evaluate", "generate", "register"]
+TINY = {
+    "data": {"source": "text.txt"},
+    "split": {"buckets": [20]},
+    "validate": {"data_docs": False, "max_overlap": 1.0},
+    "model": {"num_hidden": 8, "num_embed": 4},
+    "train": {"epochs": 1, "batch_size": 8},
+    "evaluate": {"window": 20},
+    "generate": {"num_chars": 20},
+    "register": {"max_perplexity": 1000.0},
+}
+pytestmark = pytest.mark.end_to_end
+
+
+class Project:
+    """A clone of the working tree, committed, with a small text and a small network."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        tracked = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+        for name in tracked:
+            if name.split("/")[0] not in {"metrics", "plots", "dvc.lock"} and (ROOT / name).exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        (folder / "text.txt").write_text(TEXT)
+        params = YAML(typ="safe").load((folder / "params.yaml").read_text())
+        for group, values in TINY.items():
+            params[group].update(values)
+        YAML(typ="safe").dump(params, folder / "params.yaml")
+        self.git("init", "-q", "-b", "main")
+        self.commit("start")
+
+    def environment(self):
+        places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_TRACKING")}
+        return kept | {"PATH": places, "PYTHONPATH": str(self.folder), "GIT_CONFIG_GLOBAL": os.devnull}
+
+    def run(self, *command, expect=0):
+        done = subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True)
+        assert done.returncode == expect, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done.stdout + done.stderr
+
+    def git(self, *arguments):
+        return self.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", *arguments)
+
+    def commit(self, message):
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def ran(self, output):
+        return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+    def runs(self):
+        client = MlflowClient(tracking_uri=f"sqlite:///{self.folder}/mlflow.db")
+        found = client.search_runs([client.get_experiment_by_name("charlm").experiment_id])
+        return {run.info.run_name.split(" ")[0]: run for run in found}, len(found)
+
+    def weights(self):
+        return (self.folder / "models/charlm/weights.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("charlm"))
+    assert project.ran(project.run("dvc", "repro")) == STAGES
+    project.commit("first run")
+    return project
+
+
+def test_one_run_is_in_mlflow_and_complete(project):
+    runs, count = project.runs()
+    run = runs["repro"]
+    assert run.info.status == "FINISHED"
+    ours = {name.partition(".")[0] for name in run.data.metrics if not name.startswith("system/")}
+    assert ours == set(STAGES) - {"source", "register"}
+    assert {f"seconds.{stage}" for stage in STAGES} <= set(run.data.tags)
+    assert run.data.params["model.num_hidden"] == "8"
+    assert run.data.tags["git.clean"] == "true"
+    assert count >= 1
+
+
+def test_nothing_runs_again_but_the_source_check(project):
+    assert project.ran(project.run("dvc", "repro")) == ["source"]
+
+
+def test_an_experiment_adds_a_row_with_its_own_name(project):
+    project.run("dvc", "exp", "run", "-n", "wider", "-S", "model.num_hidden=12")
+    runs, _ = project.runs()
+    assert runs["wider"].data.params["model.num_hidden"] == "12"
+    assert runs["wider"].data.tags["dvc.experiment"] == "wider"
+    assert runs["wider"].data.metrics["ingest.characters"] == runs["repro"].data.metrics["ingest.characters"]
+    shown = json.loads(project.run("dvc", "exp", "show", "--json").split("\n{")[0])
+    assert "wider" in json.dumps(shown)
+    project.git("checkout", "-q", "--", ".")
+    project.run("dvc", "checkout", "-q")
+
+
+def test_only_what_follows_a_change_runs(project):
+    output = project.run("dvc", "exp", "run", "-n", "colder", "-S", "generate.temperature=0.5")
+    assert project.ran(output) == ["source", "generate", "register"]
+    runs, _ = project.runs()
+    assert runs["colder"].data.metrics["evaluate.perplexity"] == runs["repro"].data.metrics["evaluate.perplexity"]
+    project.git("checkout", "-q", "--", ".")
+    project.run("dvc", "checkout", "-q")
+
+
+def test_a_temporary_copy_and_the_queue_log_to_the_same_place(project):
+    _, before = project.runs()
+    project.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "train.seed=8")
+    for name, seed in (("left", 9), ("right", 10)):
+        project.run("dvc", "exp", "run", "--queue", "-n", name, "-S", f"train.seed={seed}")
+    project.run("dvc", "queue", "start", "-j", "2")
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and project.run("dvc", "queue", "status").count("Success") < 2:
+        assert "Failed" not in project.run("dvc", "queue", "status")
+        time.sleep(2)
+    runs, after = project.runs()
+    assert after == before + 3
+    for name in ("apart", "left", "right"):
+        assert runs[name].info.status == "FINISHED"
+        assert runs[name].data.tags["dvc.experiment"] == name
+
+
+def test_a_forced_repetition_gives_the_same_bytes_and_a_run_of_its_own(project):
+    weights, (_, before) = project.weights(), project.runs()
+    project.run("dvc", "exp", "run", "-f", "-n", "wider")
+    _, after = project.runs()
+    assert after == before + 1
+    assert project.weights() == weights
+
+
+def test_bad_params_stop_at_the_door(project):
+    weights, (_, before) = project.weights(), project.runs()
+    unknown = project.run("dvc", "exp", "run", "-S", "+model.num_hiden=128", expect=255)
+    assert "error: params.yaml: model.num_hiden: unknown key; did you mean num_hidden?" in unknown
+    assert "Traceback" not in unknown
+    assert project.ran(unknown) == ["source"]
+    assert project.weights() == weights
+    assert project.runs()[1] == before
+    project.git("checkout", "-q", "--", ".")
+
+
+def test_an_edited_source_runs_what_follows(project):
+    text = project.folder / "text.txt"
+    text.write_text(TEXT.replace("software", "hardware"))
+    assert project.ran(project.run("dvc", "repro")) == STAGES
+    text.write_text(TEXT)
+    assert "Running stage 'train'" not in project.run("dvc", "repro")  # restored from DVC's cache
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def served(project):
+    port = free_port()
+    command = ["mlflow", "models", "serve", "-m", "models:/charlm@champion", "--env-manager", "local", "-p", str(port)]
+    with subprocess.Popen(
+        command, cwd=project.folder, env=project.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as server:  # fmt: skip
+        try:
+            for _ in range(120):
+                try:
+                    httpx.get(f"http://127.0.0.1:{port}/ping").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    time.sleep(0.5)
+            yield lambda body: httpx.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60)
+        finally:
+            os.killpg(server.pid, 15)
+
+
+PARAMS = {"max_new_chars": 100, "temperature": 0.8, "seed": 7}
+
+
+def test_the_served_model_answers(served):
+    body = {"inputs": {"prompt": ["The United States are"]}, "params": PARAMS}
+    (first,) = served(body).json()["predictions"]
+    assert set(first) == {"prompt", "completion", "text", "finish_reason", "warnings"}
+    assert len(first["completion"]) == 100
+    assert served(body).json()["predictions"] == [first]
+    for form in (
+        {"dataframe_split": {"columns": ["prompt"], "data": [["The United States are"], ["x"]]}},
+        {"dataframe_records": [{"prompt": "The United States are"}, {"prompt": "x"}]},
+        {"inputs": {"prompt": ["The United States are", "x"]}},
+    ):
+        assert served(form | {"params": PARAMS}).json()["predictions"][0] == first
+
+
+@pytest.mark.parametrize("params", [{"temperature": "hot"}, {"top_p": 0.0}, {"max_new_chars": 10**9}, {"stop": "x"}])
+def test_a_wrong_param_is_a_400_that_names_it(served, params):
+    answer = served({"inputs": {"prompt": ["x"]}, "params": params})
+    assert answer.status_code == 400
+    assert next(iter(params)) in answer.json()["message"]

@@ -1,0 +1,154 @@
+"""Records against a real MLflow store in a temporary project."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.errors import UserError
+from pipeline.files import write_json
+from pipeline.tracking.publish import publish
+from pipeline.tracking.relocate import relocate
+from pipeline.tracking.server import check_server
+from pipeline.tracking.session import Session
+from pipeline.tracking.stage import stage
+from pipeline.tracking.store import open_store, tracking_uri
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it itself
+    Path("params.yaml").write_text("data:\n  source: sotu\nmodel:\n  num_hidden: 8\n")
+    write_json(Path("metrics/split.json"), {"characters": 9, "train_sha256": "a" * 64, "eval_sha256": "b" * 64})
+    write_json(Path("metrics/train.json"), {"best_eval_perplexity": 4.5, "device": "cpu"})
+    Path("plots").mkdir()
+    rows = "".join(f"{n},{n / 100},{n / 10},{9 - n / 1000},5\n" for n in range(1, 1501))
+    Path("plots/train.csv").write_text("step,epoch,seconds,train_perplexity,eval_perplexity\n" + rows)
+    return tmp_path
+
+
+def client():
+    return MlflowClient(tracking_uri=tracking_uri())
+
+
+def runs():
+    return client().search_runs([client().get_experiment_by_name("charlm").experiment_id])
+
+
+def test_one_run_gets_all_records_and_none_twice(project):
+    session = Session.current()
+    session.seconds["train"] = 12.3
+    run_id = publish(session, "train", status="RUNNING", with_stage=False)
+    assert client().get_run(run_id).info.status == "RUNNING"
+    publish(session, "train", status="FINISHED", with_stage=True)
+    publish(Session.current(), "evaluate", status="FINISHED", with_stage=True)
+    (run,) = runs()
+    assert run.info.run_id == run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"data.source": "sotu", "model.num_hidden": "8"}
+    assert run.data.metrics["split.characters"] == 9
+    assert run.data.metrics["train.best_eval_perplexity"] == 4.5
+    assert run.data.tags["seconds.train"] == "12.3"
+    assert run.data.tags["train.device"] == "cpu"
+    curve = client().get_metric_history(run_id, "train.train_perplexity")
+    assert [point.step for point in curve] == list(range(1, 1501))
+    assert curve[-1].timestamp - curve[0].timestamp == 149_900
+    assert {(d.dataset.name, d.dataset.digest[0]) for d in run.inputs.dataset_inputs} == {
+        ("text-train", "a"),
+        ("text-eval", "b"),
+    }
+    assert [artifact.path for artifact in client().list_artifacts(run_id, "train")] == ["train/train.csv"]
+    assert run.info.artifact_uri.startswith((project / "mlruns").as_uri())
+
+
+def test_a_stage_that_runs_again_in_a_session_makes_a_new_run(project):
+    for _ in range(2):
+        with stage("train"):
+            pass
+    assert len(runs()) == 2
+    with stage("evaluate"):
+        pass
+    assert len(runs()) == 2
+
+
+def test_light_stages_make_no_run_unless_they_fail(project):
+    with stage("clean"):
+        pass
+    assert not (project / "mlflow.db").exists()
+    with pytest.raises(SystemExit) as caught, stage("split"):
+        raise UserError("split.buckets: no")
+    assert caught.value.code == 2
+    (run,) = runs()
+    assert run.info.status == "FAILED"
+    assert run.data.tags["charlm.error"] == "split: split.buckets: no"
+    assert "seconds.clean" in run.data.tags
+
+
+def test_what_is_refused_at_the_door_makes_no_run(project, capsys):
+    with pytest.raises(SystemExit), stage("source"):
+        raise UserError("params.yaml:\n  model: no")
+    assert not (project / "mlflow.db").exists()
+    assert capsys.readouterr().err == "error: params.yaml: model: no\n"
+
+
+def test_an_unexpected_error_marks_the_run_and_is_not_hidden(project):
+    with pytest.raises(ZeroDivisionError), stage("train"):
+        raise ZeroDivisionError("boom")
+    (run,) = runs()
+    assert run.info.status == "FAILED"
+    assert "ZeroDivisionError: boom" in run.data.tags["charlm.error"]
+
+
+def test_a_store_in_trouble_costs_a_warning_not_the_stage(project, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with stage("train"):
+        pass
+    assert "warning: MLflow got no record of train" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_answer_is_told(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer"):
+        check_server()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
+    check_server()
+
+
+def test_after_a_move_the_artifacts_are_found_again(project, monkeypatch):
+    run_id = publish(Session.current(), "train", status="FINISHED", with_stage=True)
+    moved = project.parent / f"{project.name}-moved"
+    project.rename(moved)
+    monkeypatch.chdir(moved)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    old, changed = relocate(moved)
+    assert old == project.as_uri()
+    assert changed == 2  # the experiment and the run
+    assert [artifact.path for artifact in client().list_artifacts(run_id, "train")] == ["train/train.csv"]
+    assert relocate(moved)[1] == 0
+    with pytest.raises(UserError, match=r"mlflow.db: no such file"):
+        relocate(moved / "plots")
+
+
+def test_two_processes_may_create_the_store_at_once(project):
+    code = (
+        "from pipeline.tracking.store import open_store\n"
+        "with open_store() as (client, experiment): print(client.create_run(experiment).info.run_id)"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ.copy())
+        for _ in range(2)
+    ]
+    assert all(process.communicate()[0].strip() and process.returncode == 0 for process in both)
+    assert len(runs()) == 2
+
+
+def test_the_root_is_dvcs(project, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(project / "main"))
+    (project / "main").mkdir()
+    with open_store() as (_, experiment_id):
+        assert experiment_id
+    assert (project / "main/mlflow.db").exists()

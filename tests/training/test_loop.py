@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_model
+
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.splits import load_split
+from pipeline.errors import UserError
+from pipeline.model.config import NetworkConfig
+from pipeline.model.network import CharNetwork, initialise
+from pipeline.params.train import ClipParams, TrainParams
+from pipeline.training.device import choose_device, choose_precision, make_deterministic
+from pipeline.training.loop import Trainer, clip_gradients, evaluation_steps
+
+
+def trainer_of(folder, *, cell="lstm", dropout=0.0, **params):
+    dictionary = Dictionary.load(folder / "dictionary.json")
+    config = NetworkConfig(
+        cell=cell, num_layers=2, num_hidden=24, num_embed=8, dropout=dropout, vocab_size=len(dictionary)
+    )
+    settings = TrainParams.model_validate(
+        {"epochs": 2.0, "batch_size": 8, "optimizer": {"lr": 0.02}, "evals_per_epoch": 2.0, **params}
+    )
+    make_deterministic(threads=1)
+    network = CharNetwork(config)
+    initialise(network, magnitude=3.0, generator=torch.Generator().manual_seed(1))
+    return Trainer(
+        network,
+        train=load_split(folder / "train"),
+        eval_ids=load_split(folder / "eval").ids,
+        params=settings,
+        window=20,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+
+
+def test_it_learns_a_text_by_heart(split_folder):
+    reports = list(trainer_of(split_folder, epochs=12.0).run())
+    assert reports[-1].eval_perplexity < 1.35
+    assert reports[0].train_perplexity > 15
+    assert [report.step for report in reports] == list(range(1, len(reports) + 1))
+    assert reports[-1].chars == 12 * (round(2880 * 0.9) - 1)
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_other_cells_learn_too(split_folder, cell):
+    reports = list(trainer_of(split_folder, cell=cell, epochs=6.0).run())
+    assert reports[-1].eval_perplexity < 2.5
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        {"name": "adam", "lr": 0.02}, {"name": "sgd", "lr": 1.0, "momentum": 0.9}, {"name": "rmsprop", "lr": 0.01},
+        {"name": "adadelta", "lr": 1.0, "rho": 0.9, "eps": 1e-5, "weight_decay": 1e-8},
+    ],
+)  # fmt: skip
+def test_every_optimiser_learns(split_folder, optimizer):
+    loss = "window_sum" if optimizer["name"] == "adadelta" else "mean"
+    reports = list(trainer_of(split_folder, optimizer=optimizer, epochs=6.0, loss=loss).run())
+    assert reports[-1].eval_perplexity < 9
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_two_trainings_give_the_same_bytes(split_folder, dropout):
+    first, second = trainer_of(split_folder, dropout=dropout), trainer_of(split_folder, dropout=dropout)
+    list(first.run()), list(second.run())
+    assert all(first.best[name].tobytes() == value.tobytes() for name, value in second.best.items())
+
+
+def test_a_fraction_of_an_epoch(split_folder):
+    trainer = trainer_of(split_folder, epochs=0.5)
+    assert len(list(trainer.run())) == round(0.5 * trainer.per_epoch)
+
+
+def test_the_best_weights_are_kept_not_the_last(split_folder):
+    trainer = trainer_of(split_folder, optimizer={"lr": 0.02}, epochs=4.0)
+    best, kept = math.inf, None
+    for report in trainer.run():
+        if report.eval_perplexity is not None:
+            assert report.is_best == (report.eval_perplexity < best)
+            if report.is_best:
+                best, kept = report.eval_perplexity, trainer.network.weights()
+    assert trainer.sums.best_perplexity == best
+    assert all(np.array_equal(trainer.best[name], value) for name, value in kept.items())
+
+
+def test_a_loss_that_explodes_is_told(split_folder):
+    with pytest.raises(UserError, match=r"train: the loss is .* per character at update \d+; lower train.optimizer.lr"):
+        list(trainer_of(split_folder, optimizer={"name": "sgd", "lr": 1e30}, clip={"by": "none"}).run())
+
+
+def test_evaluations_are_evenly_spaced_and_end_with_the_last():
+    assert evaluation_steps(25, per_epoch=10, per_epoch_evals=1) == {10, 20, 25}
+    assert evaluation_steps(20, per_epoch=10, per_epoch_evals=2) == {5, 10, 15, 20}
+    assert evaluation_steps(3, per_epoch=10, per_epoch_evals=100) == {1, 2, 3}
+
+
+def test_clipping():
+    weight = torch.nn.Parameter(torch.zeros(2))
+    for clip, expected in (
+        (ClipParams(by="value", at=1.0), [1.0, -1.0]),
+        (ClipParams(by="norm", at=2.5), [1.5, -2.0]),
+        (ClipParams(by="none"), [3.0, -4.0]),
+    ):
+        weight.grad = torch.tensor([3.0, -4.0])
+        clip_gradients([weight], clip)
+        assert weight.grad.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_device_that_is_not_here_is_told():
+    assert choose_device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(UserError, match=r"train.device: found cuda, which this machine lacks; allowed here: auto"):
+            choose_device("cuda")
+
+
+def test_precision_auto_always_runs():
+    dtype = choose_precision("auto", torch.device("cpu"))
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        CharNetwork(random_model().config)(torch.ones(3, 2, dtype=torch.int64))
+    assert choose_precision("fp32", torch.device("cpu")) is torch.float32
