@@ -11,3 +11,8 @@ def derive_seed(seed: int, *purpose: str | int) -> int:
     """
     name = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+def sample_seed(seed: int, sample: int) -> int:
+    """Return the seed of sample `sample` (from 0) of several asked for with one seed; the first has the seed itself."""
+    return seed if sample == 0 else derive_seed(seed, "sample", sample)

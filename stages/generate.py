@@ -9,24 +9,26 @@ from pipeline.corpus.documents import read_rows
 from pipeline.evaluation.samples import known_words, longest_copy, longest_repeat, words_of
 from pipeline.files import read_json, whole_folder, write_json
 from pipeline.generation.sampling import Sampling
-from pipeline.generation.text import Writer, sample_seed
+from pipeline.generation.text import Writer
 from pipeline.params.generate import GenerateParams
 from pipeline.params.reader import read_group
+from pipeline.seeds import sample_seed
 from pipeline.tracking.stage import stage
 
 
 def main() -> None:
     with stage("generate"):
         params = read_group("generate", GenerateParams)
-        writer = Writer.load(Path("models/charlm"))
+        writer = Writer.load(Path("models/charlm"), precision=params.precision)
         texts = [row["text"] for row in read_rows(Path("data/clean.parquet"), ["text"])]
         vocabulary = words_of(texts)
         training_text = "".join(texts)[: read_json(Path("metrics/split.json"))["train_chars"]]
 
         samples: list[dict[str, Any]] = []
         for prompt in params.prompts:
-            for mode, sampling in _modes(params):
-                done = writer.complete(prompt, sampling)
+            modes = _modes(params)
+            texts = writer.generate([prompt] * len(modes), [sampling for _, sampling in modes])
+            for (mode, sampling), done in zip(modes, texts, strict=True):
                 samples.append(
                     {
                         "mode": mode,
@@ -54,6 +56,9 @@ def _modes(params: GenerateParams) -> list[tuple[str, Sampling]]:
             temperature=params.temperature,
             top_k=params.top_k,
             top_p=params.top_p,
+            min_p=params.min_p,
+            repetition_penalty=params.repetition_penalty,
+            repetition_window=params.repetition_window,
             seed=sample_seed(params.seed, number),
         )
         for number in range(params.num_samples)

@@ -43,13 +43,13 @@ def split_folder(tmp_path: Path, text: str) -> Path:
 
 
 def random_model(
-    cell: str = "lstm", *, layers: int = 2, hidden: int = 12, unknown: bool = False, seed: int = 0
+    cell: str = "lstm", *, layers: int = 2, hidden: int = 12, unknown: bool = False, seed: int = 0, scale: float = 0.5
 ) -> SavedModel:
-    """A model with random weights over a few characters."""
+    """A model with random weights, normal with standard deviation `scale`, over a few characters."""
     dictionary = Dictionary.of("abcdefgh \n", unknown=unknown)
     config = NetworkConfig(
         cell=cell, num_layers=layers, num_hidden=hidden, num_embed=6, dropout=0.0, vocab_size=len(dictionary)
     )
     random = np.random.default_rng(seed)
-    weights = {name: (random.normal(size=shape) * 0.5).astype(np.float32) for name, shape in config.shapes().items()}
+    weights = {name: (random.normal(size=shape) * scale).astype(np.float32) for name, shape in config.shapes().items()}
     return SavedModel(config=config, weights=weights, dictionary=dictionary)

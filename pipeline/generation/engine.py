@@ -1,116 +1,196 @@
-"""The engine: ids in, logits out, one character at a time. Knows nothing of text, and needs no torch.
+"""The engine: ids in, ids and log-probabilities out. Knows nothing of text, and needs no torch.
 
-At load the embedding is folded into a table: row i is the first layer's input projection of id i with both biases, so
-that a step of the first layer is one lookup and one matrix-vector product.
+Its inner loops are compiled (`kernels`); here stands what they work on. What a text becomes depends on the text and its
+own rule only: every sum runs in one order, whatever else is computed beside it and on however many threads.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.generation.kernels.drawing import RULE, log_probs
+from pipeline.generation.kernels.loops import project, read, write
+from pipeline.generation.kernels.packing import aligned, pack
+from pipeline.generation.sampling import Sampling
 from pipeline.model.saved import SavedModel
+from pipeline.params.generate import Precision
+from pipeline.threads import available_cores
 
-Vector = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
+Tokens = npt.NDArray[np.integer[Any]] | Sequence[int]
 
-# Per layer: h and c, each float32 [hidden]; c is used by the LSTM only.
-State = tuple[tuple[Vector, Vector], ...]
-Cell = Callable[[Vector, Vector, Vector, "Layer"], tuple[Vector, Vector]]
+# Positions of a prompt that are read in one product of matrices: bounds the memory that a long one takes.
+READ_AT_ONCE = 512
+# Fewer texts than this are not worth a thread of their own.
+ROWS_PER_THREAD = 8
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer: `inputs` [rows, in] (None for the first, which has the table), `hidden` [rows, h], biases."""
+class State:
+    """What the network keeps of a text: h and c, float32 [layers, hidden]. Never changed, so that it can be forked."""
 
-    inputs: Matrix | None
-    hidden: Matrix
-    bias: Vector
-    hidden_bias: Vector
+    h: Floats
+    c: Floats
+
+
+@dataclass
+class Row:
+    """One text in the making: where it is, and how it goes on. `Engine.write` moves it.
+
+    `allowed` is bool [vocab]; `recent` int32 the last ids that a repetition penalty looks at, -1 for none.
+    """
+
+    state: State
+    rule: npt.NDArray[np.void]
+    allowed: npt.NDArray[np.bool_]
+    recent: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written of one text: ids int32 [steps], the logarithm of each one's probability float32 [steps].
+
+    The probabilities are the network's own, whatever the sampling. `predictions` float32 [steps, vocab] are the
+    logarithms of all of them, None unless asked for.
+    """
+
+    ids: npt.NDArray[np.int32]
+    log_probs: Floats
+    predictions: Floats | None
+
+
+def rule_of(sampling: Sampling) -> npt.NDArray[np.void]:
+    """Return `sampling` as the kernels read it, RULE [1], for a text of which nothing is written yet."""
+    rule = np.zeros(1, dtype=RULE)
+    for name in RULE.names or ():
+        rule[name] = 0 if name == "position" else getattr(sampling, name)
+    return rule
 
 
 class Engine:
-    """Steps a network over ids; holds weights only, so one engine serves any number of texts at once."""
+    """Steps a network over ids; holds weights only, so one engine serves any number of texts at once.
 
-    def __init__(self, model: SavedModel) -> None:
-        weights, config = model.weights, model.config
+    `threads` (0: all cores) share a batch of texts; one text is written by one thread. `precision` is that of the
+    matrices: with bf16 (rounded once, sums stay float32) half the bytes are read per character.
+    """
+
+    def __init__(self, model: SavedModel, *, threads: int = 0, precision: Precision = "fp32") -> None:
+        self.config = model.config
         self.first_id = model.dictionary.first_id
-        self.vocab_size = config.vocab_size
-        self._cell = CELLS[config.cell]
-        self._layers = []
-        for number in range(config.num_layers):
-            own = {
-                kind: weights[f"layers.{number}.{kind}_l0"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            }
-            # A GRU scales its hidden part of the candidate by the reset gate, so its hidden biases stay apart.
-            apart = own["bias_hh"] if config.cell == "gru" else np.zeros_like(own["bias_hh"])
-            bias = own["bias_ih"] + (own["bias_hh"] - apart)
-            self._layers.append(
-                Layer(
-                    inputs=own["weight_ih"] if number else None,
-                    hidden=own["weight_hh"],
-                    bias=bias,
-                    hidden_bias=apart,
-                )
-            )
-        self._table: Matrix = weights["embedding.weight"] @ weights["layers.0.weight_ih_l0"].T + self._layers[0].bias
-        self._output: Matrix = weights["output.weight"]
-        self._output_bias: Vector = weights["output.bias"]
-        self._zero = np.zeros(config.num_hidden, dtype=np.float32)
+        self.vocab_size = model.config.vocab_size
+        self.threads = threads or available_cores()
+        self._weights = pack(model, precision)
+        # Multiply-adds per character
+        self.products = sum(value.size for value in (self._weights.inputs, self._weights.hidden, self._weights.output))
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="engine")
+        self._characters = np.arange(self.vocab_size) >= self.first_id
+        zeros = np.zeros((model.config.num_layers, model.config.num_hidden), dtype=np.float32)
+        self._start = State(h=zeros, c=zeros)
 
     def start(self) -> State:
         """Return the start state: zeros."""
-        return tuple((self._zero, self._zero) for _ in self._layers)
+        return self._start
 
-    def step(self, token: int, state: State) -> State:
-        """Return the state after reading one id."""
-        after = []
-        hidden = self._zero
-        for layer, (h, c) in zip(self._layers, state, strict=True):
-            projected = self._table[token] if layer.inputs is None else layer.inputs @ hidden + layer.bias
-            hidden, memory = self._cell(projected, h, c, layer)
-            after.append((hidden, memory))
-        return tuple(after)
-
-    def read(self, ids: Sequence[int], state: State | None = None) -> State:
+    def read(self, ids: Tokens, state: State | None = None) -> State:
         """Return the state after reading `ids` from `state` (default: the start state)."""
-        state = self.start() if state is None else state
-        for token in ids:
-            state = self.step(int(token), state)
-        return state
+        return self._read(np.asarray(ids, dtype=np.int64), state or self._start, None)
 
-    def logits(self, state: State) -> Vector:
+    def score(self, ids: Tokens, state: State) -> tuple[Floats, State]:
+        """Return the logarithm of each id's probability, float32 [len(ids)], and the state after the last.
+
+        Each id is predicted from what stands before it, the first from `state`.
+        """
+        known = np.asarray(ids, dtype=np.int64)
+        scores = np.empty(len(known), dtype=np.float32)
+        after = self._read(known, state, scores)
+        return scores, after
+
+    def logits(self, state: State) -> Floats:
         """Return the logits of the next id, float32 [vocab]."""
-        logits: Vector = self._output @ state[-1][0] + self._output_bias
+        return self._logits(state.h[-1:])[0, : self.vocab_size].copy()
+
+    def predict(self, state: State) -> Floats:
+        """Return the logarithms of the next id's probabilities, float32 [vocab]."""
+        logits = self._logits(state.h[-1:])
+        log_probs(logits, self.vocab_size)
+        return logits[0, : self.vocab_size].copy()
+
+    def row(
+        self,
+        state: State,
+        sampling: Sampling,
+        *,
+        before: Tokens = (),
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> Row:
+        """Return a text at `state` that goes on as `sampling` says.
+
+        `before` are the ids that a repetition penalty looks back at, `allowed` those that may be written (None: all
+        characters).
+        """
+        window = sampling.repetition_window if sampling.repetition_penalty != 1 else 0
+        recent = np.full(window, -1, dtype=np.int32)
+        if window and len(before):
+            last = np.asarray(before[-window:], dtype=np.int32)
+            recent[-len(last) :] = last
+        return Row(
+            state=state, rule=rule_of(sampling), allowed=self._characters if allowed is None else allowed, recent=recent
+        )
+
+    def write(self, rows: Sequence[Row], steps: int, *, predictions: bool = False) -> list[Written]:
+        """Continue each of `rows` by `steps` ids; the rows are moved on."""
+        size = max(ROWS_PER_THREAD, -(-len(rows) // self.threads))
+        blocks = [rows[at : at + size] for at in range(0, len(rows), size)]
+        if len(blocks) == 1:
+            return self._write(rows, steps, predictions)
+        done = self._pool.map(lambda block: self._write(block, steps, predictions), blocks)
+        return [written for block in done for written in block]
+
+    def _write(self, rows: Sequence[Row], steps: int, predictions: bool) -> list[Written]:  # noqa: FBT001
+        count, vocab = len(rows), self.vocab_size
+        before = max(len(row.recent) for row in rows)
+        history = np.full((count, before + steps), -1, dtype=np.int32)
+        h, c = (aligned((self.config.num_layers, count, self.config.num_hidden)) for _ in range(2))
+        for at, row in enumerate(rows):
+            history[at, before - len(row.recent) : before] = row.recent
+            h[:, at], c[:, at] = row.state.h, row.state.c
+        rules = np.concatenate([row.rule for row in rows])
+        allowed = np.stack([row.allowed for row in rows])
+        scores = np.empty((count, steps), dtype=np.float32)
+        all_scores = np.empty((count if predictions else 0, steps, vocab), dtype=np.float32)
+        write(self._weights, rules, allowed, history, h, c, scores, all_scores)
+        for at, row in enumerate(rows):
+            row.state = State(h=h[:, at].copy(), c=c[:, at].copy())
+            row.rule = rules[at : at + 1]
+            row.recent = history[at, history.shape[1] - len(row.recent) :]
+        return [
+            Written(ids=history[at, before:], log_probs=scores[at], predictions=all_scores[at] if predictions else None)
+            for at in range(count)
+        ]
+
+    def _read(self, ids: npt.NDArray[np.int64], state: State, scores: Floats | None) -> State:
+        """Return the state after `ids`; with `scores` float32 [len(ids)], set each to the id's log-probability."""
+        h, c = aligned(state.h.shape), aligned(state.c.shape)
+        h[:], c[:] = state.h, state.c
+        last = h[-1:].copy()
+        for start in range(0, len(ids), READ_AT_ONCE):
+            some = ids[start : start + READ_AT_ONCE]
+            projected = aligned((len(some), self._weights.table.shape[1]))
+            outputs = aligned((len(some), h.shape[1]))
+            read(self._weights, some, h, c, projected, outputs)
+            if scores is not None:
+                before = np.concatenate([last, outputs[:-1]])
+                logits = self._logits(before)
+                log_probs(logits, self.vocab_size)
+                scores[start : start + len(some)] = logits[np.arange(len(some)), some]
+            last = outputs[-1:]
+        return State(h=h, c=c)
+
+    def _logits(self, outputs: Floats) -> Floats:
+        logits = aligned((len(outputs), len(self._weights.output_bias)))
+        project(self._weights, np.ascontiguousarray(outputs), logits)
         return logits
-
-
-def _sigmoid(x: Vector) -> Vector:
-    # The tanh form needs no case for large |x|.
-    half = np.float32(0.5)
-    value: Vector = half * (np.tanh(half * x) + np.float32(1))
-    return value
-
-
-def _lstm(projected: Vector, h: Vector, c: Vector, layer: Layer) -> tuple[Vector, Vector]:
-    size = len(h)
-    gates = projected + layer.hidden @ h
-    keep = _sigmoid(gates[: 2 * size])
-    c = keep[size:] * c + keep[:size] * np.tanh(gates[2 * size : 3 * size])
-    return _sigmoid(gates[3 * size :]) * np.tanh(c), c
-
-
-def _gru(projected: Vector, h: Vector, c: Vector, layer: Layer) -> tuple[Vector, Vector]:
-    size = len(h)
-    hidden = layer.hidden @ h + layer.hidden_bias
-    gates = _sigmoid(projected[: 2 * size] + hidden[: 2 * size])
-    candidate = np.tanh(projected[2 * size :] + gates[:size] * hidden[2 * size :])
-    return candidate + gates[size:] * (h - candidate), c
-
-
-def _rnn(projected: Vector, h: Vector, c: Vector, layer: Layer) -> tuple[Vector, Vector]:
-    return np.tanh(projected + layer.hidden @ h), c
-
-
-CELLS: dict[str, Cell] = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}

@@ -1,27 +1,53 @@
-"""Text at the rim: prompts in, characters out as they come. Batch and server are built on `stream`."""
+"""Text at the rim: prompts in, characters out as they come. Streams, batches and the server are built on `Draft`."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.generation.engine import Engine
-from pipeline.generation.sampling import Sampling, choose, uniform_at
+from pipeline.errors import UserError
+from pipeline.generation.engine import Engine, Row, State
+from pipeline.generation.sampling import Sampling
+from pipeline.generation.stops import StopFilter
 from pipeline.model.saved import SavedModel
-from pipeline.seeds import derive_seed
+from pipeline.params.generate import Precision
 
 MAX_PROMPT_CHARS = 1_000_000
 SHOWN_CHARACTERS = 10
+# A text is written in steps of some characters, the first one alone, then more and more: as many as this many products
+# make, about 10 ms of one core, but at most MOST_AT_ONCE.
+PRODUCTS_AT_ONCE = 50_000_000
+MOST_AT_ONCE = 128
+# Texts written side by side, and prompts whose states are kept at once.
+BATCH = 64
+
+
+class Character(NamedTuple):
+    """A written or scored character.
+
+    `log_prob` is the natural logarithm of its probability, the network's own whatever the sampling; `alternatives` are
+    the most likely characters with theirs, the likeliest first, if asked for.
+    """
+
+    char: str
+    log_prob: float
+    alternatives: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What was written after a prompt; `warnings` tell what the model could not read of it."""
+    """What was written after a prompt; `warnings` tell what the model could not read of it.
+
+    `log_probs` float32 [len(completion)] are as in Character.
+    """
 
     prompt: str
     completion: str
+    log_probs: npt.NDArray[np.float32] = field(compare=False)
     finish_reason: Literal["length", "stop"]
     warnings: tuple[str, ...]
 
@@ -32,24 +58,99 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Score:
+    """A text and the logarithm of each character's probability, float32 [len(text)]; `dropped` counts the unknown."""
+
+    text: str
+    log_probs: npt.NDArray[np.float32] = field(compare=False)
+    dropped: int
+
+    @property
+    def bits_per_char(self) -> float:
+        """The mean of -log2 of the probabilities."""
+        return -float(self.log_probs.mean(dtype=np.float64)) / math.log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """2 to the power of the bits per character."""
+        return float(2**self.bits_per_char)
+
+
+@dataclass(frozen=True)
 class Prompt:
     """A prompt as the model reads it: `ids` of the characters it knows, and warnings about the others."""
 
-    ids: tuple[int, ...]
+    ids: npt.NDArray[np.int64]
     warnings: tuple[str, ...]
 
 
-class Writer:
-    """Continues texts with a model."""
+@dataclass(frozen=True)
+class Piece:
+    """Some characters of a text: `log_probs` float32 [n], and `predictions` float32 [n, vocab] if they were asked for.
 
-    def __init__(self, model: SavedModel) -> None:
+    Both are the network's own, whatever the sampling.
+    """
+
+    text: str
+    log_probs: npt.NDArray[np.float32]
+    predictions: npt.NDArray[np.float32] | None
+
+    def __add__(self, other: "Piece") -> "Piece":
+        """Return both, one after the other; both have predictions, or neither."""
+        predictions = None
+        if self.predictions is not None and other.predictions is not None:
+            predictions = np.concatenate([self.predictions, other.predictions])
+        return Piece(self.text + other.text, np.concatenate([self.log_probs, other.log_probs]), predictions)
+
+    def part(self, start: int, end: int) -> "Piece":
+        """Return the characters from `start` to `end`."""
+        predictions = None if self.predictions is None else self.predictions[start:end]
+        return Piece(self.text[start:end], self.log_probs[start:end], predictions)
+
+
+@dataclass
+class Draft:
+    """A text in the making: give what was written of it to `take`, until `finish_reason` is set.
+
+    `row` is what the engine moves; `left` how many characters may still be written.
+    """
+
+    row: Row
+    left: int
+    stops: StopFilter
+    finish_reason: Literal["length", "stop"] | None = None
+    _held: Piece | None = None
+
+    def take(self, piece: Piece) -> Piece:
+        """Return the characters that are now sure to belong to the text: of `piece`, and those held back before."""
+        whole = piece if self._held is None else self._held + piece
+        self.left -= len(piece.text)
+        sure, stopped = self.stops.feed(piece.text)
+        if stopped:
+            self.finish_reason = "stop"
+        elif not self.left:
+            self.finish_reason, sure = "length", len(whole.text)
+        self._held = whole.part(sure, len(whole.text)) if sure < len(whole.text) else None
+        return whole.part(0, sure)
+
+
+class Writer:
+    """Continues texts with a model; `threads` and `precision` as Engine has them."""
+
+    def __init__(self, model: SavedModel, *, threads: int = 0, precision: Precision = "fp32") -> None:
         self.dictionary = model.dictionary
-        self.engine = Engine(model)
+        self.engine = Engine(model, threads=threads, precision=precision)
+        self.at_once = max(4, min(MOST_AT_ONCE, PRODUCTS_AT_ONCE // self.engine.products))
+        self._codes = np.array([ord(symbol) for symbol in model.dictionary.symbols], dtype="<u4")
 
     @classmethod
-    def load(cls, folder: Path) -> "Writer":
+    def load(cls, folder: Path, *, threads: int = 0, precision: Precision = "fp32") -> "Writer":
         """Return a writer with the model in `folder`; UserError as SavedModel.load."""
-        return cls(SavedModel.load(folder))
+        return cls(SavedModel.load(folder), threads=threads, precision=precision)
+
+    def warm_up(self) -> None:
+        """Load the kernels, compiled anew if this machine has not seen them: seconds that no one then waits for."""
+        self.generate(["", ""], Sampling(max_new_chars=2))
 
     def read_prompt(self, prompt: str) -> Prompt:
         """Return the ids of `prompt`; characters that the dictionary lacks are dropped with a warning.
@@ -68,62 +169,130 @@ class Writer:
             more = f" and {len(lacking) - SHOWN_CHARACTERS} others" if len(lacking) > SHOWN_CHARACTERS else ""
             dropped = int(np.count_nonzero(~known))
             warnings.append(f"dropped {dropped} characters that the model does not know: {shown}{more}")
-        return Prompt(ids=tuple(ids[known].tolist()), warnings=tuple(warnings))
+        return Prompt(ids=ids[known], warnings=tuple(warnings))
 
-    def stream(self, prompt: str, sampling: Sampling) -> Iterator[str]:
-        """Yield the characters that follow `prompt`, as they come.
+    def draft(self, ids: npt.NDArray[np.int64], sampling: Sampling, *, state: State | None = None) -> Draft:
+        """Return a text that goes on after `ids` and has nothing written yet; `state` is the one after them, if known.
 
-        From an empty prompt, or one of unknown characters only, the text starts from the zero state; its first
-        character is then drawn from what the network predicts after a newline, or after a space if it knows no
-        newline. With stop strings, characters that may belong to one are held back until it is clear that they do not.
+        From no ids and no state the text starts from the zero state; its first character is then drawn from what the
+        network predicts after a newline, or after a space if it knows no newline.
         """
-        state = self.engine.read(self.read_prompt(prompt).ids or self._opening())
-        held = ""
-        for position in range(sampling.max_new_chars):
-            token = choose(
-                self.engine.logits(state),
-                sampling,
-                first_id=self.engine.first_id,
-                uniform=uniform_at(sampling.seed, position),
-            )
-            char = self.dictionary.symbols[token]
-            if not sampling.stop:
-                yield char
-            else:
-                held += char
-                if any(held.endswith(stop) for stop in sampling.stop):
-                    kept = min(held.find(stop) for stop in sampling.stop if stop in held)
-                    yield from held[:kept]
-                    return
-                keep = max(_overlap(held, stop) for stop in sampling.stop)
-                yield from held[: len(held) - keep]
-                held = held[len(held) - keep :]
-            state = self.engine.step(token, state)
-        yield from held
+        if state is None:
+            state = self.engine.read(self._or_opening(ids))
+        row = self.engine.row(state, sampling, before=ids, allowed=self._allowed(sampling.allowed))
+        finish_reason: Literal["length"] | None = None if sampling.max_new_chars else "length"
+        return Draft(row, sampling.max_new_chars, StopFilter(sampling.stop), finish_reason)
+
+    def write(self, drafts: Sequence[Draft], steps: int, *, predictions: bool = False) -> list[Piece]:
+        """Move all `drafts` on, `steps` characters at most each; returns what is sure of each one's text."""
+        steps = min(steps, *(draft.left for draft in drafts))
+        written = self.engine.write([draft.row for draft in drafts], steps, predictions=predictions)
+        return [
+            draft.take(Piece(self._decode(one.ids), one.log_probs, one.predictions))
+            for draft, one in zip(drafts, written, strict=True)
+        ]
+
+    def read(self, text: str, state: State | None = None) -> State:
+        """Return the state after `text`, from `state` (None: a text's start); it can be gone on from many times."""
+        ids = self.read_prompt(text).ids
+        return self.engine.read(self._or_opening(ids) if state is None else ids, state)
+
+    def stream(
+        self, prompt: str, sampling: Sampling, *, state: State | None = None, alternatives: int = 0
+    ) -> Iterator[Character]:
+        """Yield the characters that follow `prompt`, as they come, each with its `alternatives` most likely rivals.
+
+        `state` is the one after the prompt, if it is known already (`read`). With stop strings, characters that may
+        belong to one are held back until it is clear that they do not.
+        """
+        draft = self.draft(self.read_prompt(prompt).ids, sampling, state=state)
+        at_once = 1
+        while draft.finish_reason is None:
+            yield from self.characters(self.write([draft], at_once, predictions=alternatives > 0)[0], alternatives)
+            at_once = min(2 * at_once, self.at_once)
 
     def complete(self, prompt: str, sampling: Sampling) -> Completion:
         """Return the whole text that `stream` yields."""
-        completion = "".join(self.stream(prompt, sampling))
-        reason: Literal["length", "stop"] = "length" if len(completion) == sampling.max_new_chars else "stop"
-        return Completion(
-            prompt=prompt,
-            completion=completion,
-            finish_reason=reason,
-            warnings=self.read_prompt(prompt).warnings,
-        )
+        return self.generate([prompt], sampling)[0]
 
-    def _opening(self) -> tuple[int, ...]:
+    def generate(self, prompts: Sequence[str], sampling: Sampling | Sequence[Sampling]) -> list[Completion]:
+        """Complete many prompts side by side, each as if it were alone.
+
+        One `sampling` for all, or one for each: a prompt's text depends on its own seed only. A prompt that occurs
+        several times is read once.
+        """
+        samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else list(sampling)
+        done: list[Completion] = []
+        for at in range(0, len(prompts), BATCH):
+            done += self._generate(prompts[at : at + BATCH], samplings[at : at + BATCH])
+        return done
+
+    def score(self, text: str) -> Score:
+        """Return how likely each character of `text` was, after those before it; unknown ones are left out.
+
+        The first is predicted from the state that a text without a prompt starts from.
+        """
+        ids = self.dictionary.encode(text)
+        known = ids[ids >= self.dictionary.first_id]
+        log_probs, _ = self.engine.score(known, self.engine.read(self._or_opening(known[:0])))
+        return Score(text=self._decode(known), log_probs=log_probs, dropped=len(ids) - len(known))
+
+    def characters(self, piece: Piece, alternatives: int = 0) -> list[Character]:
+        """Return the characters of `piece`, each with its `alternatives` most likely rivals (if it has predictions)."""
+        if piece.predictions is None or not alternatives:
+            return list(map(Character, piece.text, piece.log_probs.tolist()))
+        order = np.argsort(-piece.predictions, axis=1, kind="stable")[:, :alternatives]
+        likely = np.take_along_axis(piece.predictions, order, axis=1)
+        symbols = self.dictionary.symbols
+        rivals = (
+            tuple((symbols[i], score) for i, score in zip(ids, scores, strict=True))
+            for ids, scores in zip(order.tolist(), likely.tolist(), strict=True)
+        )
+        return list(map(Character, piece.text, piece.log_probs.tolist(), rivals))
+
+    def _generate(self, prompts: Sequence[str], samplings: Sequence[Sampling]) -> list[Completion]:
+        read = {prompt: self.read_prompt(prompt) for prompt in dict.fromkeys(prompts)}
+        states = {prompt: self.engine.read(self._or_opening(one.ids)) for prompt, one in read.items()}
+        drafts = [
+            self.draft(read[prompt].ids, sampling, state=states[prompt])
+            for prompt, sampling in zip(prompts, samplings, strict=True)
+        ]
+        pieces: list[list[Piece]] = [[] for _ in drafts]
+        while waiting := [at for at, draft in enumerate(drafts) if draft.finish_reason is None]:
+            for at, piece in zip(waiting, self.write([drafts[at] for at in waiting], MOST_AT_ONCE), strict=True):
+                pieces[at].append(piece)
+        nothing = np.empty(0, dtype=np.float32)
+        return [
+            Completion(
+                prompt=prompt,
+                completion="".join(piece.text for piece in own),
+                log_probs=np.concatenate([nothing, *(piece.log_probs for piece in own)]),
+                finish_reason=draft.finish_reason or "length",
+                warnings=read[prompt].warnings,
+            )
+            for prompt, own, draft in zip(prompts, pieces, drafts, strict=True)
+        ]
+
+    def _allowed(self, characters: str | None) -> npt.NDArray[np.bool_] | None:
+        """Return which ids may be written; UserError if the dictionary has none of them."""
+        if characters is None:
+            return None
+        ids = self.dictionary.encode(characters)
+        ids = ids[ids >= self.dictionary.first_id]
+        if not len(ids):
+            raise UserError(f"allowed: the model knows none of the characters {characters[:SHOWN_CHARACTERS]!r}")
+        allowed = np.zeros(len(self.dictionary), dtype=np.bool_)
+        allowed[ids] = True
+        return allowed
+
+    def _or_opening(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return `ids`, or what a text without a prompt begins after."""
+        if len(ids):
+            return ids
         for char in "\n ":
             if char in self.dictionary.characters:
-                return tuple(self.dictionary.encode(char).tolist())
-        return ()
+                return self.dictionary.encode(char)
+        return ids
 
-
-def sample_seed(seed: int, sample: int) -> int:
-    """Return the seed of sample `sample` (from 0) of several asked for with one seed; the first has the seed itself."""
-    return seed if sample == 0 else derive_seed(seed, "sample", sample)
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Return how many of the last characters of `text` begin `stop`."""
-    return next(n for n in range(min(len(text), len(stop) - 1), -1, -1) if text.endswith(stop[:n]))
+    def _decode(self, ids: npt.NDArray[np.integer[Any]]) -> str:
+        return str(self._codes[ids].tobytes(), "utf-32-le", "surrogatepass")

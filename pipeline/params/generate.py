@@ -1,14 +1,21 @@
 """Group `generate`: the samples that show what the model writes."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pipeline.params.base import Group
 
+Precision = Literal["fp32", "bf16"]
+
 
 class GenerateParams(Group):
-    """For each prompt one greedy text and `num_samples` drawn ones. `top_k: 0` and `top_p: 1` leave all characters."""
+    """For each prompt one greedy text and `num_samples` drawn ones.
+
+    `top_k: 0`, `top_p: 1`, `min_p: 0` and `repetition_penalty: 1` leave all characters; the penalty looks back at
+    `repetition_window` characters. The order in which they apply: `pipeline/generation/sampling.py`. `precision: bf16`
+    rounds the weights, which makes large networks faster.
+    """
 
     prompts: Annotated[tuple[str, ...], Field(min_length=1)] = ("The United States are",)
     num_chars: Annotated[int, Field(ge=1, le=1_000_000)] = 300
@@ -16,4 +23,8 @@ class GenerateParams(Group):
     temperature: Annotated[float, Field(ge=0, le=100)] = 0.8
     top_k: Annotated[int, Field(ge=0)] = 0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    repetition_window: Annotated[int, Field(ge=0, le=1000)] = 64
+    precision: Precision = "fp32"
     seed: Annotated[int, Field(ge=0)] = 7

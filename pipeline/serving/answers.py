@@ -20,6 +20,10 @@ PARAMS: tuple[tuple[str, str, Any], ...] = (
     ("temperature", "double", 1.0),
     ("top_k", "long", 0),
     ("top_p", "double", 1.0),
+    ("min_p", "double", 0.0),
+    ("repetition_penalty", "double", 1.0),
+    ("repetition_window", "long", 64),
+    ("allowed", "string", ""),
     ("seed", "long", 0),
     ("stop", "string", []),
 )
@@ -65,6 +69,10 @@ def read_params(params: Mapping[str, Any] | None) -> Sampling:
         temperature=float(asked["temperature"]),
         top_k=int(asked["top_k"]),
         top_p=float(asked["top_p"]),
+        min_p=float(asked["min_p"]),
+        repetition_penalty=float(asked["repetition_penalty"]),
+        repetition_window=int(asked["repetition_window"]),
+        allowed=str(asked["allowed"]) or None,
         seed=int(asked["seed"]),
         stop=(stop,) if isinstance(stop, str) else tuple(str(text) for text in stop),
     )
@@ -72,8 +80,7 @@ def read_params(params: Mapping[str, Any] | None) -> Sampling:
 
 def answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return one object per prompt: prompt, completion, text, finish_reason, warnings."""
-    sampling = read_params(params)
-    return [_as_json(writer.complete(prompt, sampling)) for prompt in read_prompts(data)]
+    return [_as_json(done) for done in writer.generate(read_prompts(data), read_params(params))]
 
 
 def _as_json(completion: Completion) -> dict[str, Any]:

@@ -21,9 +21,10 @@ MODULES = (
     "pipeline/__init__.py",
     "pipeline/errors.py",
     "pipeline/files.py",
-    "pipeline/seeds.py",
+    "pipeline/threads.py",
     "pipeline/params/__init__.py",
     "pipeline/params/base.py",
+    "pipeline/params/generate.py",
     "pipeline/params/model.py",
     "pipeline/dataset/__init__.py",
     "pipeline/dataset/dictionary.py",
@@ -32,12 +33,21 @@ MODULES = (
     "pipeline/model/saved.py",
     "pipeline/generation/__init__.py",
     "pipeline/generation/engine.py",
+    "pipeline/generation/kernels/__init__.py",
+    "pipeline/generation/kernels/arithmetic.py",
+    "pipeline/generation/kernels/cells.py",
+    "pipeline/generation/kernels/compiling.py",
+    "pipeline/generation/kernels/drawing.py",
+    "pipeline/generation/kernels/loops.py",
+    "pipeline/generation/kernels/packing.py",
+    "pipeline/generation/kernels/tiles.py",
     "pipeline/generation/sampling.py",
+    "pipeline/generation/stops.py",
     "pipeline/generation/text.py",
     "pipeline/serving/__init__.py",
     "pipeline/serving/answers.py",
 )
-PACKAGES = ("mlflow", "numpy", "pandas", "pydantic", "safetensors")
+PACKAGES = ("llvmlite", "mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "safetensors")
 
 
 def requirements() -> list[str]:

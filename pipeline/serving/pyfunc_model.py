@@ -33,8 +33,9 @@ class CharModel(Predicting, PythonModel):  # type: ignore[misc]
     """Continues prompts; see `pipeline.serving.answers` for what goes in and out."""
 
     def load_context(self, context: Any) -> None:
-        """Read the model's folder from the artifacts."""
+        """Read the model's folder from the artifacts, and compile or find the kernels: no request waits for that."""
         self.writer = Writer.load(Path(context.artifacts["model"]))
+        self.writer.warm_up()
 
 
 mlflow.models.set_model(CharModel())

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pipeline.errors import UserError
+from pipeline.threads import available_cores
 
 
 def choose_device(name: str) -> torch.device:
@@ -56,10 +57,3 @@ def make_deterministic(*, threads: int) -> None:
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory guards against reading it before it is written; nothing here does, and it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

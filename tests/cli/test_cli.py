@@ -1,13 +1,17 @@
+import json
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import random_model
 from ruamel.yaml import YAML
 
 from pipeline.cli.presets import FOLDER, apply_preset, list_presets, read_preset
+from pipeline.cli.score import ground, shaded
+from pipeline.generation.text import Score
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import flatten, read_groups, read_yaml
 
@@ -15,9 +19,9 @@ ROOT = Path(__file__).parents[2]
 NAMES = [preset.name for preset in list_presets()]
 
 
-def charlm(*arguments, cwd=ROOT):
+def charlm(*arguments, cwd=ROOT, **options):
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.app", *arguments], cwd=cwd, capture_output=True, text=True
+        [sys.executable, "-m", "pipeline.cli.app", *arguments], cwd=cwd, capture_output=True, text=True, **options
     )
 
 
@@ -80,6 +84,19 @@ def test_generate_writes_the_same_text_for_the_same_seed(folder):
         (["x", "--temperature", "-1"], "error: temperature: found -1.0, allowed is 0 to 100\n"),
         (["x", "--num-chars", "-1"], "error: max_new_chars: found -1, allowed is 0 to 100000\n"),
         (["x", "--model", "gone"], "error: gone/dictionary.json: no such file; run the split stage first\n"),
+        (["x", "--top-p", "0"], "error: top_p: found 0.0, allowed is more than 0 and at most 1\n"),
+        (["a", "--allowed", "XYZ"], "error: allowed: the model knows none of the characters 'XYZ'\n"),
+        (["x", "-n", "0"], "error: --samples: found 0, allowed is 1 to 10000\n"),
+        (["x", "--file", "y"], "error: --file: found beside a prompt, allowed is one of them\n"),
+        (["--file", "y"], "error: y: no such file or directory\n"),
+        (
+            ["x", "--greedy", "--temperature", "1"],
+            "error: --temperature: found 1 beside --greedy, allowed is one of them\n",
+        ),
+        (
+            ["--interactive", "--json"],
+            "error: --interactive: writes one text, as text; allowed without -n and --json\n",
+        ),
     ],
 )
 def test_wrong_options_are_one_line(folder, arguments, message):
@@ -87,8 +104,65 @@ def test_wrong_options_are_one_line(folder, arguments, message):
     assert (done.returncode, done.stderr, done.stdout) == (2, message, "")
 
 
+def test_a_prompt_comes_from_a_file_or_from_standard_input(folder):
+    expected = charlm("generate", "abc", "--num-chars", "20", cwd=folder).stdout
+    (folder / "prompt.txt").write_text("abc")
+    assert charlm("generate", "--file", "prompt.txt", "--num-chars", "20", cwd=folder).stdout == expected
+    for arguments in ([], ["--file", "-"]):
+        assert charlm("generate", *arguments, "--num-chars", "20", cwd=folder, input="abc").stdout == expected
+    (folder / "bad.txt").write_bytes(b"abc\xff")
+    assert charlm("generate", "--file", "bad.txt", cwd=folder).stderr == "error: bad.txt: not UTF-8 (byte 3)\n"
+
+
+def test_streaming_prints_the_same_text(folder):
+    arguments = ["generate", "abc", "--num-chars", "50", "--stop", "zz"]
+    assert charlm(*arguments, "--stream", cwd=folder).stdout == charlm(*arguments, "--no-stream", cwd=folder).stdout
+
+
+def test_several_samples_are_told_apart_and_each_can_be_had_again(folder):
+    done = charlm("generate", "abc", "--num-chars", "20", "-n", "3", "--json", cwd=folder)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len({answer["completion"] for answer in answers}) == 3
+    for answer in answers:
+        seed = str(answer["seed"])
+        again = charlm("generate", "abc", "--num-chars", "20", "--seed", seed, "--json", cwd=folder).stdout
+        assert json.loads(again) == answer
+    headed = charlm("generate", "abc", "--num-chars", "20", "-n", "2", cwd=folder).stdout
+    assert headed.startswith(f"--- 1 of 2, seed {answers[0]['seed']}\nabc{answers[0]['completion']}\n--- 2 of 2, seed ")
+
+
+def test_in_turns_it_goes_on_from_all_that_stands_there(folder):
+    done = charlm("generate", "abc", "--num-chars", "15", "--greedy", "--interactive", cwd=folder, input="\ndef\n")
+    first, second, third = done.stdout.splitlines()[:3]
+    assert done.returncode == 0
+    whole = charlm("generate", "abc", "--num-chars", "30", "--greedy", cwd=folder).stdout.rstrip("\n")
+    assert first + second == whole
+    after = charlm("generate", first + second + "def", "--num-chars", "15", "--greedy", cwd=folder).stdout.rstrip("\n")
+    assert first + second + "def" + third == after
+
+
+def test_score_says_how_well_a_text_is_predicted(folder):
+    (folder / "text.txt").write_text("abc def\n😀")
+    said = charlm("score", "text.txt", cwd=folder)
+    figures = json.loads(charlm("score", "--json", cwd=folder, input="abc def\n😀").stdout)
+    assert (figures["characters"], figures["unknown"]) == (8, 1)
+    perplexity, bits = figures["perplexity"], figures["bits_per_char"]
+    assert said.stdout == f"perplexity {perplexity:.3f}, {bits:.3f} bits per character, 8 characters\n"
+    assert said.stderr == "warning: left out 1 characters that the model does not know\n"
+    assert charlm("score", cwd=folder, input="XYZ").stderr == (
+        "error: standard input: holds no character that the model knows\n"
+    )
+
+
+def test_surprise_is_redder():
+    assert ground(0.1).bgcolor != ground(9).bgcolor
+    assert ground(9).bgcolor.get_truecolor().green < ground(0.1).bgcolor.get_truecolor().green
+    text = shaded(Score("ab\ncd", np.array([-0.1, -5, -1, -1, -1], dtype=np.float32), 0), 4)
+    assert text.plain == "ab↵\nc …"
+
+
 def test_help_loads_nothing_heavy():
-    heavy = ("torch", "mlflow", "pandas", "numpy")
+    heavy = ("torch", "mlflow", "pandas", "numpy", "numba")
     code = f"import sys, pipeline.cli.app; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 

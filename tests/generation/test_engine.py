@@ -1,30 +1,169 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from conftest import random_model
 
 from pipeline.generation.engine import Engine
+from pipeline.generation.sampling import Sampling
 from pipeline.model.network import CharNetwork
 
+ROOT = Path(__file__).parents[2]
+CELLS = pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("layers", [1, 3])
-def test_the_logits_are_the_networks(cell, layers):
-    model = random_model(cell, layers=layers)
+
+def log_probs_of(model, ids):
+    """The network's own log-probabilities, float32 [time, vocab], after each of `ids`."""
     network = CharNetwork(model.config).eval()
     network.load_weights(model.weights)
-    ids = np.random.default_rng(1).integers(1, len(model.dictionary), 200)
     with torch.inference_mode():
-        expected = network(torch.from_numpy(ids)[:, None])[0][:, 0].numpy()
-    engine, state = Engine(model), None
+        return torch.log_softmax(network(torch.from_numpy(ids)[:, None])[0][:, 0], -1).numpy()
+
+
+@CELLS
+@pytest.mark.parametrize(("layers", "hidden"), [(1, 12), (3, 33), (2, 64)])
+def test_the_log_probabilities_are_the_networks(cell, layers, hidden):
+    model = random_model(cell, layers=layers, hidden=hidden, scale=hidden**-0.5)  # larger ones are chaotic
+    ids = np.random.default_rng(1).integers(1, len(model.dictionary), 300)
+    expected = log_probs_of(model, ids)
+    engine = Engine(model)
+    state = engine.start()
     for at, token in enumerate(ids):
         state = engine.read([token], state)
-        np.testing.assert_allclose(engine.logits(state), expected[at], atol=1e-5)
+        np.testing.assert_allclose(engine.predict(state), expected[at], atol=1e-4)
+    scores, _ = engine.score(ids[1:], engine.read(ids[:1]))
+    np.testing.assert_allclose(scores, expected[np.arange(299), ids[1:]], atol=1e-4)
+
+
+@CELLS
+def test_greedy_is_the_networks_greedy_on_a_long_text(cell):
+    model = random_model(cell, hidden=40, scale=0.16)
+    engine = Engine(model)
+    (written,) = engine.write([engine.row(engine.read([1]), Sampling(temperature=0))], 2000)
+    ids = np.concatenate([[1], written.ids]).astype(np.int64)
+    predicted = log_probs_of(model, ids)[:-1]
+    predicted[:, : engine.first_id] = -np.inf
+    best = np.sort(predicted, axis=1)[:, -2:]
+    unsure = np.flatnonzero(best[:, 1] - best[:, 0] < 1e-5)
+    end = unsure[0] if len(unsure) else len(written.ids)
+    assert (written.ids[:end] == predicted.argmax(1)[:end]).all()
+    np.testing.assert_allclose(written.log_probs[:end], predicted.max(1)[:end], atol=1e-4)
+
+
+@CELLS
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_text_does_not_depend_on_its_company_or_on_threads(cell, precision):
+    model = random_model(cell, layers=2, hidden=36)
+    options = [
+        Sampling(seed=1),
+        Sampling(seed=2, temperature=0.5, top_k=4),
+        Sampling(temperature=0),
+        Sampling(seed=3, top_p=0.8, min_p=0.05, repetition_penalty=1.3, repetition_window=5),
+    ]
+    alone = {}
+    engine = Engine(model, threads=1, precision=precision)
+    for at, sampling in enumerate(options):
+        row = engine.row(engine.read([at + 1, 2]), sampling, before=[at + 1, 2])
+        alone[at] = engine.write([row], 60)[0]
+    for threads, count in ((1, 2), (1, 7), (2, 4), (2, 37), (3, 64)):
+        engine = Engine(model, threads=threads, precision=precision)
+        which = np.random.default_rng(count).integers(0, len(options), count)
+        rows = [engine.row(engine.read([at + 1, 2]), options[at], before=[at + 1, 2]) for at in which]
+        pieces = [engine.write(rows, steps) for steps in (1, 5, 54)]  # and not on the steps it is written in
+        for number, at in enumerate(which):
+            ids = np.concatenate([piece[number].ids for piece in pieces])
+            scores = np.concatenate([piece[number].log_probs for piece in pieces])
+            assert ids.tolist() == alone[at].ids.tolist()
+            assert scores.tobytes() == alone[at].log_probs.tobytes()
+
+
+@CELLS
+def test_reading_at_once_is_reading_one_by_one(cell):
+    engine = Engine(random_model(cell))
+    ids = np.random.default_rng(2).integers(1, 10, 1300)  # more than is read in one product
+    state = engine.start()
+    for token in ids:
+        state = engine.read([token], state)
+    whole = engine.read(ids)
+    assert whole.h.tobytes() == state.h.tobytes()
+    assert whole.c.tobytes() == state.c.tobytes()
+
+
+def test_what_was_written_scores_as_it_was_written():
+    engine = Engine(random_model())
+    state = engine.read([1, 2, 3])
+    (written,) = engine.write([engine.row(state, Sampling(seed=5))], 700, predictions=True)
+    scores, after = engine.score(written.ids, state)
+    np.testing.assert_allclose(scores, written.log_probs, atol=1e-6)
+    own = written.predictions[np.arange(700), written.ids]
+    np.testing.assert_allclose(own, written.log_probs, atol=1e-6)
+    np.testing.assert_allclose(np.exp(written.predictions).sum(1), 1, atol=1e-5)
+    assert after.h.tobytes() == engine.read(written.ids, state).h.tobytes()
 
 
 def test_a_state_can_be_forked():
     engine = Engine(random_model())
     state = engine.read([1, 2, 3])
-    one, other = engine.step(4, state), engine.step(5, state)
+    one, other = engine.read([4], state), engine.read([5], state)
     assert engine.logits(one).tolist() != engine.logits(other).tolist()
-    assert engine.logits(engine.step(4, state)).tolist() == engine.logits(one).tolist()
+    engine.write([engine.row(state, Sampling())], 10)
+    assert engine.logits(engine.read([4], state)).tolist() == engine.logits(one).tolist()
+
+
+def test_bf16_is_nearly_fp32():
+    model = random_model(hidden=64, scale=0.12)
+    ids = np.random.default_rng(3).integers(1, 10, 400)
+    exact, rounded = (
+        engine.score(ids, engine.start())[0] for engine in (Engine(model), Engine(model, precision="bf16"))
+    )
+    assert exact.tolist() != rounded.tolist()
+    assert exact.mean() == pytest.approx(rounded.mean(), abs=0.01)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from pipeline.generation.sampling import Sampling
+from pipeline.generation.text import Writer
+print(Writer.load(Path(sys.argv[2])).complete("abc", Sampling(max_new_chars=5)).completion)
+assert sys.modules["pipeline.generation"].__path__[0].startswith(sys.argv[1])
+print(sorted({"torch", "mlflow", "pandas"} & set(sys.modules)))
+"""
+
+
+def test_compiled_code_is_found_again_from_another_folder_and_nothing_heavy_is_loaded(tmp_path):
+    from shutil import copytree, ignore_patterns
+
+    random_model().save(tmp_path / "model")
+    copytree(ROOT / "pipeline", tmp_path / "copy/pipeline", ignore=ignore_patterns("__pycache__"))
+    kept, said = [], []
+    for folder in (ROOT, tmp_path / "copy"):
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", SCRIPT, str(folder), str(tmp_path / "model")],
+            capture_output=True, text=True, cwd=tmp_path,
+            env=os.environ | {"CHARLM_CACHE_DIR": str(tmp_path / "cache")},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+        files = (tmp_path / "cache").rglob("*.nb*")
+        kept.append({str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in files})
+    assert said[0] == said[1]
+    assert said[0].endswith("[]\n")
+    assert kept[0] == kept[1]
+    assert len(kept[0]) >= 4  # an index and the code, of reading and of writing
+
+
+def test_machine_code_that_others_can_write_to_is_not_run(tmp_path, monkeypatch):
+    from pipeline.generation.kernels import compiling
+
+    monkeypatch.setenv("CHARLM_CACHE_DIR", str(tmp_path))
+    compiling.cache_folder().mkdir()
+    compiling.cache_folder().chmod(0o777)
+    assert compiling.OneFolder.from_function(test_a_state_can_be_forked, "") is None
+    compiling.cache_folder().chmod(0o700)
+    assert compiling.OneFolder.from_function(test_a_state_can_be_forked, "") is not None

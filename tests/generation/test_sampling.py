@@ -1,21 +1,48 @@
+import math
+
+import numba
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UserError
-from pipeline.generation.sampling import Sampling, choose, uniform_at
+from pipeline.generation.engine import rule_of
+from pipeline.generation.kernels import drawing
+from pipeline.generation.sampling import Sampling
 
-LOGITS = st.lists(st.floats(-20, 20, width=32), min_size=3, max_size=12)
+# Steps of a quarter: likelier characters are likelier by enough to be told apart in float32.
+LOGITS = st.lists(st.integers(-60, 60).map(lambda n: n / 4), min_size=3, max_size=90)
 
 
-def reference(logits, sampling, first_id, uniform):
+@numba.njit
+def compiled_choose(logits, allowed, recent, rule, number):
+    return drawing.choose(logits, allowed, recent, rule, number, np.empty((2, len(logits)), dtype=np.float32))
+
+
+@numba.njit
+def uniform_at(seed, position):
+    return drawing.uniform(np.uint64(seed), position)
+
+
+def choose(logits, sampling, *, allowed=None, recent=(), number=0.0):
+    array = np.array(logits, dtype=np.float32)
+    allowed = np.ones(len(array), dtype=np.bool_) if allowed is None else np.array(allowed)
+    return compiled_choose(array, allowed, np.array(recent, dtype=np.int32), rule_of(sampling)[0], number)
+
+
+def reference(logits, sampling, allowed, recent, number):
     """The documented rule, step by step, in plain Python."""
-    ids = list(range(first_id, len(logits)))
+    logits = list(logits)
+    if sampling.repetition_penalty != 1:
+        for i in set(recent[len(recent) - min(len(recent), sampling.repetition_window) :]) - {-1}:
+            penalty = float(np.float32(sampling.repetition_penalty))
+            logits[i] = logits[i] / penalty if logits[i] > 0 else logits[i] * penalty
+    ids = [i for i in range(len(logits)) if allowed[i]]
     if sampling.temperature == 0:
         return max(ids, key=lambda i: (logits[i], -i))
-    best = max(float(logits[i]) for i in ids)
-    weight = {i: float(np.exp((float(logits[i]) - best) / sampling.temperature)) for i in ids}
+    best = max(logits[i] for i in ids)
+    weight = {i: math.exp(max(-87.3, (logits[i] - best) / sampling.temperature)) for i in ids}
     ranked = sorted(ids, key=lambda i: (-weight[i], i))
     if sampling.top_k:
         ranked = ranked[: sampling.top_k]
@@ -27,46 +54,77 @@ def reference(logits, sampling, first_id, uniform):
             if so_far >= sampling.top_p * whole:
                 break
         ranked = kept
-    target, so_far = uniform * sum(weight[i] for i in sorted(ranked)), 0.0
-    for i in sorted(ranked):
+    kept = sorted(i for i in ranked if weight[i] >= sampling.min_p)
+    target, so_far = number * sum(weight[i] for i in kept), 0.0
+    for i in kept:
         so_far += weight[i]
         if so_far > target:
             return i
-    return max(i for i in ranked if weight[i] > 0)
+    return kept[-1]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(
     LOGITS,
-    st.integers(0, 2),
+    st.data(),
     st.sampled_from([0.0, 0.01, 0.5, 1.0, 3.0]),
-    st.integers(0, 14),
     st.sampled_from([0.05, 0.3, 0.9, 0.999, 1.0]),
+    st.sampled_from([0.0, 0.01, 0.3, 1.0]),
+    st.sampled_from([1.0, 1.3, 0.7]),
     st.floats(0, 1, exclude_max=True),
 )
-def test_the_rule_is_the_documented_one(logits, first_id, temperature, top_k, top_p, uniform):
-    array = np.array(logits, dtype=np.float32)
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-    found = choose(array, sampling, first_id=first_id, uniform=uniform)
-    expected = reference(array, sampling, first_id, uniform)
-    if found != expected:  # sums in another order may part ways at a border between two characters
-        nudged = {reference(array, sampling, first_id, min(max(uniform + e, 0), 1)) for e in (-1e-12, 1e-12)}
+def test_the_rule_is_the_documented_one(logits, data, temperature, top_p, min_p, penalty, number):
+    allowed = [False, *data.draw(st.lists(st.booleans(), min_size=len(logits) - 2, max_size=len(logits) - 2)), True]
+    recent = data.draw(st.lists(st.integers(-1, len(logits) - 1), max_size=12))
+    window = data.draw(st.integers(0, 14))
+    options = {
+        "temperature": temperature,
+        "top_k": data.draw(st.integers(0, len(logits) + 2)),
+        "min_p": min_p,
+        "repetition_penalty": penalty,
+        "repetition_window": window,
+    }
+    found = choose(logits, Sampling(top_p=top_p, **options), allowed=allowed, recent=recent, number=number)
+    expected = reference(logits, Sampling(top_p=top_p, **options), allowed, recent, number)
+    if found != expected:  # float32 may part ways with this at a border: of a sum, or of two that are all but equal
+        nudged = {
+            reference(logits, Sampling(top_p=min(1, top_p + p), **options | {"min_p": min_p * m}), allowed, recent, u)
+            for u in (number, max(0, number - 1e-5), min(1, number + 1e-5))
+            for p in (-1e-6, 0, 1e-6)
+            for m in (1, 0.99999)
+        }
         assert found in nudged
 
 
 def test_frequencies_are_the_distribution():
-    logits = np.log(np.array([0.5, 0.2, 0.3], dtype=np.float32))
-    drawn = [choose(logits, Sampling(), first_id=0, uniform=uniform_at(3, at)) for at in range(20_000)]
+    logits = np.log([0.5, 0.2, 0.3])
+    drawn = [choose(logits, Sampling(), number=uniform_at(3, at)) for at in range(20_000)]
     assert np.bincount(drawn) / len(drawn) == pytest.approx([0.5, 0.2, 0.3], abs=0.015)
 
 
-def test_symbols_that_are_no_character_are_never_chosen():
-    logits = np.array([50.0, 40.0, 1.0, 0.0], dtype=np.float32)
-    assert choose(logits, Sampling(temperature=0), first_id=2, uniform=0.0) == 2
-    assert {choose(logits, Sampling(), first_id=2, uniform=u) for u in np.linspace(0, 0.999, 50)} == {2, 3}
+def test_what_is_not_allowed_is_never_chosen():
+    logits, allowed = [50.0, 40.0, 1.0, 0.0], [False, False, True, True]
+    assert choose(logits, Sampling(temperature=0), allowed=allowed) == 2
+    assert {choose(logits, Sampling(), allowed=allowed, number=u) for u in np.linspace(0, 0.999, 50)} == {2, 3}
 
 
-def test_a_tiny_temperature_is_nearly_greedy():
-    assert choose(np.array([1.0, 1.1], dtype=np.float32), Sampling(temperature=1e-300), first_id=0, uniform=0.99) == 1
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-300, 5e-324])
+def test_a_tiny_temperature_is_nearly_greedy(temperature):
+    assert choose([1.0, 1.1, 1.1], Sampling(temperature=temperature), number=0.1) == 1
+    assert choose([1.0, 1.1, 1.1], Sampling(temperature=temperature), number=0.9) == 2  # equals stay equal
+
+
+def test_the_whole_nucleus_of_many_equals_is_sorted():
+    logits = np.zeros(300)
+    drawn = {choose(logits, Sampling(top_p=0.5), number=u) for u in np.linspace(0, 0.9999, 2000)}
+    assert drawn == set(range(150))
+
+
+def test_a_penalty_looks_back_as_far_as_its_window():
+    logits = [2.0, 1.9, 0.0]
+    for window, expected in ((2, 1), (1, 0), (0, 0)):
+        sampling = Sampling(temperature=0, repetition_penalty=1.2, repetition_window=window)
+        assert choose(logits, sampling, recent=[0, 2]) == expected
 
 
 def test_uniform_at_is_uniform_and_independent_of_history():
@@ -96,6 +154,11 @@ def test_uniform_at_is_splitmix64():
         ("top_p", 0.0),
         ("top_p", 1.5),
         ("top_p", float("nan")),
+        ("min_p", -0.1),
+        ("min_p", 1.1),
+        ("repetition_penalty", 0.0),
+        ("repetition_window", 1001),
+        ("allowed", ""),
         ("seed", -1),
         ("stop", ("",)),
         ("stop", ("x",) * 17),

@@ -1,11 +1,14 @@
 import sys
 from itertools import islice
 
+import numpy as np
 import pytest
 from conftest import random_model
 
+from pipeline.errors import UserError
 from pipeline.generation.sampling import Sampling
-from pipeline.generation.text import Writer, sample_seed
+from pipeline.generation.text import Writer
+from pipeline.seeds import sample_seed
 
 WRITER = Writer(random_model())
 
@@ -21,7 +24,65 @@ def test_the_same_seed_writes_the_same_text():
 
 
 def test_it_streams_what_it_completes():
-    assert "".join(WRITER.stream("abc", Sampling(max_new_chars=80, seed=3))) == written().completion
+    streamed = list(WRITER.stream("abc", Sampling(max_new_chars=80, seed=3)))
+    assert "".join(one.char for one in streamed) == written().completion
+    assert [one.log_prob for one in streamed] == written().log_probs.tolist()
+    assert {one.alternatives for one in streamed} == {()}
+
+
+def test_alternatives_are_the_most_likely_characters():
+    for one in WRITER.stream("abc", Sampling(max_new_chars=40, temperature=0), alternatives=3):
+        chars, scores = zip(*one.alternatives, strict=True)
+        assert (one.char, one.log_prob) in one.alternatives or one.char not in chars
+        assert list(scores) == sorted(scores, reverse=True)
+        assert len(set(chars)) == 3
+
+
+def test_many_prompts_are_completed_as_each_alone():
+    prompts = [("abc", "", "hgfedcba" * 30, "a", "😀")[at % 5] for at in range(150)]
+    samplings = [Sampling(max_new_chars=20 + at % 7, seed=at % 11, temperature=(at % 3) / 2) for at in range(150)]
+    together = WRITER.generate(prompts, samplings)
+    for prompt, sampling, done in zip(prompts[:20], samplings[:20], together[:20], strict=True):
+        alone = WRITER.complete(prompt, sampling)
+        assert (alone.completion, alone.warnings) == (done.completion, done.warnings)
+        assert alone.log_probs.tobytes() == done.log_probs.tobytes()
+    assert [len(done.completion) for done in together] == [one.max_new_chars for one in samplings]
+    assert WRITER.generate([], Sampling()) == []
+
+
+def test_the_score_of_a_text_is_that_of_what_was_written():
+    greedy = WRITER.complete("abc", Sampling(max_new_chars=30, temperature=0))
+    scored = WRITER.score("\n" + greedy.text + "😀")
+    assert (scored.text, scored.dropped) == ("\n" + greedy.text, 1)
+    assert len(scored.log_probs) == 34
+    assert scored.perplexity == pytest.approx(np.exp(-scored.log_probs.mean()))
+    assert scored.bits_per_char == pytest.approx(np.log2(scored.perplexity))
+    # A text without a prompt begins as one after a newline.
+    begun = WRITER.complete("", Sampling(max_new_chars=30))
+    np.testing.assert_allclose(WRITER.score(begun.completion).log_probs, begun.log_probs, atol=1e-5)
+
+
+def test_a_kept_state_is_gone_on_from():
+    kept = WRITER.read("c", WRITER.read("ab"))
+    streamed = WRITER.stream("", Sampling(max_new_chars=80, seed=3), state=kept)
+    assert "".join(one.char for one in streamed) == written("abc").completion
+
+
+def test_only_allowed_characters_are_written():
+    assert set(written(allowed="abÄ").completion) == {"a", "b"}
+    with pytest.raises(UserError, match=r"^allowed: the model knows none of the characters 'XYZ'"):
+        written(allowed="XYZ")
+
+
+def test_a_repetition_penalty_sees_the_prompt():
+    free = written("abcabcabcabc", temperature=0, max_new_chars=1).completion
+    penalised = written("abc" + free * 5, temperature=0, max_new_chars=1, repetition_penalty=100).completion
+    assert penalised != written("abc" + free * 5, temperature=0, max_new_chars=1).completion or penalised != free
+
+
+def test_a_prompt_of_100_kilobytes_is_read():
+    prompt = "abcdefgh \n" * 10_000
+    assert len(written(prompt, max_new_chars=5).completion) == 5
 
 
 def test_a_longer_text_begins_as_a_shorter_one():
@@ -39,7 +100,7 @@ def test_it_ends_before_a_stop_string_also_where_it_straddles():
     assert done.completion == whole[: whole.index(stop)]
     assert done.finish_reason == "stop"
     streamed = list(WRITER.stream("abc", Sampling(max_new_chars=80, seed=3, stop=(stop,))))
-    assert "".join(streamed) == done.completion
+    assert "".join(one.char for one in streamed) == done.completion
 
 
 def test_a_stop_string_that_never_comes_changes_nothing():

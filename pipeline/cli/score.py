@@ -1,0 +1,85 @@
+"""`charlm score`: how well a model predicts a text, and where it was surprised."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from pipeline.cli.texts import read_text
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.generation.text import Score
+
+MODEL_FOLDER = Path("models/charlm")
+# From this many bits on a character is shown in full red: one guess in a thousand.
+MOST_BITS = 10.0
+
+
+def score(
+    file: Annotated[Path | None, typer.Argument(help="A text, UTF-8; without it, or for -, standard input.")] = None,
+    model: Annotated[Path, typer.Option(help="The model's folder.")] = MODEL_FOLDER,
+    show: Annotated[int, typer.Option(help="How many characters to show, coloured by surprise.")] = 1000,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures, as one JSON object.")] = False,
+) -> None:
+    """Say how well the model predicts a text: perplexity, bits per character, and each character's surprise.
+
+    The text is read from its start to its end with one state; evaluate's perplexity is over windows from zero state.
+    """
+    from pipeline.generation.text import Writer  # numba: not for --help
+
+    writer = Writer.load(model)
+    scored = writer.score(read_text(file))
+    if not scored.text:
+        raise UserError(f"{file or 'standard input'}: holds no character that the model knows")
+    if as_json:
+        figures = {
+            "characters": len(scored.text), "unknown": scored.dropped,
+            "perplexity": round(scored.perplexity, 4), "bits_per_char": round(scored.bits_per_char, 4),
+        }  # fmt: skip
+        print(json.dumps(figures))
+        return
+    console = Console(highlight=False)
+    if show > 0 and console.is_terminal:
+        console.print(shaded(scored, show))
+        console.print(_legend())
+    print(
+        f"perplexity {scored.perplexity:.3f}, {scored.bits_per_char:.3f} bits per character, "
+        f"{len(scored.text):,} characters"
+    )
+    if scored.dropped:
+        print(f"warning: left out {scored.dropped:,} characters that the model does not know", file=sys.stderr)
+
+
+def shaded(scored: "Score", length: int) -> Text:
+    """Return the first `length` characters, each on a ground that is the redder the less likely it was."""
+    text = Text()
+    for char, log_prob in zip(scored.text[:length], scored.log_probs[:length].tolist(), strict=True):
+        style = ground(-log_prob / math.log(2))
+        text.append("↵" if char == "\n" else char, style)
+        if char == "\n":
+            text.append("\n")
+    if length < len(scored.text):
+        text.append(" …")
+    return text
+
+
+def ground(bits: float) -> Style:
+    """Return black on a colour from white (expected) over yellow to red (surprising)."""
+    share = min(1.0, max(0.0, bits / MOST_BITS))
+    green, blue = round(255 - 150 * share**1.5), round(255 - 175 * share**0.6)
+    return Style(color="black", bgcolor=f"rgb(255,{green},{blue})")
+
+
+def _legend() -> Text:
+    text = Text("bits ")
+    for bits in range(0, int(MOST_BITS) + 1, 2):
+        text.append(f" {bits} ", ground(bits))
+    return text

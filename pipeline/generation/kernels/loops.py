@@ -1,0 +1,85 @@
+"""Reading and writing, for any cell: `update` is the cell's element-wise part, the rest is the same for all."""
+
+import numpy as np
+
+from pipeline.generation.kernels.cells import update
+from pipeline.generation.kernels.compiling import entry
+from pipeline.generation.kernels.drawing import choose, log_normaliser, uniform
+from pipeline.generation.kernels.tiles import accumulate
+
+
+@entry
+def read(weights, ids, h, c, projected, outputs):
+    """Read ids int64 [time] from the state h, c float32 [layers, hidden], which is changed.
+
+    `projected` float32 [time, width] is scratch; `outputs` float32 [time, hidden] gets the last layer's h after each.
+    Layer by layer: the input side of a layer is one product of matrices over all of the time.
+    """
+    recurrent = np.empty((1, projected.shape[1]), dtype=np.float32)
+    for layer in range(len(h)):
+        if layer:
+            for at in range(len(ids)):
+                projected[at] = weights.bias[layer - 1]
+            accumulate(projected, outputs, weights.inputs[layer - 1])
+        else:
+            for at in range(len(ids)):
+                projected[at] = weights.table[ids[at]]
+        own_h, own_c = h[layer : layer + 1], c[layer : layer + 1]
+        for at in range(len(ids)):
+            recurrent[0] = weights.hidden_bias[layer]
+            accumulate(recurrent, own_h, weights.hidden[layer])
+            update(weights, projected[at : at + 1], recurrent, own_h, own_c)
+            outputs[at] = own_h[0]
+
+
+@entry
+def write(weights, rules, allowed, history, h, c, log_probs, predictions):
+    """Continue some texts by as many characters as `log_probs` float32 [rows, steps] has columns.
+
+    `rules` [rows] of RULE; `allowed` bool [rows, vocab]; `history` int32 [rows, before + steps]: the last ids of each
+    text (-1 for none), then what is written; h and c float32 [layers, rows, hidden] and the rules' positions are
+    changed. `predictions` float32 [rows, steps, vocab] gets the logarithms of all probabilities, or has no rows.
+    """
+    layers, rows, _ = h.shape
+    vocab = allowed.shape[1]
+    steps = log_probs.shape[1]
+    before = history.shape[1] - steps
+    logits = np.empty((rows, len(weights.output_bias)), dtype=np.float32)
+    projected = np.empty((rows, weights.table.shape[1]), dtype=np.float32)
+    recurrent = np.empty((rows, weights.table.shape[1]), dtype=np.float32)
+    scratch = np.empty((2, vocab), dtype=np.float32)
+    own = np.empty(vocab, dtype=np.float32)
+    for step in range(steps):
+        for row in range(rows):
+            logits[row] = weights.output_bias
+        accumulate(logits, h[layers - 1], weights.output)
+        for row in range(rows):
+            line = logits[row, :vocab]
+            normaliser = log_normaliser(line, scratch[0])
+            if len(predictions):
+                for i in range(vocab):
+                    predictions[row, step, i] = np.float32(line[i] - normaliser)
+            own[:] = line  # a repetition penalty changes the line, not what the network said
+            number = uniform(rules[row].seed, rules[row].position)
+            token = choose(line, allowed[row], history[row, : before + step], rules[row], number, scratch)
+            log_probs[row, step] = own[token] - normaliser
+            history[row, before + step] = token
+            rules[row].position += 1
+            projected[row] = weights.table[token]
+        for layer in range(layers):
+            if layer:
+                for row in range(rows):
+                    projected[row] = weights.bias[layer - 1]
+                accumulate(projected, h[layer - 1], weights.inputs[layer - 1])
+            for row in range(rows):
+                recurrent[row] = weights.hidden_bias[layer]
+            accumulate(recurrent, h[layer], weights.hidden[layer])
+            update(weights, projected, recurrent, h[layer], c[layer])
+
+
+@entry
+def project(weights, outputs, logits):
+    """Set logits float32 [rows, width] to those after the hidden states `outputs` float32 [rows, hidden]."""
+    for row in range(len(outputs)):
+        logits[row] = weights.output_bias
+    accumulate(logits, outputs, weights.output)

@@ -1,0 +1,26 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.generation.stops import StopFilter
+
+TEXTS = st.text("ab ", max_size=60)
+
+
+@given(TEXTS, st.lists(st.text("ab ", min_size=1, max_size=4), max_size=3), st.lists(st.integers(1, 9), max_size=60))
+def test_a_text_ends_where_the_first_stop_is_complete_however_it_is_cut(text, stops, sizes):
+    end = next((n for n in range(len(text) + 1) if any(text[:n].endswith(stop) for stop in stops)), None)
+    expected = text
+    if end is not None:
+        expected = text[: min(end - len(stop) for stop in stops if text[:end].endswith(stop))]
+    found, stopped, at, held = "", False, 0, ""
+    filter_ = StopFilter(stops)
+    for size in [*sizes, 100]:
+        piece = text[at : at + size]
+        at += size
+        held += piece
+        sure, stopped = filter_.feed(piece)
+        found, held = found + held[:sure], held[sure:]
+        if stopped:
+            break
+    assert stopped == (end is not None)
+    assert (found if stopped else found + held) == expected
