@@ -10,6 +10,7 @@ from rich.console import Console
 from pipeline.cli.generate import generate
 from pipeline.cli.presets import apply_preset, list_presets, read_preset
 from pipeline.cli.score import score
+from pipeline.cli.serve import serve
 from pipeline.cli.summary import summary
 from pipeline.errors import UserError
 from pipeline.params.reader import PARAMS_FILE
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 app.command()(generate)
 app.command()(score)
+app.command()(serve)
 
 
 def main() -> None:

@@ -97,16 +97,17 @@ class Engine:
 
     def read(self, ids: Tokens, state: State | None = None) -> State:
         """Return the state after reading `ids` from `state` (default: the start state)."""
-        return self._read(np.asarray(ids, dtype=np.int64), state or self._start, None)
+        return self._read(np.asarray(ids, dtype=np.int64), state or self._start)
 
-    def score(self, ids: Tokens, state: State) -> tuple[Floats, State]:
+    def score(self, ids: Tokens, state: State, *, predictions: Floats | None = None) -> tuple[Floats, State]:
         """Return the logarithm of each id's probability, float32 [len(ids)], and the state after the last.
 
-        Each id is predicted from what stands before it, the first from `state`.
+        Each id is predicted from what stands before it, the first from `state`. `predictions` float32
+        [len(ids), vocab], if given, gets the logarithms of all probabilities.
         """
         known = np.asarray(ids, dtype=np.int64)
         scores = np.empty(len(known), dtype=np.float32)
-        after = self._read(known, state, scores)
+        after = self._read(known, state, scores, predictions)
         return scores, after
 
     def logits(self, state: State) -> Floats:
@@ -172,8 +173,14 @@ class Engine:
             for at in range(count)
         ]
 
-    def _read(self, ids: npt.NDArray[np.int64], state: State, scores: Floats | None) -> State:
-        """Return the state after `ids`; with `scores` float32 [len(ids)], set each to the id's log-probability."""
+    def _read(
+        self,
+        ids: npt.NDArray[np.int64],
+        state: State,
+        scores: Floats | None = None,
+        predictions: Floats | None = None,
+    ) -> State:
+        """Return the state after `ids`; sets `scores` and `predictions`, if given, as `score` says."""
         h, c = aligned(state.h.shape), aligned(state.c.shape)
         h[:], c[:] = state.h, state.c
         last = h[-1:].copy()
@@ -187,6 +194,8 @@ class Engine:
                 logits = self._logits(before)
                 log_probs(logits, self.vocab_size)
                 scores[start : start + len(some)] = logits[np.arange(len(some)), some]
+                if predictions is not None:
+                    predictions[start : start + len(some)] = logits[:, : self.vocab_size]
             last = outputs[-1:]
         return State(h=h, c=c)
 

@@ -59,11 +59,15 @@ class Completion:
 
 @dataclass(frozen=True)
 class Score:
-    """A text and the logarithm of each character's probability, float32 [len(text)]; `dropped` counts the unknown."""
+    """A text and the logarithm of each character's probability, float32 [len(text)]; `dropped` counts the unknown.
+
+    `predictions` float32 [len(text), vocab] are the logarithms of all probabilities, if they were asked for.
+    """
 
     text: str
     log_probs: npt.NDArray[np.float32] = field(compare=False)
     dropped: int
+    predictions: npt.NDArray[np.float32] | None = field(default=None, compare=False)
 
     @property
     def bits_per_char(self) -> float:
@@ -95,12 +99,20 @@ class Piece:
     log_probs: npt.NDArray[np.float32]
     predictions: npt.NDArray[np.float32] | None
 
-    def __add__(self, other: "Piece") -> "Piece":
-        """Return both, one after the other; both have predictions, or neither."""
-        predictions = None
-        if self.predictions is not None and other.predictions is not None:
-            predictions = np.concatenate([self.predictions, other.predictions])
-        return Piece(self.text + other.text, np.concatenate([self.log_probs, other.log_probs]), predictions)
+    @classmethod
+    def of(cls, pieces: "Sequence[Piece]") -> "Piece":
+        """Return all `pieces`, at least one, one after the other; all have predictions, or none."""
+        every = [piece.predictions for piece in pieces if piece.predictions is not None]
+        return cls(
+            text="".join(piece.text for piece in pieces),
+            log_probs=np.concatenate([piece.log_probs for piece in pieces]),
+            predictions=np.concatenate(every) if every else None,
+        )
+
+    @classmethod
+    def nothing(cls) -> "Piece":
+        """Return the piece of no characters."""
+        return cls(text="", log_probs=np.empty(0, dtype=np.float32), predictions=None)
 
     def part(self, start: int, end: int) -> "Piece":
         """Return the characters from `start` to `end`."""
@@ -112,18 +124,21 @@ class Piece:
 class Draft:
     """A text in the making: give what was written of it to `take`, until `finish_reason` is set.
 
-    `row` is what the engine moves; `left` how many characters may still be written.
+    `row` is what the engine moves; `left` how many characters may still be written; `begun` is whether some are.
     """
 
     row: Row
     left: int
     stops: StopFilter
     finish_reason: Literal["length", "stop"] | None = None
+    begun: bool = False
     _held: Piece | None = None
 
     def take(self, piece: Piece) -> Piece:
         """Return the characters that are now sure to belong to the text: of `piece`, and those held back before."""
-        whole = piece if self._held is None else self._held + piece
+        self.begun = True
+        piece = piece.part(0, self.left)  # texts are written side by side, some further than they go
+        whole = piece if self._held is None else Piece.of([self._held, piece])
         self.left -= len(piece.text)
         sure, stopped = self.stops.feed(piece.text)
         if stopped:
@@ -141,6 +156,7 @@ class Writer:
         self.dictionary = model.dictionary
         self.engine = Engine(model, threads=threads, precision=precision)
         self.at_once = max(4, min(MOST_AT_ONCE, PRODUCTS_AT_ONCE // self.engine.products))
+        self.known = frozenset(self.dictionary.characters)
         self._codes = np.array([ord(symbol) for symbol in model.dictionary.symbols], dtype="<u4")
 
     @classmethod
@@ -185,7 +201,7 @@ class Writer:
 
     def write(self, drafts: Sequence[Draft], steps: int, *, predictions: bool = False) -> list[Piece]:
         """Move all `drafts` on, `steps` characters at most each; returns what is sure of each one's text."""
-        steps = min(steps, *(draft.left for draft in drafts))
+        steps = min(steps, max(draft.left for draft in drafts))
         written = self.engine.write([draft.row for draft in drafts], steps, predictions=predictions)
         return [
             draft.take(Piece(self._decode(one.ids), one.log_probs, one.predictions))
@@ -227,15 +243,17 @@ class Writer:
             done += self._generate(prompts[at : at + BATCH], samplings[at : at + BATCH])
         return done
 
-    def score(self, text: str) -> Score:
+    def score(self, text: str, *, predictions: bool = False) -> Score:
         """Return how likely each character of `text` was, after those before it; unknown ones are left out.
 
         The first is predicted from the state that a text without a prompt starts from.
         """
         ids = self.dictionary.encode(text)
         known = ids[ids >= self.dictionary.first_id]
-        log_probs, _ = self.engine.score(known, self.engine.read(self._or_opening(known[:0])))
-        return Score(text=self._decode(known), log_probs=log_probs, dropped=len(ids) - len(known))
+        start = self.engine.read(self._or_opening(known[:0]))
+        every = np.empty((len(known), len(self.dictionary)), dtype=np.float32) if predictions else None
+        log_probs, _ = self.engine.score(known, start, predictions=every)
+        return Score(self._decode(known), log_probs, dropped=len(ids) - len(known), predictions=every)
 
     def characters(self, piece: Piece, alternatives: int = 0) -> list[Character]:
         """Return the characters of `piece`, each with its `alternatives` most likely rivals (if it has predictions)."""
@@ -257,20 +275,13 @@ class Writer:
             self.draft(read[prompt].ids, sampling, state=states[prompt])
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
-        pieces: list[list[Piece]] = [[] for _ in drafts]
+        pieces = [[Piece.nothing()] for _ in drafts]
         while waiting := [at for at, draft in enumerate(drafts) if draft.finish_reason is None]:
             for at, piece in zip(waiting, self.write([drafts[at] for at in waiting], MOST_AT_ONCE), strict=True):
                 pieces[at].append(piece)
-        nothing = np.empty(0, dtype=np.float32)
         return [
-            Completion(
-                prompt=prompt,
-                completion="".join(piece.text for piece in own),
-                log_probs=np.concatenate([nothing, *(piece.log_probs for piece in own)]),
-                finish_reason=draft.finish_reason or "length",
-                warnings=read[prompt].warnings,
-            )
-            for prompt, own, draft in zip(prompts, pieces, drafts, strict=True)
+            Completion(prompt, whole.text, whole.log_probs, draft.finish_reason or "length", read[prompt].warnings)
+            for prompt, draft, whole in zip(prompts, drafts, map(Piece.of, pieces), strict=True)
         ]
 
     def _allowed(self, characters: str | None) -> npt.NDArray[np.bool_] | None:

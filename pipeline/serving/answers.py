@@ -1,6 +1,6 @@
 """What a client sends and gets: prompts and params in, one object per prompt out. Knows neither MLflow nor HTTP."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,15 @@ def read_params(params: Mapping[str, Any] | None) -> Sampling:
 def answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return one object per prompt: prompt, completion, text, finish_reason, warnings."""
     return [_as_json(done) for done in writer.generate(read_prompts(data), read_params(params))]
+
+
+def stream_answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the characters that follow the one prompt in `data`, as they come; UserError if there are more."""
+    prompts = read_prompts(data)
+    if len(prompts) != 1:
+        raise UserError(f"prompt: found {len(prompts)}, allowed is one in a stream")
+    for one in writer.stream(prompts[0], read_params(params)):
+        yield one.char
 
 
 def _as_json(completion: Completion) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -11,8 +12,10 @@ from mlflow.models.model import ModelInfo
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
+from pipeline.files import write_json
 from pipeline.serving import pyfunc_model
 from pipeline.serving.answers import PARAMS
+from pipeline.serving.card import CARD
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +61,7 @@ def requirements() -> list[str]:
 def signature() -> ModelSignature:
     """Return the schema of prompts and params; the answer is free JSON."""
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "prompt")]),
+        inputs=Schema([ColSpec(DataType.string)]),  # unnamed: a list of strings, a string or a frame, all fit
         params=ParamSchema(
             [
                 ParamSpec(name, getattr(DataType, kind), default, shape=(-1,) if isinstance(default, list) else None)
@@ -68,17 +71,18 @@ def signature() -> ModelSignature:
     )
 
 
-def log_model(folder: Path, *, example_prompt: str) -> ModelInfo:
-    """Log the model in `folder` to the active MLflow run."""
+def log_model(folder: Path, *, card: dict[str, Any], example_prompt: str) -> ModelInfo:
+    """Log the model in `folder` to the active MLflow run, its card beside it."""
     with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
         for name in MODULES:
             target = Path(temporary) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, target)
+        write_json(Path(temporary) / CARD, card)
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(pyfunc_model.__file__),
-            artifacts={"model": str(folder)},
+            artifacts={"model": str(folder), "card": str(Path(temporary) / CARD)},
             code_paths=[str(Path(temporary) / "pipeline")],
             pip_requirements=requirements(),
             signature=signature(),

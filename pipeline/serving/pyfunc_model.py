@@ -9,7 +9,7 @@ from mlflow.pyfunc import PythonModel
 
 from pipeline.errors import UserError
 from pipeline.generation.text import Writer
-from pipeline.serving.answers import answer
+from pipeline.serving.answers import answer, stream_answer
 
 
 class Predicting:
@@ -25,6 +25,14 @@ class Predicting:
         del context
         try:
             return answer(self.writer, model_input, params)
+        except UserError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from None
+
+    def predict_stream(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+        """Yield the characters that follow one prompt, as they come."""
+        del context
+        try:
+            yield from stream_answer(self.writer, model_input, params)
         except UserError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
 

@@ -7,7 +7,9 @@ import mlflow
 from mlflow import MlflowClient
 
 from pipeline.files import read_json, sha256_of
+from pipeline.model.saved import SavedModel
 from pipeline.params.register import RegisterParams
+from pipeline.serving.card import project_card
 from pipeline.serving.packaging import log_model
 from pipeline.tracking.project import experiment_name, git_state
 from pipeline.tracking.registry import EVAL_TAG, PERPLEXITY_TAG, Standing, promote
@@ -23,7 +25,8 @@ def register_model(
     """
     with open_store() as (client, _):
         with mlflow.start_run(run_id=run_id):
-            info = log_model(folder, example_prompt=example_prompt)
+            card = project_card(SavedModel.load(folder), Path.cwd())
+            info = log_model(folder, card=card, example_prompt=example_prompt)
         if not params.enabled:
             return "logged, not registered (register.enabled is false)"
         _ensure_registered_model(client, params.model_name)

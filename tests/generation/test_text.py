@@ -62,6 +62,13 @@ def test_the_score_of_a_text_is_that_of_what_was_written():
     np.testing.assert_allclose(WRITER.score(begun.completion).log_probs, begun.log_probs, atol=1e-5)
 
 
+def test_a_score_has_all_predictions_if_asked():
+    scored = WRITER.score("abc def" * 200, predictions=True)
+    assert scored.predictions.shape == (1400, len(WRITER.dictionary))
+    own = scored.predictions[np.arange(1400), WRITER.dictionary.encode(scored.text)]
+    assert own.tolist() == scored.log_probs.tolist()
+
+
 def test_a_kept_state_is_gone_on_from():
     kept = WRITER.read("c", WRITER.read("ab"))
     streamed = WRITER.stream("", Sampling(max_new_chars=80, seed=3), state=kept)

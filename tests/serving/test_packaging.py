@@ -29,7 +29,7 @@ def logged(tmp_path_factory):
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     experiment = mlflow.create_experiment("x", artifact_location=(folder / "artifacts").as_uri())
     with mlflow.start_run(experiment_id=experiment):
-        return folder, log_model(folder / "model", example_prompt="abc")
+        return folder, log_model(folder / "model", card={"name": "charlm"}, example_prompt="abc")
 
 
 def test_no_pickle_is_logged(logged):
@@ -49,11 +49,17 @@ mlflow.set_tracking_uri("sqlite:///{folder}/mlflow.db")
 model = mlflow.pyfunc.load_model("{info.model_uri}")
 import pipeline
 answers = model.predict({{"prompt": ["abc"]}}, params={{"max_new_chars": 7, "seed": 1}})
-print(json.dumps([pipeline.__file__, "torch" in sys.modules, answers]))
+import pandas
+forms = ["abc", ["abc"], {{"prompt": "abc"}}, pandas.DataFrame({{"prompt": ["abc"]}}), pandas.Series(["abc"])]
+same = [model.predict(form, params={{"max_new_chars": 7, "seed": 1}}) == answers for form in forms]
+streamed = "".join(model.predict_stream("abc", params={{"max_new_chars": 7, "seed": 1}}))
+print(json.dumps([pipeline.__file__, "torch" in sys.modules, answers, same, streamed]))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    where, with_torch, (answer,) = json.loads(done.stdout.splitlines()[-1])
+    where, with_torch, (answer,), same, streamed = json.loads(done.stdout.splitlines()[-1])
+    assert same == [True] * 5
+    assert streamed == answer["completion"]
     assert str(folder) in where
     assert not with_torch
     assert len(answer["completion"]) == 7

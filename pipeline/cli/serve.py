@@ -1,0 +1,67 @@
+"""`charlm serve`: the streaming server, on loopback unless there is a key."""
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UserError
+from pipeline.params.generate import Precision
+
+KEY_VARIABLE = "CHARLM_API_KEY"
+STOP_SECONDS = 30
+
+
+def serve(
+    model: Annotated[str, typer.Option(help="models:/charlm@champion, models:/charlm/3, or a folder.")] = "",
+    host: Annotated[str, typer.Option(help="Other than loopback only with a key in CHARLM_API_KEY.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    precision: Annotated[Precision, typer.Option(help="bf16: large networks write faster.")] = "fp32",
+    in_flight: Annotated[int, typer.Option(min=1, max=4096, help="Texts written side by side.")] = 64,
+    queue: Annotated[int, typer.Option(min=0, max=100_000, help="Texts that may wait; more are answered 429.")] = 256,
+    max_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Characters that a text may have.")] = 20_000,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long a request may take.")] = 120.0,
+    cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may call the server.")] = None,
+    *,
+    access_log: Annotated[bool, typer.Option(help="Log each request's path and status; never a prompt.")] = False,
+) -> None:
+    """Serve a model: OpenAI's /v1/completions (streaming too), a page to play with, /docs, /metrics."""
+    key = os.environ.get(KEY_VARIABLE) or None
+    if key is None and not is_loopback(host):
+        raise UserError(f"--host: found {host} without a key, allowed is loopback; set {KEY_VARIABLE} to open it")
+    import uvicorn  # not for --help
+
+    from pipeline.serving.application import make_application
+    from pipeline.serving.guards import LOOPBACK
+    from pipeline.serving.limits import Limits
+    from pipeline.serving.source import load_served
+
+    address = model or default_model()
+    limits = Limits(max_tokens=max_tokens, seconds=seconds, in_flight=in_flight, queue=queue)
+    app = make_application(
+        lambda: load_served(address, precision=precision),
+        limits=limits, key=key, hosts=(*LOOPBACK, host), cors=tuple(cors or ()),
+    )  # fmt: skip
+    shown = f"[{host}]" if ":" in host else host
+    print(f"charlm: {address} at http://{shown}:{port}/  (API: /docs, Ctrl-C ends)", flush=True)
+    uvicorn.run(
+        app, host=host, port=port, log_level="warning" if not access_log else "info", access_log=access_log,
+        timeout_graceful_shutdown=STOP_SECONDS, server_header=False,
+    )  # fmt: skip
+
+
+def default_model() -> str:
+    """Return the address of the model to serve if none is named: the champion, or the folder of the last training."""
+    return "models/charlm" if Path("models/charlm/weights.safetensors").exists() else "models:/charlm@champion"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

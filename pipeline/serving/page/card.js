@@ -1,0 +1,41 @@
+// Knows the model's card: what is worth showing of it.
+
+import { Failure, readCard } from "./api.js";
+import { showChart } from "./chart.js";
+import { showFigures } from "./figures.js";
+import { decimal, whole } from "./words.js";
+
+/** Read the card and show it; the card, or null if it cannot be had. */
+export async function showCard() {
+  const note = document.getElementById("card-note");
+  let card;
+  try {
+    card = await readCard();
+  } catch (error) {
+    note.hidden = false;
+    note.textContent =
+      error instanceof Failure && error.kind === "key"
+        ? "The server shows the card to those who have its key."
+        : "The card could not be read.";
+    return null;
+  }
+  note.hidden = true;
+  showFigures(document.getElementById("card-figures"), figuresOf(card));
+  if (card.curve?.length > 1) showChart(document.getElementById("chart"), card.curve);
+  return card;
+}
+
+function figuresOf(card) {
+  const figures = [
+    ["Perplexity", card.perplexity, (value) => decimal(value)],
+    ["Bits per character", card.bits_per_char, (value) => decimal(value)],
+    ["Corpus", card.corpus, String],
+    ["Network", card.network, String],
+    ["Parameters", card.parameters, whole],
+    ["Trained on", card.train_chars, (value) => `${whole(value)} characters`],
+    ["Measured on", card.eval_chars, (value) => `${whole(value)} characters`],
+    ["Knows", card.characters && Array.from(card.characters).length, (value) => `${whole(value)} different characters`],
+    ["Version", card.version, String],
+  ];
+  return figures.filter(([, value]) => value !== null && value !== undefined).map(([name, value, show]) => [name, show(value)]);
+}

@@ -1,0 +1,92 @@
+// Knows how the page tells what goes on, and what went wrong and can be done about it, in words.
+
+import { Failure, hasKey, keepKey } from "./api.js";
+import { count } from "./words.js";
+
+const WORDS = {
+  refused: (said) => `The server refused this. ${said}`,
+  large: () => "That is more text than the server takes at once. Shorten it and try again.",
+  busy: () => "The server is busy with other texts just now.",
+  unavailable: (said) => `The server cannot take this on just now. ${said}`,
+  silent: () => "The server does not answer. Check that “charlm serve” is still running, then try again.",
+  broken: () => "The connection broke off before the end. What came so far is kept.",
+  other: (said) => `Something went wrong. ${said}`,
+};
+
+export class Notices {
+  #part = (id) => document.getElementById(id);
+  #retry = null;
+  #timer = 0;
+
+  /** `onKey` is called when a key was entered. */
+  constructor(onKey) {
+    this.#part("retry").addEventListener("click", () => this.#again());
+    this.#part("dismiss").addEventListener("click", () => this.clear());
+    this.#part("key-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      keepKey(this.#part("key").value);
+      this.#part("key").value = "";
+      onKey();
+      this.#again();
+    });
+  }
+
+  /** Show the notices in `slot` from now on. */
+  moveTo(slot) {
+    this.clear();
+    this.status("");
+    slot.append(this.#part("notices"));
+  }
+
+  status(text) {
+    this.#part("status").textContent = text;
+  }
+
+  clear() {
+    clearInterval(this.#timer);
+    this.#part("error").hidden = true;
+    this.#part("error-text").textContent = "";
+  }
+
+  /** Show an error; `retry` does again what failed. */
+  error(error, retry) {
+    this.clear();
+    this.#retry = retry;
+    const failure = error instanceof Failure ? error : new Failure("other", error.message);
+    const needsKey = failure.kind === "key";
+    this.#part("key-form").hidden = !needsKey;
+    this.#part("retry").hidden = needsKey;
+    this.#part("error-count").hidden = true;
+    this.#part("error").hidden = false;
+    this.#part("error-text").textContent = needsKey ? keyWords() : WORDS[failure.kind](sentence(failure.message));
+    if (failure.wait) this.#countDown(Math.ceil(failure.wait));
+  }
+
+  #countDown(seconds) {
+    const line = this.#part("error-count");
+    const end = performance.now() + 1000 * seconds;
+    const tick = () => {
+      const left = Math.ceil((end - performance.now()) / 1000);
+      if (left <= 0) clearInterval(this.#timer);
+      line.textContent = left > 0 ? `It asks to wait ${count(left, "second")}.` : "It should have time again now.";
+    };
+    line.hidden = false;
+    tick();
+    this.#timer = setInterval(tick, 250);
+  }
+
+  #again() {
+    this.clear();
+    this.#retry();
+  }
+}
+
+function keyWords() {
+  return hasKey() ? "The server does not accept this key. Enter another one." : "This server asks for a key. It is kept until you close this tab.";
+}
+
+/** What the server said, as a sentence. */
+function sentence(said) {
+  const text = said.charAt(0).toUpperCase() + said.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}

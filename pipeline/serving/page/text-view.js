@@ -1,0 +1,118 @@
+// Knows how a text stands on the page: one shaded span per character, added in batches, each of which can be looked at.
+
+import { levelOf } from "./surprise.js";
+
+export class TextView {
+  #element;
+  #popover;
+  #records = new Map();
+  #waiting = [];
+  #frame = 0;
+
+  /** `element` holds nothing but the text's spans; `popover` shows what is known of one. */
+  constructor(element, popover) {
+    this.#element = element;
+    this.#popover = popover;
+    this.characters = [];
+    element.addEventListener("pointerover", (event) => this.#point(event));
+    element.addEventListener("pointerout", (event) => event.pointerType !== "touch" && popover.hideSoon());
+    element.addEventListener("click", (event) => this.#records.has(event.target) && this.#enter(event.target, true));
+    element.addEventListener("focusin", (event) => popover.show(event.target, this.#records.get(event.target)));
+    element.addEventListener("focusout", () => popover.hide());
+    element.addEventListener("keydown", (event) => this.#move(event));
+  }
+
+  get text() {
+    return this.characters.map((one) => one.char).join("");
+  }
+
+  /** Add characters; they show with the next frame. */
+  add(characters) {
+    this.characters.push(...characters);
+    this.#waiting.push(...characters);
+    this.#frame ||= requestAnimationFrame(() => this.flush());
+  }
+
+  /** Show what was added, now. */
+  flush() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    const batch = document.createDocumentFragment();
+    for (const record of this.#waiting) {
+      const span = document.createElement("span");
+      span.textContent = record.char;
+      span.className = record.logProb === null ? "unknown" : `b${levelOf(record.logProb)}`;
+      if (record.char === "\n") span.classList.add("newline");
+      this.#records.set(span, record);
+      batch.append(span);
+    }
+    this.#waiting = [];
+    const first = this.#element.firstChild ?? batch.firstChild;
+    this.#element.append(batch);
+    if (first && !this.#element.querySelector("[tabindex]")) first.tabIndex = 0;
+  }
+
+  /** Keep the first `length` characters only. */
+  cut(length) {
+    this.flush();
+    this.#popover.hide();
+    this.characters.length = length;
+    if (length === 0) {
+      this.#records.clear();
+      this.#element.replaceChildren();
+      return;
+    }
+    while (this.#element.childNodes.length > length) {
+      this.#records.delete(this.#element.lastChild);
+      this.#element.lastChild.remove();
+    }
+    if (!this.#element.querySelector("[tabindex]")) this.#element.firstChild.tabIndex = 0;
+  }
+
+  #point(event) {
+    if (event.pointerType === "touch" || !this.#records.has(event.target)) return;
+    this.#popover.show(event.target, this.#records.get(event.target));
+  }
+
+  /** Make `span` the one that Tab leads to, and go there. */
+  #enter(span, preventScroll = false) {
+    this.#element.querySelector("[tabindex]")?.removeAttribute("tabindex");
+    span.tabIndex = 0;
+    span.focus({ preventScroll });
+  }
+
+  #move(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.#records.has(event.target)) return;
+    const to = {
+      ArrowRight: () => event.target.nextElementSibling,
+      ArrowLeft: () => event.target.previousElementSibling,
+      ArrowDown: () => lineNeighbour(event.target, "nextElementSibling"),
+      ArrowUp: () => lineNeighbour(event.target, "previousElementSibling"),
+      Home: () => this.#element.firstElementChild,
+      End: () => this.#element.lastElementChild,
+    }[event.key];
+    if (!to) return;
+    event.preventDefault();
+    const span = to();
+    if (span) this.#enter(span);
+  }
+}
+
+/** The span on the next line that stands nearest below (or above) `span`, or null. */
+function lineNeighbour(span, step) {
+  const from = span.getBoundingClientRect();
+  let line = null;
+  let best = null;
+  let distance = Infinity;
+  for (let other = span[step]; other; other = other[step]) {
+    const box = other.getClientRects()[0];
+    if (!box || Math.abs(box.top - from.top) < from.height / 2) continue;
+    line ??= box.top;
+    if (Math.abs(box.top - line) > from.height / 2) break;
+    if (Math.abs(box.left - from.left) < distance) {
+      distance = Math.abs(box.left - from.left);
+      best = other;
+    }
+  }
+  return best;
+}

@@ -1,0 +1,171 @@
+// Knows how a text comes to be: starts, stops and continues one or two columns, and tells how they went.
+
+import { write } from "./api.js";
+import { drawSeed } from "./settings.js";
+import { endingLoop, summaryOf } from "./surprise.js";
+import { TextView } from "./text-view.js";
+import { count, decimal } from "./words.js";
+
+class Column {
+  #element;
+  #given;
+  #facts;
+
+  /** A text in `element`; `requestOf` makes a request's settings from a seed. */
+  constructor(element, output, popover, requestOf) {
+    this.#element = element;
+    this.#given = element.querySelector(".given");
+    this.#facts = element.querySelector(".facts");
+    this.view = new TextView(output, popover);
+    this.requestOf = requestOf;
+    // How long the text was before what is being written now.
+    this.base = 0;
+  }
+
+  set hidden(hidden) {
+    this.#element.hidden = hidden;
+  }
+
+  begin(prompt) {
+    this.#given.textContent = prompt;
+    this.view.cut(0);
+    this.#facts.textContent = "";
+    this.#element.classList.remove("busy");
+    this.base = 0;
+  }
+
+  async write(seed, signal) {
+    const prompt = this.#given.textContent + this.view.text;
+    this.#element.classList.add("busy");
+    try {
+      for await (const characters of write({ prompt, ...this.requestOf(seed) }, signal)) {
+        if (signal.aborted) return;
+        this.view.add(characters);
+      }
+    } finally {
+      if (!signal.aborted || signal.reason === STOPPED) this.#finish(seed);
+    }
+  }
+
+  #finish(seed) {
+    this.view.flush();
+    this.#element.classList.remove("busy");
+    const { count: length, bits } = summaryOf(this.view.characters);
+    if (!length) return;
+    const facts = [`Seed ${seed}`, count(length, "character"), `${decimal(bits)} bits per character`];
+    const loop = endingLoop(this.view.characters);
+    if (loop) facts.push(`repeats the same ${count(loop.period, "character")} from character ${loop.start + 1} on`);
+    this.#facts.textContent = facts.join(" · ");
+  }
+}
+
+// Why a text was given up: the person stopped it, or began another.
+const STOPPED = new DOMException("stopped", "AbortError");
+const REPLACED = new DOMException("replaced", "AbortError");
+
+export class Writing {
+  #part = (id) => document.getElementById(id);
+  #settings;
+  #notices;
+  #onSeed;
+  #sampled;
+  #greedy;
+  #run = null;
+
+  /** `onSeed` is called when a text with another seed begins. */
+  constructor(settings, notices, popover, onSeed) {
+    this.#settings = settings;
+    this.#notices = notices;
+    this.#onSeed = onSeed;
+    this.lastSeed = null;
+    this.#sampled = new Column(this.#part("column-sampled"), this.#part("output"), popover, (seed) => settings.request(seed));
+    this.#greedy = new Column(this.#part("column-greedy"), this.#part("output-greedy"), popover, (seed) =>
+      settings.greedyRequest(seed),
+    );
+    this.#part("write").addEventListener("click", () => this.begin());
+    this.#part("stop").addEventListener("click", () => this.stop());
+    this.#part("go-on").addEventListener("click", () => this.#goOn());
+    this.#part("same-seed").addEventListener("click", () => this.#beginWith(this.lastSeed));
+    this.#part("new-seed").addEventListener("click", () => this.#beginWith(drawSeed()));
+  }
+
+  get isBusy() {
+    return this.#run !== null;
+  }
+
+  /** Show one column or two. */
+  compare(both) {
+    this.#greedy.hidden = !both;
+    this.#part("columns").classList.toggle("two", both);
+    this.#part("heading-sampled").hidden = !both;
+  }
+
+  /** Write from the prompt. */
+  begin() {
+    const seed = this.#settings.seed ?? drawSeed();
+    const prompt = this.#part("prompt").value;
+    this.stop(REPLACED);
+    for (const column of [this.#sampled, this.#greedy]) column.begin(prompt);
+    this.#pour(this.#columns(), seed);
+  }
+
+  stop(reason = STOPPED) {
+    this.#run?.abort(reason);
+  }
+
+  #beginWith(seed) {
+    this.#settings.seed = seed;
+    this.begin();
+  }
+
+  #goOn() {
+    const columns = this.#columns();
+    this.stop(REPLACED);
+    for (const column of columns) column.base = column.view.characters.length;
+    this.#pour(columns, this.#settings.seed ?? this.lastSeed);
+  }
+
+  #columns() {
+    return this.#part("compare").checked ? [this.#greedy, this.#sampled] : [this.#sampled];
+  }
+
+  async #pour(columns, seed) {
+    const run = new AbortController();
+    this.#run = run;
+    this.lastSeed = seed;
+    this.#onSeed();
+    this.#settings.mark(null);
+    this.#notices.clear();
+    this.#notices.status("Writing…");
+    this.#showButtons();
+    const ends = await Promise.allSettled(columns.map((column) => column.write(seed, run.signal)));
+    if (this.#run !== run) return;
+    this.#run = null;
+    this.#showButtons();
+    const failed = columns.filter((_, at) => ends[at].reason && ends[at].reason.name !== "AbortError");
+    if (failed.length) {
+      this.#tellFailure(ends.find((end) => end.reason && end.reason.name !== "AbortError").reason, failed, seed);
+    } else {
+      const written = columns.map((column) => column.view.characters.length - column.base);
+      this.#notices.status(`${run.signal.aborted ? "Stopped" : "Done"}: ${count(Math.max(...written), "character")}.`);
+    }
+  }
+
+  #tellFailure(error, columns, seed) {
+    this.#notices.status("");
+    this.#settings.mark(error.param ?? null);
+    this.#notices.error(error, () => {
+      for (const column of columns) column.view.cut(column.base);
+      this.#pour(columns, error.kind === "refused" ? (this.#settings.seed ?? seed) : seed);
+    });
+  }
+
+  #showButtons() {
+    const stop = this.#part("stop");
+    const hadFocus = document.activeElement === stop;
+    stop.disabled = !this.isBusy;
+    this.#part("go-on").disabled = this.isBusy || !this.#columns().some((column) => column.view.characters.length);
+    this.#part("same-seed").disabled = this.lastSeed === null;
+    if (hadFocus && stop.disabled) this.#part("write").focus();
+  }
+}

@@ -1,0 +1,43 @@
+import contextlib
+import threading
+import time
+
+import httpx
+import pytest
+import uvicorn
+from conftest import random_model
+
+from pipeline.generation.text import Writer
+from pipeline.serving.application import make_application
+from pipeline.serving.card import card_of
+from pipeline.serving.source import Served
+
+
+def served(seed=0, version="1", hidden=12):
+    model = random_model(seed=seed, hidden=hidden)
+    return Served(Writer(model), card_of(model) | {"version": version})
+
+
+@contextlib.contextmanager
+def running(load=served, **options):
+    """A real server on a free port; gives a client for it."""
+    app = make_application(load, **options)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            client.state = app.state.server
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def client():
+    with running() as one:
+        yield one

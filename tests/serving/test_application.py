@@ -1,0 +1,385 @@
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+import schemathesis
+from conftest import random_model
+from hypothesis import HealthCheck, given, settings
+from serving.conftest import running, served
+
+from pipeline.generation.sampling import Sampling
+from pipeline.generation.text import Writer
+from pipeline.serving.limits import Limits
+
+ROOT = Path(__file__).parents[2]
+WRITER = Writer(random_model())
+
+
+def alone(prompt, seed, max_tokens, **options):
+    return WRITER.complete(prompt, Sampling(max_new_chars=max_tokens, seed=seed, **options)).completion
+
+
+def post(client, status=200, headers=None, **body):
+    answer = client.post("/v1/completions", json=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def events(client, **body):
+    with client.stream("POST", "/v1/completions", json=body | {"stream": True}) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def figure(client, name):
+    text = client.get("/metrics").text
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+
+def wait_for(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_text_is_that_of_its_seed(client):
+    answer = post(client, prompt="abc", max_tokens=40, seed=3)
+    assert answer["choices"] == [
+        {"index": 0, "text": alone("abc", 3, 40), "logprobs": None, "finish_reason": "length"},
+    ]
+    assert answer["usage"] == {"prompt_tokens": 3, "completion_tokens": 40, "total_tokens": 43}
+    assert (answer["object"], answer["model"], answer["seed"]) == ("text_completion", "charlm", 3)
+
+
+def test_without_a_seed_one_is_drawn_and_told(client):
+    answer = post(client, prompt="abc", max_tokens=40)
+    assert answer["seed"] != post(client, prompt="abc", max_tokens=40)["seed"]
+    assert answer["choices"][0]["text"] == alone("abc", answer["seed"], 40)
+
+
+def test_streamed_events_are_the_same_text(client):
+    parts = events(client, prompt="abc", max_tokens=200, seed=3, logprobs=2)
+    assert "".join(part["choices"][0]["text"] for part in parts) == alone("abc", 3, 200)
+    assert [part["choices"][0]["finish_reason"] for part in parts[:-1]] == [None] * (len(parts) - 1)
+    assert parts[-1]["choices"][0]["finish_reason"] == "length"
+    offsets = [offset for part in parts for offset in part["choices"][0]["logprobs"]["text_offset"]]
+    assert offsets == list(range(200))
+
+
+def test_the_openai_client_works_unchanged(client):
+    ours = openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="none")
+    assert [model.id for model in ours.models.list()] == ["charlm"]
+    done = ours.completions.create(
+        model="charlm", prompt=["abc", "def"], n=2, max_tokens=20, seed=5, temperature=0.7, top_p=0.9, stop=["zz"],
+        logprobs=3, echo=True, extra_body={"top_k": 5, "min_p": 0.01, "repetition_penalty": 1.1},
+    )  # fmt: skip
+    assert [choice.index for choice in done.choices] == [0, 1, 2, 3]
+    expected = alone("abc", 5, 20, temperature=0.7, top_p=0.9, top_k=5, min_p=0.01, repetition_penalty=1.1)
+    assert done.choices[0].text == "abc" + expected
+    assert done.choices[2].text.startswith("def")
+    assert len({choice.text for choice in done.choices}) == 4
+    assert "".join(done.choices[0].logprobs.tokens) == done.choices[0].text
+    assert all(len(top) == 3 for top in done.choices[0].logprobs.top_logprobs)
+    assert done.usage.completion_tokens == 80
+    parts = list(
+        ours.completions.create(
+            model="charlm", prompt="abc", max_tokens=30, seed=5, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    assert "".join(part.choices[0].text for part in parts[:-1]) == alone("abc", 5, 30)
+    assert parts[-1].usage.completion_tokens == 30
+    with pytest.raises(openai.BadRequestError, match="temperature: found"):
+        ours.completions.create(model="charlm", prompt="a", temperature=-1)
+    with pytest.raises(openai.NotFoundError):
+        ours.completions.create(model="gpt", prompt="a")
+
+
+def test_a_text_is_scored_by_its_echo(client):
+    answer = post(client, prompt="ab😀c", max_tokens=0, echo=True, logprobs=2)
+    choice = answer["choices"][0]
+    assert (choice["text"], choice["logprobs"]["tokens"]) == ("ab😀c", ["a", "b", "😀", "c"])
+    expected = WRITER.score("abc").log_probs.tolist()
+    assert choice["logprobs"]["token_logprobs"] == [expected[0], expected[1], None, expected[2]]
+    assert [len(top) if top else 0 for top in choice["logprobs"]["top_logprobs"]] == [2, 2, 0, 2]
+    assert answer["warnings"] == ["dropped 1 characters that the model does not know: '😀'"]
+
+
+def test_a_stop_string_ends_a_text(client):
+    whole = alone("abc", 3, 80)
+    choice = post(client, prompt="abc", max_tokens=80, seed=3, stop=whole[30:34])["choices"][0]
+    assert (choice["text"], choice["finish_reason"]) == (whole[: whole.index(whole[30:34])], "stop")
+
+
+def test_sixty_four_streams_at_once_are_each_as_alone(client):
+    def one(seed):
+        return "".join(part["choices"][0]["text"] for part in events(client, prompt="abc", max_tokens=150, seed=seed))
+
+    with ThreadPoolExecutor(64) as pool:
+        assert list(pool.map(one, range(64))) == [alone("abc", seed, 150) for seed in range(64)]
+
+
+def test_a_short_text_that_joins_a_long_one_ends_first():
+    with running(lambda: served(hidden=256)) as client:
+        ended = []
+
+        def long():
+            events(client, prompt="abc", max_tokens=5000, seed=1)
+            ended.append("long")
+
+        thread = threading.Thread(target=long)
+        thread.start()
+        wait_for(lambda: figure(client, "charlm_texts_active") == 1)
+        short = post(client, prompt="abc", max_tokens=20, seed=2)["choices"][0]["text"]
+        ended.append("short")
+        thread.join()
+        assert ended == ["short", "long"]
+        writer = Writer(random_model(hidden=256))
+        assert short == writer.complete("abc", Sampling(max_new_chars=20, seed=2)).completion
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "param"),
+    [
+        ({"best_of": 2}, "best_of: unknown field", "best_of"),
+        ({"temperature": -1}, "temperature: found -1.0, allowed is 0 to 100", "temperature"),
+        ({"temperature": "hot"}, "temperature: input should be a valid number", "temperature"),
+        ({"max_tokens": -1}, "max_tokens: found -1, allowed is 0 to 20000", "max_tokens"),
+        ({"max_tokens": 10**30}, f"max_tokens: found {10**30}, allowed is 0 to 20000", "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens: input should be a valid integer", "max_tokens"),
+        ({"n": 0}, "n: found 0, allowed is 1 to 64", "n"),
+        ({"n": 65}, "n: found 65, allowed is 1 to 64", "n"),
+        ({"prompt": []}, "prompt: found an empty list, allowed is a string or at least one", "prompt"),
+        ({"prompt": [1, 2]}, "prompt: input should be a valid string", "prompt"),
+        ({"prompt": "a" * 100_001}, "prompt: found 100,001 characters, allowed are at most 100,000", "prompt"),
+        ({"stop": ["a"] * 17}, "stop: found 17 strings, allowed are at most 16", "stop"),
+        ({"stop": ""}, "stop: found a string of 0 characters, allowed are 1 to 1000", "stop"),
+        ({"allowed": "😀"}, "allowed: the model knows none of the characters '😀'", "allowed"),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0", "seed"),
+        ({"stream_options": {}}, "stream_options: found without stream, allowed only with stream: true", None),
+    ],
+)  # fmt: skip
+def test_a_wrong_field_is_named(client, body, message, param):
+    error = post(client, 400, **{"prompt": "abc", **body})["error"]
+    expected = (message, param or message.partition(":")[0], "invalid_request_error")
+    assert (error["message"], error["param"], error["type"]) == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"prompt": NaN', b'{"prompt": "\\ud800"}'])
+def test_what_is_no_request_is_refused(client, body):
+    answer = client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["message"]
+
+
+def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(client):
+    large = b'{"prompt": "' + b"a" * 50_000_000 + b'"}'
+    with contextlib.suppress(httpx.WriteError):  # the server may hang up before all was sent
+        assert client.post("/v1/completions", content=large).status_code == 413
+    chunks = (large[at : at + 100_000] for at in range(0, len(large), 100_000))
+    with contextlib.suppress(httpx.WriteError):
+        assert client.post("/v1/completions", content=chunks).status_code == 413
+    assert client.get("/healthz").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_leaves_frees_its_place(stream):
+    body = {"prompt": "abc", "max_tokens": 20_000, "stream": stream}
+    with running(lambda: served(hidden=512)) as client:
+        other = httpx.Client(base_url=client.base_url)
+        with (
+            contextlib.suppress(httpx.ReadTimeout),
+            other.stream("POST", "/v1/completions", json=body, timeout=0.3) as one,
+        ):
+            next(one.iter_lines())
+            assert figure(client, "charlm_streams") == 1
+        other.close()
+        wait_for(lambda: figure(client, "charlm_texts_active") == 0)
+        wait_for(lambda: figure(client, "charlm_streams") == 0)
+        assert figure(client, "charlm_characters_total") < 20_000
+
+
+def test_a_client_that_reads_slowly_gets_all(client):
+    text = ""
+    with client.stream(
+        "POST", "/v1/completions", json={"prompt": "a", "max_tokens": 300, "seed": 1, "stream": True}
+    ) as one:
+        for line in one.iter_lines():
+            time.sleep(0.02)
+            if line.startswith("data: {"):
+                text += json.loads(line[6:])["choices"][0]["text"]
+    assert text == alone("a", 1, 300)
+
+
+def test_too_many_are_told_to_come_again():
+    with (
+        running(lambda: served(hidden=256), limits=Limits(in_flight=1, queue=1)) as client,
+        ThreadPoolExecutor(12) as pool,
+    ):
+
+        def ask(seed):
+            answer = client.post("/v1/completions", json={"prompt": "abc", "max_tokens": 2000, "seed": seed})
+            return answer.status_code, answer.headers.get("retry-after")
+
+        answers = list(pool.map(ask, range(12)))
+        assert set(answers) == {(200, None), (429, "1")}
+        assert post(client, 429, prompt="abc", n=3)["error"]["code"] == "queue_full"
+        assert post(client, prompt="abc", max_tokens=5)["choices"]
+
+
+def test_a_request_ends_in_its_time():
+    with running(lambda: served(hidden=256), limits=Limits(seconds=0.1)) as client:
+        assert post(client, 503, prompt="abc", max_tokens=20_000)["error"]["code"] == "timeout"
+        with client.stream(
+            "POST", "/v1/completions", json={"prompt": "a", "max_tokens": 20_000, "stream": True}
+        ) as one:
+            last = [line for line in one.iter_lines() if line][-1]
+        assert json.loads(last.removeprefix("data: "))["error"]["message"] == "the request took too long"
+        wait_for(lambda: figure(client, "charlm_texts_active") == 0)
+
+
+def test_a_key_is_needed_where_there_is_one():
+    with running(key="secret") as client:
+        assert post(client, 401, prompt="abc")["error"]["code"] == "invalid_api_key"
+        assert post(client, 401, headers={"authorization": "Bearer wrong"}, prompt="abc")
+        assert post(client, 401, headers={"authorization": "Basic secret"}, prompt="abc")
+        assert post(client, headers={"authorization": "Bearer secret"}, prompt="abc", max_tokens=1)
+        assert [client.get(path).status_code for path in ("/healthz", "/", "/metrics", "/card")] == [200, 200, 401, 401]
+
+
+def test_without_a_key_the_server_goes_by_its_own_name_only(client):
+    assert client.get("/card", headers={"host": "evil.example"}).status_code == 403
+    assert client.get("/card", headers={"host": "localhost:80"}).status_code == 200
+    assert client.get("/card", headers={"host": "[::1]:8000"}).status_code == 200
+
+
+def test_headers_are_safe(client):
+    headers = client.get("/").headers
+    assert headers["content-security-policy"].startswith("default-src 'self'")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in client.get("/card", headers={"origin": "http://other"}).headers
+    with running(cors=["http://other"]) as open_client:
+        answer = open_client.get("/card", headers={"origin": "http://other"})
+        assert answer.headers["access-control-allow-origin"] == "http://other"
+
+
+def test_a_new_champion_is_loaded_without_dropping_a_request():
+    versions = iter(["1", "2"])
+    models = {"1": 0, "2": 9}
+
+    def load():
+        version = next(versions, None)
+        if version is None:
+            from pipeline.errors import UserError
+
+            raise UserError("models/charlm/weights.safetensors: damaged or cut off")
+        return served(seed=models[version], version=version, hidden=128)
+
+    key = {"authorization": "Bearer k"}
+    with running(load, key="k") as client:
+        client.headers.update(key)
+        first = Writer(random_model(seed=0, hidden=128))
+        with ThreadPoolExecutor() as pool:
+            long = pool.submit(post, client, prompt="abc", max_tokens=20_000, seed=1)
+            wait_for(lambda: figure(client, "charlm_texts_active") == 1)
+            assert client.post("/admin/reload").json() == {"before": "1", "now": "2"}
+            expected = first.complete("abc", Sampling(max_new_chars=20_000, seed=1)).completion
+            assert long.result()["choices"][0]["text"] == expected
+        assert post(client, prompt="abc", max_tokens=50, seed=1)["choices"][0]["text"] != expected[:50]
+        refused = client.post("/admin/reload")
+        assert (refused.status_code, refused.json()["error"]["message"][:14]) == (400, "models/charlm/")
+        assert post(client, prompt="abc", max_tokens=5)["system_fingerprint"] == "charlm-2"
+
+
+def test_reload_needs_a_key(client):
+    assert client.post("/admin/reload").status_code == 403
+
+
+def test_figures_are_counted(client):
+    before = figure(client, "charlm_characters_total")
+    post(client, prompt="abc", max_tokens=25)
+    post(client, 400, prompt="abc", n=0)
+    assert figure(client, "charlm_characters_total") == before + 25
+    text = client.get("/metrics").text
+    assert 'charlm_requests_total{route="/v1/completions",status="400"}' in text
+    assert "charlm_first_character_seconds_bucket" in text
+    assert client.get("/readyz").json() == {"status": "ready", "model": "charlm"}
+
+
+def test_the_docs_ask_no_other_host(client):
+    page = client.get("/docs").text
+    assert "http" not in page.replace("http-equiv", "")
+    assert client.get("/swagger/swagger-ui-bundle.js").status_code == 200
+
+
+def test_nothing_that_the_schema_allows_is_a_server_error(client):
+    schema = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
+    operations = [result.ok() for result in schema.get_all_operations()]
+    assert len(operations) > 5
+    for operation in operations:
+
+        @given(operation.as_strategy())
+        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        def is_well(case):
+            assert case.call(base_url=str(client.base_url)).status_code < 500
+
+        is_well()
+
+
+def serve(folder, *arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli.app", "serve", *arguments],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_the_command_serves_and_a_stop_finishes_what_is_in_flight(tmp_path):
+    random_model(hidden=256).save(tmp_path / "models/charlm")
+    with __import__("socket").create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = serve(tmp_path, "--port", str(port))
+    assert process.stdout.readline().startswith(f"charlm: models/charlm at http://127.0.0.1:{port}/")
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        wait_for(lambda: _answers(client), 30)
+        body = {"prompt": "abc", "max_tokens": 6000, "seed": 1, "stream": True}
+        with client.stream("POST", "/v1/completions", json=body) as one:
+            lines = one.iter_lines()
+            next(lines)
+            process.send_signal(signal.SIGTERM)
+            rest = [line for line in lines if line]
+    assert rest[-1] == "data: [DONE]"
+    assert process.wait(30) in (0, -signal.SIGTERM)
+    assert "Traceback" not in process.stderr.read()
+
+
+def _answers(client):
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host", "::"], "--host: found :: without a key, allowed is loopback; set CHARLM_API_KEY to open it"),
+        (["--model", "gone"], "gone/dictionary.json: no such file; run the split stage first"),
+        (["--model", "models:/charlm"], "--model: found models:/charlm, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION"),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_what_cannot_be_served_is_one_line(tmp_path, arguments, message):
+    process = serve(tmp_path, *arguments)
+    assert (process.communicate()[1], process.returncode) == (f"error: {message}\n", 2)
