@@ -39,15 +39,22 @@ def batches_per_epoch(split: Split, batch_size: int) -> int:
     return sum(-(-len(samples) // batch_size) for samples in split.buckets.values())
 
 
-def epoch_batches(split: Split, batch_size: int, *, seed: int, epoch: int, skip: int = 0) -> Iterator[Batch]:
+def epoch_batches(
+    split: Split, batch_size: int, *, seed: int, epoch: int, skip: int = 0, shift: bool = False
+) -> Iterator[Batch]:
     """Yield every sample of `split` once, each batch from one bucket, in an order of (seed, epoch) alone.
 
-    The first `skip` batches are left out: a training that goes on has had them.
+    The first `skip` batches are left out: a training that goes on has had them. With `shift` all windows of the epoch
+    begin some characters later, at most a window; those at the text's end as late as they can.
     """
     random = np.random.Generator(np.random.PCG64(derive_seed(seed, "epoch", epoch)))
+    later = int(random.integers(min(split.buckets))) if shift else 0
     plan: list[tuple[int, Samples]] = []
     for length, samples in split.buckets.items():
         shuffled = np.asarray(samples)[random.permutation(len(samples))]
+        if later:
+            start, own = shuffled[:, 0], shuffled[:, 1]
+            shuffled = np.stack([np.minimum(start + later, len(split.ids) - 1 - own), own], axis=1)
         plan += [(length, shuffled[at : at + batch_size]) for at in range(0, len(shuffled), batch_size)]
     for at in random.permutation(len(plan))[skip:]:
         length, samples = plan[at]

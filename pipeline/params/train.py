@@ -70,6 +70,7 @@ class TrainParams(Group):
     `epochs` may be a fraction. `loss: mean` divides by the positions; `window_sum` by the batch size only, so that
     the gradient is the sum over a window's positions (the tutorial's; an optimiser with a large eps feels it).
     `threads: 0` is all cores; the number can change sums, and with them bytes.
+    `shift_windows` lets the windows of each epoch begin at another offset, so that what a window cuts apart differs.
     `evals_per_epoch` is how often the eval text is measured; the best weights are the ones kept, and after `patience`
     evaluations in a row without a better one the training ends (0: never). A checkpoint is written every
     `checkpoint_seconds`; a training that was killed goes on from it.
@@ -77,6 +78,7 @@ class TrainParams(Group):
 
     epochs: Positive = 5.0
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    shift_windows: bool = False
     loss: Literal["mean", "window_sum"] = "mean"
     optimizer: OptimizerParams = OptimizerParams()
     schedule: ScheduleParams = ScheduleParams()

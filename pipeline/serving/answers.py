@@ -31,14 +31,12 @@ PARAMS: tuple[tuple[str, str, Any], ...] = (
 
 def read_prompts(data: Any) -> list[str]:
     """Return the prompts in a DataFrame with a column `prompt` (or only one column), a mapping, a list or a string."""
-    if isinstance(data, str):
-        data = [data]
     if isinstance(data, Mapping):
         data = data.get("prompt")
     if isinstance(data, pd.DataFrame):
-        if "prompt" not in data.columns and data.shape[1] != 1:
-            raise UserError(f"prompt: no such column; found {', '.join(map(str, data.columns))}")
-        data = data["prompt" if "prompt" in data.columns else data.columns[0]].tolist()
+        data = _column(data)
+    if isinstance(data, np.ndarray) and data.ndim == 0:  # {"inputs": {"prompt": "a"}} over HTTP
+        data = data.item()
     if isinstance(data, str):
         data = [data]
     if data is None or not isinstance(data, Iterable):
@@ -51,6 +49,12 @@ def read_prompts(data: Any) -> list[str]:
     if len(prompts) > MAX_PROMPTS:
         raise UserError(f"prompt: found {len(prompts)}, allowed are at most {MAX_PROMPTS} in one request")
     return prompts
+
+
+def _column(data: pd.DataFrame) -> list[Any]:
+    if "prompt" not in data.columns and data.shape[1] != 1:
+        raise UserError(f"prompt: no such column; found {', '.join(map(str, data.columns))}")
+    return list(data["prompt" if "prompt" in data.columns else data.columns[0]])
 
 
 def read_params(params: Mapping[str, Any] | None) -> Sampling:

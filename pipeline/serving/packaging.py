@@ -10,7 +10,7 @@ import mlflow
 import pandas as pd
 from mlflow.models.model import ModelInfo
 from mlflow.models.signature import ModelSignature
-from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import DataType, ParamSchema, ParamSpec
 
 from pipeline.files import write_json
 from pipeline.serving import pyfunc_model
@@ -59,9 +59,12 @@ def requirements() -> list[str]:
 
 
 def signature() -> ModelSignature:
-    """Return the schema of prompts and params; the answer is free JSON."""
+    """Return the schema of the params.
+
+    Prompts have none: with a schema MLflow refuses either a list of strings in a notebook or `{"prompt": […]}` over
+    HTTP. `read_prompts` checks them.
+    """
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.string)]),  # unnamed: a list of strings, a string or a frame, all fit
         params=ParamSchema(
             [
                 ParamSpec(name, getattr(DataType, kind), default, shape=(-1,) if isinstance(default, list) else None)

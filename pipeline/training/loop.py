@@ -149,7 +149,14 @@ class Trainer:
         left = self.steps - done
         for epoch in range(done // self.per_epoch, math.ceil(self.steps / self.per_epoch)):
             skip = max(0, done - epoch * self.per_epoch)
-            batches = epoch_batches(self.train, self.params.batch_size, seed=self.params.seed, epoch=epoch, skip=skip)
+            batches = epoch_batches(
+                self.train,
+                self.params.batch_size,
+                seed=self.params.seed,
+                epoch=epoch,
+                skip=skip,
+                shift=self.params.shift_windows,
+            )
             for batch in batches:
                 if not left:
                     return

@@ -45,3 +45,21 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert order() == order()
     assert order() != order(number=1)
     assert order() != order(seed=2)
+
+
+def test_shifted_windows_begin_elsewhere_in_each_epoch():
+    ids = np.arange(1, 102, dtype=np.uint8)
+    split = Split(ids, cut_windows(len(ids), (10,)))
+
+    def starts(epoch, *, shift):
+        batches = list(epoch_batches(split, 4, seed=1, epoch=epoch, shift=shift))
+        for batch in batches:
+            assert (batch.labels == batch.inputs + 1).all()  # none is padded, none goes over the end
+        return sorted(int(row[0]) - 1 for batch in batches for row in batch.inputs)
+
+    assert starts(0, shift=False) == list(range(0, 100, 10))
+    for epoch in range(5):
+        shifted = starts(epoch, shift=True)
+        later = shifted[0]
+        assert shifted == [min(start + later, 90) for start in range(0, 100, 10)]
+    assert len({starts(epoch, shift=True)[0] for epoch in range(20)}) > 5
