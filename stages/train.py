@@ -28,8 +28,9 @@ from pipeline.training.device import choose_device, choose_precision, make_deter
 from pipeline.training.loop import Trainer
 from pipeline.training.report import Report
 from pipeline.training.resume import ResumableTraining
+from pipeline.training.tutorial import is_tutorial, write_tutorial
 
-CURVE = Path("plots/train.csv")
+CURVE, TUTORIAL = Path("plots/train.csv"), Path("plots/tutorial.csv")
 
 
 def main() -> None:
@@ -63,6 +64,7 @@ def main() -> None:
             "machine": [device.type, str(dtype), torch.get_num_threads(), torch.__version__],
         }
         with open_checkpoints(state_folder() / "checkpoints", key_of(settings, _inputs())) as checkpoints:
+            write_tutorial(TUTORIAL, compare=is_tutorial(model_params, params))
             run.start_publishing()
             run.after_interrupt = "; the next dvc repro with the same params goes on from the last checkpoint"
             training = ResumableTraining(trainer, checkpoints, run_id=run.session.run_id)

@@ -46,4 +46,4 @@ def code_deps(stage: str) -> list[str]:
             deps.append(room)
         else:
             deps += sorted(path for path in own if (ROOT / path).name != "__init__.py")
-    return deps
+    return [path for path in deps if not any(str(parent) in deps for parent in Path(path).parents)]
