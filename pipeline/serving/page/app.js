@@ -28,6 +28,7 @@ const showTab = setUpTabs(part("main").querySelector(".tabs"), (name) => {
   scoring.stop();
   popover.hide();
   notices.moveTo(part(`notices-${name}`));
+  part(`legend-${name}`).append(part("legend"));
   changed();
 });
 

@@ -44,7 +44,9 @@ export class Notices {
 
   clear() {
     clearInterval(this.#timer);
-    this.#part("error").hidden = true;
+    const error = this.#part("error");
+    if (error.contains(document.activeElement)) error.closest('[role="tabpanel"]').querySelector(".primary").focus();
+    error.hidden = true;
     this.#part("error-text").textContent = "";
   }
 

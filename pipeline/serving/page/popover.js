@@ -23,10 +23,6 @@ export class Popover {
     });
   }
 
-  get isOpen() {
-    return this.#anchor !== null;
-  }
-
   /** Show what is known of the character in `anchor`. */
   show(anchor, record) {
     if (!record) return;

@@ -18,10 +18,6 @@ export class Scoring {
     this.#part("score-run").addEventListener("click", () => this.run());
   }
 
-  get isBusy() {
-    return this.#run !== null;
-  }
-
   stop() {
     this.#run?.abort();
   }

@@ -1,6 +1,6 @@
 // Knows how surprise is measured: bits, levels of shading, perplexity, and when a text has fallen into a loop.
 
-export const TOP_LEVEL = 10;
+const TOP_LEVEL = 10;
 
 // How many matching characters make a loop: fewer could be chance.
 const LOOP_MATCHES = 40;

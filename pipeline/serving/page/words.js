@@ -1,7 +1,8 @@
 // Knows how numbers and characters are written for people.
 
+// U+2423 and U+21B5 are in nearly every font; U+2420 is missing from many.
 const INVISIBLE = new Map([
-  [" ", "␠"],
+  [" ", "␣"],
   ["\n", "↵"],
   ["\t", "⇥"],
   ["\r", "␍"],

@@ -89,10 +89,6 @@ export class Writing {
     this.#part("new-seed").addEventListener("click", () => this.#beginWith(drawSeed()));
   }
 
-  get isBusy() {
-    return this.#run !== null;
-  }
-
   /** Show one column or two. */
   compare(both) {
     this.#greedy.hidden = !both;
@@ -161,11 +157,12 @@ export class Writing {
   }
 
   #showButtons() {
-    const stop = this.#part("stop");
-    const hadFocus = document.activeElement === stop;
-    stop.disabled = !this.isBusy;
-    this.#part("go-on").disabled = this.isBusy || !this.#columns().some((column) => column.view.characters.length);
+    const [write, stop, goOn] = ["write", "stop", "go-on"].map(this.#part);
+    const focused = document.activeElement;
+    stop.disabled = this.#run === null;
+    goOn.disabled = this.#run !== null || !this.#columns().some((column) => column.view.characters.length);
     this.#part("same-seed").disabled = this.lastSeed === null;
-    if (hadFocus && stop.disabled) this.#part("write").focus();
+    // A disabled button would lose the focus to nowhere.
+    if (focused.disabled) [stop, goOn, write].find((button) => !button.disabled).focus();
   }
 }
