@@ -104,6 +104,13 @@ def test_nothing_runs_again_but_the_source_check(project):
     assert project.ran(project.run("dvc", "repro")) == ["source"]
 
 
+def test_an_experiment_in_another_clone_gives_the_same_bytes(project, tmp_path):
+    """Nothing is shared but the machine: another folder, another cache, `dvc exp run` instead of `dvc repro`."""
+    other = Project(tmp_path)
+    assert set(other.ran(other.run("dvc", "exp", "run", "-n", "same", "train"))) == set(STAGES[:6])
+    assert other.weights() == project.weights()
+
+
 def test_an_experiment_adds_a_row_with_its_own_name(project):
     project.run("dvc", "exp", "run", "-n", "wider", "-S", "model.num_hidden=12")
     runs, _ = project.runs()
@@ -208,6 +215,8 @@ def test_the_served_model_answers(served):
         {"dataframe_split": {"columns": ["prompt"], "data": [["The United States are"], ["x"]]}},
         {"dataframe_records": [{"prompt": "The United States are"}, {"prompt": "x"}]},
         {"inputs": {"prompt": ["The United States are", "x"]}},
+        {"inputs": ["The United States are", "x"]},
+        {"inputs": {"prompt": "The United States are"}},
     ):
         assert served(form | {"params": PARAMS}).json()["predictions"][0] == first
 
