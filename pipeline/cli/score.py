@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipeline.cli.texts import read_text
 from pipeline.errors import UserError
+from pipeline.params.generate import Precision
 
 if TYPE_CHECKING:
     from pipeline.generation.text import Score
@@ -25,6 +26,7 @@ MOST_BITS = 10.0
 def score(
     file: Annotated[Path | None, typer.Argument(help="A text, UTF-8; without it, or for -, standard input.")] = None,
     model: Annotated[Path, typer.Option(help="The model's folder.")] = MODEL_FOLDER,
+    precision: Annotated[Precision, typer.Option(help="Of the weights.")] = "fp32",
     show: Annotated[int, typer.Option(help="How many characters to show, coloured by surprise.")] = 1000,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="The figures, as one JSON object.")] = False,
@@ -35,7 +37,7 @@ def score(
     """
     from pipeline.generation.text import Writer  # numba: not for --help
 
-    writer = Writer.load(model)
+    writer = Writer.load(model, precision=precision)
     scored = writer.score(read_text(file))
     if not scored.text:
         raise UserError(f"{file or 'standard input'}: holds no character that the model knows")

@@ -165,7 +165,7 @@ class Engine:
         all_scores = np.empty((count if predictions else 0, steps, vocab), dtype=np.float32)
         write(self._weights, rules, allowed, history, h, c, scores, all_scores)
         for at, row in enumerate(rows):
-            row.state = State(h=h[:, at].copy(), c=c[:, at].copy())
+            row.state = State(h=h[:, at], c=c[:, at])
             row.rule = rules[at : at + 1]
             row.recent = history[at, history.shape[1] - len(row.recent) :]
         return [

@@ -124,19 +124,17 @@ class Piece:
 class Draft:
     """A text in the making: give what was written of it to `take`, until `finish_reason` is set.
 
-    `row` is what the engine moves; `left` how many characters may still be written; `begun` is whether some are.
+    `row` is what the engine moves; `left` how many characters may still be written.
     """
 
     row: Row
     left: int
     stops: StopFilter
     finish_reason: Literal["length", "stop"] | None = None
-    begun: bool = False
     _held: Piece | None = None
 
     def take(self, piece: Piece) -> Piece:
         """Return the characters that are now sure to belong to the text: of `piece`, and those held back before."""
-        self.begun = True
         piece = piece.part(0, self.left)  # texts are written side by side, some further than they go
         whole = piece if self._held is None else Piece.of([self._held, piece])
         self.left -= len(piece.text)

@@ -15,10 +15,10 @@ from typing import Literal
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Draft, Piece, Writer
 
-# A step writes as many characters of each text as this many multiply-adds make: about 5 ms on two cores.
+# A step writes as many characters of each text as this many multiply-adds make: some milliseconds, so that a text that
+# joins does not wait long, and few steps make a text.
 PRODUCTS_PER_STEP = 200_000_000
 MOST_PER_STEP = 32
-FIRST_STEP = 4
 
 
 class FullError(Exception):
@@ -158,6 +158,4 @@ def _has_left(ticket: Ticket) -> bool:
 
 
 def _steps(writer: Writer, drafts: Sequence[Draft]) -> int:
-    if any(not draft.begun for draft in drafts):
-        return FIRST_STEP  # someone waits for the first character
     return max(1, min(MOST_PER_STEP, PRODUCTS_PER_STEP // (writer.engine.products * len(drafts))))
