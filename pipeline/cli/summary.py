@@ -17,6 +17,7 @@ COMMANDS = (
     ("compare the experiments", "dvc exp show"),
     ("try another size", "dvc exp run -S model.num_hidden=128"),
     ("write a text", 'charlm generate "The United States are"'),
+    ("play with it", "charlm serve"),
     ("serve the model", "mlflow models serve -m models:/{model}@champion --env-manager local -p 5001"),
 )
 
