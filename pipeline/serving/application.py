@@ -23,12 +23,8 @@ from pipeline.errors import UserError
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Character, Piece, Writer
 from pipeline.seeds import sample_seed
-from pipeline.serving.batching import Batcher, StoppedError
-from pipeline.serving.completions import (
-    CompletionRequest,
-    logprobs_of,
-    usage_of,
-)
+from pipeline.serving.batching import Batcher, Opening, StoppedError
+from pipeline.serving.completions import CompletionRequest, logprobs_of, usage_of
 from pipeline.serving.failures import add_failures, described
 from pipeline.serving.guards import LOOPBACK, Guard
 from pipeline.serving.limits import Limits
@@ -100,12 +96,12 @@ def _add_completions(app: FastAPI, server: Server) -> None:
         served = server.served
         asked.check(server.limits, served.card["name"])
         sampling = asked.sampling()
+        answer = Answer(asked, served, sampling, started, server)
         texts = [
-            (prompt, replace(sampling, seed=sample_seed(sampling.seed, number)))
-            for prompt in asked.prompts
+            (opening, replace(sampling, seed=sample_seed(sampling.seed, number)))
+            for opening in answer.openings
             for number in range(asked.samples)
         ]
-        answer = Answer(asked, served, sampling, started, server)
         if asked.echo:
             await asyncio.to_thread(answer.read_prompts)
         writing = Writing(
@@ -154,9 +150,10 @@ class Answer:
             "system_fingerprint": f"charlm-{served.card['version'] or 'folder'}",
             "seed": sampling.seed,
         }
-        self.warnings = list(
-            dict.fromkeys(warning for prompt in asked.prompts for warning in self.writer.read_prompt(prompt).warnings)
-        )
+        read = [self.writer.read_prompt(prompt) for prompt in asked.prompts]
+        self.openings = [Opening(one.ids) for one in read]
+        self.warnings = list(dict.fromkeys(warning for one in read for warning in one.warnings))
+        self.begun = False
         self.offsets = [0] * (len(asked.prompts) * asked.samples)
         self.written = 0
         self.echoes: dict[str, list[Character | None]] = {}
@@ -183,7 +180,8 @@ class Answer:
         try:
             async with asyncio.timeout(self.seconds):
                 async for part in writing.parts():
-                    if not self.written:
+                    if part.piece.text and not self.begun:
+                        self.begun = True
                         self._count_first()
                     yield _event(self.head | {"choices": [self._choice(part)]})
                 if self.asked.stream_options is not None and self.asked.stream_options.include_usage:

@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.generation.engine import State
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Draft, Piece, Writer
 
@@ -30,11 +34,22 @@ class StoppedError(Exception):
 
 
 @dataclass(eq=False)
+class Opening:
+    """What a text goes on from: a prompt's ids int64, and the state after them once someone has read them.
+
+    The samples of one prompt share it, so that the prompt is read once.
+    """
+
+    ids: npt.NDArray[np.int64]
+    state: State | None = None
+
+
+@dataclass(eq=False)
 class Ticket:
     """A submitted text. `deliver(piece, finish_reason)` is called for each piece; an exception ends it too."""
 
     writer: Writer
-    prompt: str
+    opening: Opening
     sampling: Sampling
     predictions: bool
     deliver: Callable[[Piece | Exception, Literal["length", "stop"] | None], None]
@@ -77,6 +92,8 @@ class Batcher:
         with self._changed:
             if self._ending:
                 raise StoppedError
+            # Clients that have left do not keep others out.
+            self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
             if self.active + len(self._waiting) + len(tickets) > self.in_flight + self.queue:
                 raise FullError
             self._waiting.extend(tickets)
@@ -101,8 +118,9 @@ class Batcher:
     def _read(self, ticket: Ticket) -> None:
         try:
             if not ticket.cancelled:
-                ids = ticket.writer.read_prompt(ticket.prompt).ids
-                ticket.draft = ticket.writer.draft(ids, ticket.sampling)
+                opening = ticket.opening
+                ticket.draft = ticket.writer.draft(opening.ids, ticket.sampling, state=opening.state)
+                opening.state = ticket.draft.row.state  # a row gets a new state when it is moved: this one stays
                 if ticket.draft.finish_reason is not None:  # no characters are asked for
                     ticket.deliver(Piece.nothing(), ticket.draft.finish_reason)
         except Exception as error:  # noqa: BLE001  whatever it is, it is that request's answer

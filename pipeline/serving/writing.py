@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Piece, Writer
-from pipeline.serving.batching import Batcher, Ticket
+from pipeline.serving.batching import Batcher, Opening, Ticket
 
 FinishReason = Literal["length", "stop"]
 
@@ -23,15 +23,15 @@ class Writing:
     """The texts of one request: submitted when made (FullError if there is no room), cancelled when closed."""
 
     def __init__(
-        self, batcher: Batcher, writer: Writer, texts: list[tuple[str, Sampling]], *, predictions: bool, whole: bool
+        self, batcher: Batcher, writer: Writer, texts: list[tuple[Opening, Sampling]], *, predictions: bool, whole: bool
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._parts: asyncio.Queue[Part | Exception] = asyncio.Queue()
         self._whole = whole
         self._left = len(texts)
         self._tickets = [
-            Ticket(writer, prompt, sampling, predictions, self._deliver_of(number))
-            for number, (prompt, sampling) in enumerate(texts)
+            Ticket(writer, opening, sampling, predictions, self._deliver_of(number))
+            for number, (opening, sampling) in enumerate(texts)
         ]
         batcher.submit(self._tickets)
 

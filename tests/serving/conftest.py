@@ -37,6 +37,13 @@ def running(load=served, **options):
         thread.join()
 
 
+def wait_for(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def client():
     with running() as one:

@@ -1,13 +1,8 @@
 import contextlib
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import openai
@@ -15,13 +10,12 @@ import pytest
 import schemathesis
 from conftest import random_model
 from hypothesis import HealthCheck, given, settings
-from serving.conftest import running, served
+from serving.conftest import running, served, wait_for
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.serving.limits import Limits
 
-ROOT = Path(__file__).parents[2]
 WRITER = Writer(random_model())
 
 
@@ -48,13 +42,6 @@ def figure(client, name):
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
-def wait_for(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_a_text_is_that_of_its_seed(client):
     answer = post(client, prompt="abc", max_tokens=40, seed=3)
     assert answer["choices"] == [
@@ -62,6 +49,16 @@ def test_a_text_is_that_of_its_seed(client):
     ]
     assert answer["usage"] == {"prompt_tokens": 3, "completion_tokens": 40, "total_tokens": 43}
     assert (answer["object"], answer["model"], answer["seed"]) == ("text_completion", "charlm", 3)
+
+
+def test_the_samples_of_a_prompt_read_it_once(client, monkeypatch):
+    engine, read = client.state.served.writer.engine, []
+    original = engine.read
+    monkeypatch.setattr(engine, "read", lambda ids, state=None: read.append(len(ids)) or original(ids, state))
+    choices = post(client, prompt=["abc", "de"], n=4, max_tokens=10, seed=3)["choices"]
+    assert sorted(read) == [2, 3]
+    assert choices[0]["text"] == alone("abc", 3, 10)
+    assert choices[4]["text"] == alone("de", 3, 10)
 
 
 def test_without_a_seed_one_is_drawn_and_told(client):
@@ -337,50 +334,3 @@ def test_nothing_that_the_schema_allows_is_a_server_error(client):
             assert case.call(base_url=str(client.base_url)).status_code < 500
 
         is_well()
-
-
-def serve(folder, *arguments, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli.app", "serve", *arguments],
-        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def test_the_command_serves_and_a_stop_finishes_what_is_in_flight(tmp_path):
-    random_model(hidden=256).save(tmp_path / "models/charlm")
-    with __import__("socket").create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = serve(tmp_path, "--port", str(port))
-    assert process.stdout.readline().startswith(f"charlm: models/charlm at http://127.0.0.1:{port}/")
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-        wait_for(lambda: _answers(client), 30)
-        body = {"prompt": "abc", "max_tokens": 6000, "seed": 1, "stream": True}
-        with client.stream("POST", "/v1/completions", json=body) as one:
-            lines = one.iter_lines()
-            next(lines)
-            process.send_signal(signal.SIGTERM)
-            rest = [line for line in lines if line]
-    assert rest[-1] == "data: [DONE]"
-    assert process.wait(30) in (0, -signal.SIGTERM)
-    assert "Traceback" not in process.stderr.read()
-
-
-def _answers(client):
-    try:
-        return client.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--host", "::"], "--host: found :: without a key, allowed is loopback; set CHARLM_API_KEY to open it"),
-        (["--model", "gone"], "gone/dictionary.json: no such file; run the split stage first"),
-        (["--model", "models:/charlm"], "--model: found models:/charlm, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION"),  # noqa: E501
-    ],
-)  # fmt: skip
-def test_what_cannot_be_served_is_one_line(tmp_path, arguments, message):
-    process = serve(tmp_path, *arguments)
-    assert (process.communicate()[1], process.returncode) == (f"error: {message}\n", 2)
