@@ -11,20 +11,20 @@ from pipeline.params.reader import read_group
 from pipeline.params.register import RegisterParams
 from pipeline.serving.packaging import requirements
 from pipeline.serving.registration import register_model
-from pipeline.tracking.server import check_server
+from pipeline.tracking.execution import execution_here
 from pipeline.tracking.stage import stage
 
 
 def main() -> None:
     with stage("register") as run:
         params = read_group("register", RegisterParams)
-        prompt = read_group("generate", GenerateParams).prompts[0]
-        check_server()
+        read_group("generate", GenerateParams)  # its first prompt is the model's example
         folder = Path("models/charlm")
         SavedModel.load(folder)  # refuses a damaged model before MLflow has it
         figures = read_json(Path("metrics/evaluate.json"))
-        run_id = run.require_run()
-        print(register_model(folder, run_id=run_id, params=params, figures=figures, example_prompt=prompt))
+        if run_id := run.registry_run():
+            print(register_model(execution_here(), run_id=run_id))
+            run.note_registered()
         write_json(
             Path("models/registration.json"),
             {

@@ -9,9 +9,12 @@ from rich.console import Console
 
 from pipeline.cli.generate import generate
 from pipeline.cli.presets import apply_preset, list_presets, read_preset
+from pipeline.cli.registry import models, promote, rollback
 from pipeline.cli.score import score
 from pipeline.cli.serve import serve
 from pipeline.cli.summary import summary
+from pipeline.cli.sync import sync
+from pipeline.cli.trace import trace, verify
 from pipeline.errors import UserError
 from pipeline.params.reader import PARAMS_FILE
 
@@ -25,6 +28,12 @@ app = typer.Typer(
 app.command()(generate)
 app.command()(score)
 app.command()(serve)
+app.command()(sync)
+app.command()(models)
+app.command()(promote)
+app.command()(rollback)
+app.command()(trace)
+app.command()(verify)
 
 
 def main() -> None:

@@ -8,25 +8,27 @@ from mlflow import MlflowClient
 
 from pipeline.files import read_json, sha256_of
 from pipeline.model.saved import SavedModel
+from pipeline.params.generate import GenerateParams
+from pipeline.params.reader import PARAMS_FILE, read_group
 from pipeline.params.register import RegisterParams
 from pipeline.serving.card import project_card
 from pipeline.serving.packaging import log_model
-from pipeline.tracking.project import experiment_name, git_state
-from pipeline.tracking.registry import EVAL_TAG, PERPLEXITY_TAG, Standing, promote
+from pipeline.tracking.execution import Execution
+from pipeline.tracking.registry import EVAL_TAG, PERPLEXITY_TAG, WEIGHTS_TAG, Standing, enter
 from pipeline.tracking.store import open_store
 
 
-def register_model(
-    folder: Path, *, run_id: str, params: RegisterParams, figures: dict[str, Any], example_prompt: str
-) -> str:
-    """Log the model in `folder` to the run and, if `register.enabled`, register it; returns what happened, in a line.
-
-    `figures` are those of metrics/evaluate.json.
-    """
+def register_model(execution: Execution, *, run_id: str) -> str:
+    """Log the execution's model to the run, and register it if `register.enabled`; returns what happened, in a line."""
+    project = execution.folder
+    model = project / "models/charlm"
+    params = read_group("register", RegisterParams, project / PARAMS_FILE)
+    prompt = read_group("generate", GenerateParams, project / PARAMS_FILE).prompts[0]
+    figures = read_json(project / "metrics/evaluate.json")
     with open_store() as (client, _):
         with mlflow.start_run(run_id=run_id):
-            card = project_card(SavedModel.load(folder), Path.cwd())
-            info = log_model(folder, card=card, example_prompt=example_prompt)
+            card = project_card(SavedModel.load(model), project)
+            info = log_model(model, card=card, example_prompt=prompt)
         if not params.enabled:
             return "logged, not registered (register.enabled is false)"
         _ensure_registered_model(client, params.model_name)
@@ -34,25 +36,26 @@ def register_model(
             params.model_name,
             source=info.model_uri,
             run_id=run_id,
-            tags=_tags(folder, figures),
+            tags=_tags(execution, figures),
             model_id=info.model_id,
         )
         candidate = Standing(str(version.version), figures["perplexity"], figures["eval_sha256"])
-        decision = promote(client, params.model_name, candidate, max_perplexity=params.max_perplexity)
+        decision = enter(client, params.model_name, candidate, max_perplexity=params.max_perplexity)
     return f"{params.model_name} version {version.version} is {decision.alias}: {decision.reason}"
 
 
-def _tags(folder: Path, figures: dict[str, Any]) -> dict[str, str]:
-    git = git_state()
-    data = read_json(Path("metrics/split.json"))
+def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
+    project = execution.folder
+    data = read_json(project / "metrics/split.json")
     return {
         PERPLEXITY_TAG: repr(figures["perplexity"]),
         EVAL_TAG: figures["eval_sha256"],
         "train_sha256": data["train_sha256"],
-        "weights_sha256": sha256_of(folder / "weights.safetensors"),
-        "git.commit": git.commit,
-        "git.clean": str(git.clean).lower(),
-        "dvc.experiment": experiment_name() or "",
+        "data.source": Path(execution.params()["data.source"]).name,
+        WEIGHTS_TAG: sha256_of(project / "models/charlm/weights.safetensors"),
+        "git.commit": execution.tags["git.commit"],
+        "git.clean": execution.tags["git.clean"],
+        "dvc.experiment": execution.tags.get("dvc.experiment", ""),
     }
 
 

@@ -29,7 +29,7 @@ def load_served(address: str, *, precision: Precision = "fp32") -> Served:
     The card is the one that was registered with the model, or made of the project's figures if `address` is the
     project's own model.
     """
-    folder, version = _from_registry(address) if address.startswith(REGISTRY) else (Path(address), None)
+    folder, version = from_registry(address) if address.startswith(REGISTRY) else (Path(address), None)
     model = SavedModel.load(folder)
     writer = Writer(model, precision=precision)
     writer.warm_up()
@@ -47,7 +47,8 @@ def _card(model: SavedModel, folder: Path) -> dict[str, Any]:
     return card_of(model)
 
 
-def _from_registry(address: str) -> tuple[Path, str]:
+def from_registry(address: str) -> tuple[Path, str]:
+    """Return the folder of the model at `models:/…`, and its version's number; UserError if there is none."""
     from mlflow.artifacts import download_artifacts  # 3 seconds: not for a folder
     from mlflow.exceptions import MlflowException
 

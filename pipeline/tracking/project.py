@@ -1,15 +1,11 @@
-"""Where the project is, and what git and DVC say of this execution."""
+"""Where the project is, and what DVC says of this execution."""
 
 import os
-import subprocess
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import psutil
 
-# What a run of the pipeline itself rewrites: it does not make the tree unclean.
-WRITTEN_BY_STAGES = ("dvc.lock", "metrics", "plots")
+from pipeline.tracking.git import git_state
 
 
 def project_root() -> Path:
@@ -25,25 +21,14 @@ def state_folder() -> Path:
     return project_root() / ".charlm"
 
 
-@dataclass(frozen=True)
-class Git:
-    """The checked-out commit ("" outside of a repository) and whether tracked files were as in it."""
-
-    commit: str
-    clean: bool
-
-
-@cache
-def git_state() -> Git:
-    """Return the state of the working tree that this process runs in."""
-    commit = _git("rev-parse", "HEAD")
-    exclude = [f":(exclude){path}" for path in WRITTEN_BY_STAGES]
-    return Git(commit=commit, clean=bool(commit) and not _git("status", "--porcelain", "-uno", "--", ".", *exclude))
-
-
 def experiment_name() -> str | None:
     """Return the name of the DVC experiment that this stage runs in, None in a plain repro."""
     return os.environ.get("DVC_EXP_NAME") or None
+
+
+def baseline() -> str:
+    """Return the commit that this execution builds on: the experiment's, by hand and in a plain repro HEAD."""
+    return os.environ.get("DVC_EXP_BASELINE_REV") or git_state().commit
 
 
 def session_name() -> str:
@@ -72,8 +57,3 @@ def _dvc_ancestor() -> psutil.Process:
         if "dvc" in words:
             return process
     return ancestors[0] if ancestors else psutil.Process()
-
-
-def _git(*arguments: str) -> str:
-    answer = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    return answer.stdout.strip()

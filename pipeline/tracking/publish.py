@@ -1,56 +1,63 @@
 """Publishing: the one way in which stages' records get into an MLflow run.
 
 One run per execution of the pipeline. Whoever publishes a stage publishes the stages it rests on with it, so that
-every row in `mlflow ui` is complete also when most stages did not need to run.
+every row in `mlflow ui` is complete also when most stages did not need to run. Where the files come from does not
+matter: a running stage, what was kept while a server was away, or a revision that DVC has restored.
 """
 
 import json
+import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
-from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
-from pipeline.tracking.project import experiment_name, git_state
-from pipeline.tracking.records import Record, read_record, stages_before
-from pipeline.tracking.session import Session
+from pipeline.files import write_json
+from pipeline.params.reader import PARAMS_FILE, read_yaml
+from pipeline.tracking.execution import Execution, environment
+from pipeline.tracking.note import note
+from pipeline.tracking.records import Record, read_record
+from pipeline.tracking.session import Session, Status
 from pipeline.tracking.store import open_store
 
 # MLflow's own limits for one call and for a tag's or a param's length.
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
 MAX_VALUE = 5000
+# The artifact folder with what `charlm trace` and `charlm verify` need.
+TRACE = "trace"
 
-Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
-
-def publish(session: Session, stage: str, *, status: Status, with_stage: bool, error: str | None = None) -> str:
-    """Send the records of the stages before `stage` (and its own if `with_stage`); returns the run's id.
+def publish(
+    execution: Execution, session: Session, stages: Sequence[str], *, status: Status, error: str | None = None
+) -> str:
+    """Send the records of `stages` to the session's run, made if need be; returns the run's id.
 
     What this session has sent already is not sent again. The session is saved.
     """
     with open_store() as (client, experiment_id):
         if session.run_id is None:
-            session.run_id = _create_run(client, experiment_id)
-        for name in [*stages_before(stage), *([stage] if with_stage else [])]:
+            session.run_id = _create_run(client, experiment_id, execution)
+            session.save()
+        for name in stages:
             if name not in session.published:
-                record = read_record(name, Path.cwd())
+                record = read_record(name, execution.folder)
                 if name in session.seconds:  # what ran here has sent part of its curve already
                     record = replace(record, curve=[point for point in record.curve if point[0] > session.live_step])
-                _send(client, session.run_id, record, session.seconds.get(name))
+                _send(client, session.run_id, record, session.seconds.get(name), execution)
                 session.published.append(name)
                 session.save()
+        text = note(execution.folder, stages=session.published, changed=execution.tags.get("charlm.changed", ""))
+        client.set_tag(session.run_id, "mlflow.note.content", text)
         if error is not None:
-            client.set_tag(session.run_id, "charlm.error", f"{stage}: {error}"[:MAX_VALUE])
+            client.set_tag(session.run_id, "charlm.error", error[:MAX_VALUE])
         if status == "RUNNING":
             client.update_run(session.run_id, status="RUNNING")
         else:
-            client.set_terminated(session.run_id, status=status)
-        session.save()
+            client.set_terminated(session.run_id, status=status, end_time=_milliseconds(execution.ended))
         return session.run_id
 
 
@@ -62,27 +69,22 @@ def mark_continuation(session: Session, earlier: str) -> None:
         client.set_terminated(earlier, status="FINISHED")
 
 
-def _create_run(client: MlflowClient, experiment_id: str) -> str:
-    git, name = git_state(), experiment_name()
-    tags = {
-        "git.commit": git.commit,
-        "git.clean": str(git.clean).lower(),
-        "mlflow.source.name": "dvc exp run" if name else "dvc repro",
-        "mlflow.source.git.commit": git.commit,
-    }
-    if name:
-        tags["dvc.experiment"] = name
-    now = datetime.now(tz=UTC)
-    run = client.create_run(experiment_id, run_name=name or f"repro {now:%Y-%m-%d %H:%M:%S}", tags=tags)
-    params = flatten(read_yaml(PARAMS_FILE))
-    entities = [Param(key, str(value)[:MAX_VALUE]) for key, value in params.items()]
+def _create_run(client: MlflowClient, experiment_id: str, execution: Execution) -> str:
+    tags = {key: value[:MAX_VALUE] for key, value in execution.tags.items()}
+    start = _milliseconds(execution.ended)
+    run = client.create_run(experiment_id, run_name=execution.name, tags=tags, start_time=start)
+    entities = [Param(key, value[:MAX_VALUE]) for key, value in execution.params().items()]
     for at in range(0, len(entities), PARAMS_PER_CALL):
         client.log_batch(run.info.run_id, params=entities[at : at + PARAMS_PER_CALL])
+    with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
+        (Path(temporary) / "changes.patch").write_bytes(execution.patch)
+        write_json(Path(temporary) / "environment.json", execution.environment or environment())
+        client.log_artifacts(run.info.run_id, temporary, TRACE)
     return str(run.info.run_id)
 
 
-def _send(client: MlflowClient, run_id: str, record: Record, seconds: float | None) -> None:
-    now = int(time.time() * 1000)
+def _send(client: MlflowClient, run_id: str, record: Record, seconds: float | None, execution: Execution) -> None:
+    now = _milliseconds(execution.ended)
     metrics = [Metric(key, value, now, 0) for key, value in record.metrics.items()]
     if record.curve:
         # Points lie as far apart as they were measured, so that curves overlay by time as well as by step.
@@ -99,7 +101,7 @@ def _send(client: MlflowClient, run_id: str, record: Record, seconds: float | No
         client.log_batch(run_id, metrics=metrics[at : at + METRICS_PER_CALL])
     client.log_batch(run_id, tags=tags)
     if record.stage == "split" and record.tags:
-        _log_dataset(client, run_id, record)
+        _log_dataset(client, run_id, record, execution.folder)
     for path in record.artifacts:
         if path.is_dir():
             client.log_artifacts(run_id, str(path), f"{record.stage}/{path.name}")
@@ -107,8 +109,8 @@ def _send(client: MlflowClient, run_id: str, record: Record, seconds: float | No
             client.log_artifact(run_id, str(path), record.stage)
 
 
-def _log_dataset(client: MlflowClient, run_id: str, record: Record) -> None:
-    source = json.dumps({"data.source": read_yaml(PARAMS_FILE)["data"]["source"]})
+def _log_dataset(client: MlflowClient, run_id: str, record: Record, folder: Path) -> None:
+    source = json.dumps({"data.source": read_yaml(folder / PARAMS_FILE)["data"]["source"]})
     inputs = [
         DatasetInput(
             Dataset(
@@ -122,3 +124,7 @@ def _log_dataset(client: MlflowClient, run_id: str, record: Record) -> None:
         for split in ("train", "eval")
     ]
     client.log_inputs(run_id, datasets=inputs)
+
+
+def _milliseconds(moment: float | None) -> int:
+    return int((time.time() if moment is None else moment) * 1000)

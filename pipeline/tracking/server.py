@@ -15,8 +15,16 @@ def check_server() -> None:
     import httpx  # not for the default, a local store
 
     try:
-        httpx.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT_SECONDS)
-    except httpx.HTTPError as error:
+        httpx.get(f"{uri.rstrip('/')}/health", timeout=TIMEOUT_SECONDS).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        said = str(error).partition("\n")[0].replace(uri, "")
         raise UserError(
-            f"MLFLOW_TRACKING_URI: {uri} does not answer ({error}); start the server, or unset it to log to ./mlflow.db"
+            f"MLFLOW_TRACKING_URI: {_shown(uri)} does not answer ({said}); "
+            "start the server, or unset it to log to ./mlflow.db"
         ) from None
+
+
+def _shown(uri: str) -> str:
+    """Return the address without the password that may stand in it."""
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

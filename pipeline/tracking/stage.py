@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from pipeline.errors import UserError
 from pipeline.tracking.project import project_root
-from pipeline.tracking.session import Session
+from pipeline.tracking.records import stages_before
+from pipeline.tracking.session import Session, Status
 
 PUBLISHING = ("train", "evaluate", "generate", "register")
 # The door: what is refused here never started, so there is no run to mark.
@@ -88,14 +89,21 @@ class StageRun:
         """Tell the person who watches."""
         _say(line)
 
-    def require_run(self) -> str:
-        """Return the id of the session's MLflow run, made if need be; UserError if MLflow cannot be reached."""
+    def registry_run(self) -> str | None:
+        """Return the id of the session's MLflow run, made if need be; None if MLflow cannot be reached now."""
+        from pipeline.tracking.execution import execution_here
         from pipeline.tracking.publish import publish  # loads MLflow
 
         try:
-            return publish(self.session, self.name, status="RUNNING", with_stage=False)
-        except Exception as problem:
-            raise UserError(f"MLflow: the tracking store cannot be opened: {_one_line(problem)}") from problem
+            return publish(execution_here(), self.session, stages_before(self.name), status="RUNNING")
+        except Exception as problem:  # noqa: BLE001  whatever it is, `charlm sync` can register the model later
+            _say(f"warning: MLflow cannot be reached ({_one_line(problem)}); `charlm sync` registers the model later")
+            return None
+
+    def note_registered(self) -> None:
+        """Note that the registry has the model."""
+        self.session.registered = True
+        self.session.save()
 
     def finish(self, seconds: float) -> None:
         """Note that the stage ended well, and publish it if it is one that publishes."""
@@ -109,14 +117,27 @@ class StageRun:
         if self.name != DOOR or self.session.run_id is not None:
             self._publish("KILLED" if killed else "FAILED", with_stage=False, error=error)
 
-    def _publish(self, status: str, *, with_stage: bool, error: str | None = None) -> None:
+    def _publish(self, status: Status, *, with_stage: bool, error: str | None = None) -> None:
+        from pipeline.tracking.execution import execution_here
+        from pipeline.tracking.outbox import forget, keep
         from pipeline.tracking.publish import publish  # loads MLflow
+        from pipeline.tracking.store import tracking_uri
 
+        execution = execution_here()
+        stages = [*stages_before(self.name), *([self.name] if with_stage else [])]
+        told = None if error is None else f"{self.name}: {error}"
         try:
-            publish(self.session, self.name, status=status, with_stage=with_stage, error=error)  # type: ignore[arg-type]
+            publish(execution, self.session, stages, status=status, error=told)
+            forget(self.session)
         except Exception as problem:  # noqa: BLE001  a tracking store in trouble must not cost a finished stage
+            if status == "RUNNING":
+                return  # nothing is lost: the end of the stage sends it all
+            keep(execution, self.session, stages, status=status, error=told, uri=tracking_uri(), now=time.time())
             if error is None:  # a failed stage has said its one line already
-                _say(f"warning: MLflow got no record of {self.name}: {_one_line(problem)}")
+                _say(
+                    f"warning: MLflow got no record of {self.name} ({_one_line(problem)}); "
+                    "it is kept, and `charlm sync` sends it"
+                )
 
 
 @contextmanager

@@ -10,7 +10,10 @@ from mlflow import MlflowClient
 
 from pipeline.errors import UserError
 from pipeline.files import write_json
+from pipeline.tracking.execution import execution_here
+from pipeline.tracking.outbox import kept
 from pipeline.tracking.publish import publish
+from pipeline.tracking.records import stages_before
 from pipeline.tracking.relocate import relocate
 from pipeline.tracking.server import check_server
 from pipeline.tracking.session import Session
@@ -24,7 +27,9 @@ def project(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it itself
     Path("params.yaml").write_text("data:\n  source: sotu\nmodel:\n  num_hidden: 8\n")
     write_json(Path("metrics/split.json"), {"characters": 9, "train_sha256": "a" * 64, "eval_sha256": "b" * 64})
-    write_json(Path("metrics/train.json"), {"best_eval_perplexity": 4.5, "device": "cpu"})
+    write_json(
+        Path("metrics/train.json"), {"best_eval_perplexity": 4.5, "device": "cpu", "parameters": 7, "seconds": 1.0}
+    )
     Path("plots").mkdir()
     rows = "".join(f"{n},{n / 100},{n / 10},{9 - n / 1000},5\n" for n in range(1, 1501))
     Path("plots/train.csv").write_text("step,epoch,seconds,train_perplexity,eval_perplexity\n" + rows)
@@ -42,10 +47,11 @@ def runs():
 def test_one_run_gets_all_records_and_none_twice(project):
     session = Session.current()
     session.seconds["train"] = 12.3
-    run_id = publish(session, "train", status="RUNNING", with_stage=False)
+    here = execution_here()
+    run_id = publish(here, session, stages_before("train"), status="RUNNING")
     assert client().get_run(run_id).info.status == "RUNNING"
-    publish(session, "train", status="FINISHED", with_stage=True)
-    publish(Session.current(), "evaluate", status="FINISHED", with_stage=True)
+    publish(here, session, [*stages_before("train"), "train"], status="FINISHED")
+    publish(here, Session.current(), [*stages_before("evaluate"), "evaluate"], status="FINISHED")
     (run,) = runs()
     assert run.info.run_id == run_id
     assert run.info.status == "FINISHED"
@@ -103,11 +109,60 @@ def test_an_unexpected_error_marks_the_run_and_is_not_hidden(project):
     assert "ZeroDivisionError: boom" in run.data.tags["charlm.error"]
 
 
-def test_a_store_in_trouble_costs_a_warning_not_the_stage(project, capsys, monkeypatch):
+def test_a_store_in_trouble_costs_a_warning_and_the_record_is_kept(project, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with stage("train"):
         pass
     assert "warning: MLflow got no record of train" in capsys.readouterr().err
+    (one,) = kept()
+    assert one.stages == [*stages_before("train"), "train"]
+    assert (one.execution.folder / "plots/train.csv").read_text() == (project / "plots/train.csv").read_text()
+    assert one.uri == "http://127.0.0.1:9"
+
+
+def test_what_was_kept_is_sent_by_the_next_stage_if_mlflow_is_back(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with stage("train"):
+        pass
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with stage("evaluate"):
+        pass
+    (run,) = runs()
+    assert run.data.metrics["train.best_eval_perplexity"] == 4.5
+    assert kept() == []
+
+
+def test_stages_that_are_kept_twice_in_a_shell_are_two_executions(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    for now in (1, 2):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        with stage("train"):
+            pass
+    assert [one.execution.ended for one in kept()] == [1, 2]
+
+
+def test_the_run_has_a_note_and_what_is_needed_to_trace_it(project):
+    write_json(
+        Path("metrics/evaluate.json"),
+        {"perplexity": 3.5, "bits_per_char": 1.8, "accuracy": 0.6, "num_chars": 1000, "eval_sha256": "b" * 64},
+    )
+    sample = {"mode": "sampled", "temperature": 0.8, "prompt": "The ", "completion": "end.\n``` <b>"}
+    write_json(Path("samples/samples.json"), [sample])
+    with stage("train"):
+        pass
+    assert "perplexity 3.5" not in runs()[0].data.tags["mlflow.note.content"]  # not this execution's yet
+    with stage("generate"):
+        pass
+    with stage("evaluate"):
+        pass
+    (run,) = runs()
+    text = run.data.tags["mlflow.note.content"]
+    assert "**perplexity 3.500** · 1.800 bits per character · accuracy 60.0% of 1,000 characters · 7 parameters" in text
+    assert "````text\nThe end.\n``` <b>\n````" in text
+    assert {file.path for file in client().list_artifacts(run.info.run_id, "trace")} == {
+        "trace/changes.patch",
+        "trace/environment.json",
+    }
 
 
 def test_a_server_that_does_not_answer_is_told(monkeypatch):
@@ -119,7 +174,7 @@ def test_a_server_that_does_not_answer_is_told(monkeypatch):
 
 
 def test_after_a_move_the_artifacts_are_found_again(project, monkeypatch):
-    run_id = publish(Session.current(), "train", status="FINISHED", with_stage=True)
+    run_id = publish(execution_here(), Session.current(), [*stages_before("train"), "train"], status="FINISHED")
     moved = project.parent / f"{project.name}-moved"
     project.rename(moved)
     monkeypatch.chdir(moved)

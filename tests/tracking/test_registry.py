@@ -1,8 +1,11 @@
+import threading
+
 import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.tracking.registry import Standing, decide, find_champion, promote
+from pipeline.errors import UserError
+from pipeline.tracking.registry import Standing, decide, enter, find_champion, find_version, promote, rollback, versions
 
 
 def standing(perplexity, version="2", eval_sha256="same"):
@@ -25,18 +28,88 @@ def test_the_gate(perplexity, champion, alias, reason):
     assert reason in decision.reason
 
 
-def test_promotion_moves_the_alias_and_says_why(tmp_path, monkeypatch):
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    """A registry in which 1 was champion, 2 is, 3 is not better, and 4 was measured on another text."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".charlm").mkdir()
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     mlflow.set_registry_uri(uri)
     client = MlflowClient(uri, uri)
     client.create_registered_model("m")
     assert find_champion(client, "m") is None
-    for version, perplexity in (("1", 3.5), ("2", 3.2), ("3", 3.4)):
-        tags = {"perplexity": repr(perplexity), "eval_sha256": "same"}
+    for version, perplexity, text in (("1", 3.5, "same"), ("2", 3.2, "same"), ("3", 3.4, "same"), ("4", 2.0, "other")):
+        tags = {"perplexity": repr(perplexity), "eval_sha256": text}
         client.create_model_version("m", source=str(tmp_path), tags=tags)
-        promote(client, "m", standing(perplexity, version), max_perplexity=5.0)
+        enter(client, "m", standing(perplexity, version, text), max_perplexity=5.0)
+    return client
+
+
+def champion(client):
+    return find_champion(client, "m").version
+
+
+def test_the_gate_moves_the_alias_and_says_why(client):
     assert find_champion(client, "m") == standing(3.2, "2")
-    assert client.get_model_version_by_alias("m", "challenger").version in {3, "3"}
+    assert client.get_model_version_by_alias("m", "challenger").version in {4, "4"}
     assert client.get_model_version("m", "3").tags["gate"].startswith("challenger: not better")
+    assert [(str(one.version), one.aliases) for one in versions(client, "m")] == [
+        ("4", ["challenger"]), ("3", []), ("2", ["champion"]), ("1", []),
+    ]  # fmt: skip
+
+
+def test_a_worse_version_is_promoted_only_by_force(client):
+    with pytest.raises(UserError, match=r"version 3 was not promoted: not better: .*; --force promotes it anyway"):
+        promote(client, "m", "3", reason="", force=False)
+    assert champion(client) == "2"
+    line = promote(client, "m", "3", reason="it reads better", force=True)
+    assert line == "m version 3 is champion after version 2: it reads better"
+    assert client.get_model_version("m", "3").tags["champion.reason"] == "it reads better"
+
+
+def test_figures_on_different_texts_are_not_compared(client):
+    with pytest.raises(UserError, match="measured on another eval text: not comparable; --force"):
+        promote(client, "m", "4", reason="", force=False)
+    assert "forced, although" in promote(client, "m", "4", reason="", force=True)
+    assert "challenger" not in client.get_registered_model("m").aliases
+
+
+def test_rollback_goes_back_step_by_step(client):
+    promote(client, "m", "3", reason="", force=True)
+    assert rollback(client, "m", reason="too dull") == "m version 2 is champion again, after version 3: too dull"
+    assert client.get_model_version("m", "3").tags["champion.until"].endswith("too dull")
+    assert rollback(client, "m", reason="").startswith("m version 1 is champion again")
+    with pytest.raises(UserError, match="version 1: no version was champion before it"):
+        rollback(client, "m", reason="")
+
+
+def test_a_rollback_to_a_deleted_version_changes_nothing(client):
+    client.delete_model_version("m", "1")
+    with pytest.raises(UserError, match=r"m: no version 1; there are 4, 3, 2"):
+        rollback(client, "m", reason="")
+    assert champion(client) == "2"
+
+
+def test_versions_have_numbers_and_aliases(client):
+    assert str(find_version(client, "m", "champion").version) == "2"
+    with pytest.raises(UserError, match="no version 9; there are 4, 3, 2, 1"):
+        find_version(client, "m", "9")
+    with pytest.raises(UserError, match="is the champion already"):
+        promote(client, "m", "2", reason="", force=False)
+
+
+def test_promotions_at_once_leave_one_whole_champion(client):
+    def work(version):
+        promote(MlflowClient(client.tracking_uri, client.tracking_uri), "m", version, reason=version, force=True)
+
+    threads = [threading.Thread(target=work, args=(version,)) for version in ("1", "3", "4")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    last = champion(client)
+    seen = {last}
+    while (before := client.get_model_version("m", last).tags["champion.before"]) != "2":
+        assert before not in seen
+        seen.add(before)
+        last = before
+    assert seen == {"1", "3", "4"}  # each one knows the one before it: none was lost

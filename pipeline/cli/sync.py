@@ -1,0 +1,13 @@
+"""`charlm sync`: the runs that MLflow lacks."""
+
+
+def sync() -> None:
+    """Send MLflow what it lacks: records kept while it was away, and experiments that DVC restored from its cache."""
+    from pipeline.lineage.sync import sync as send_missing  # loads MLflow and DVC
+
+    count = 0
+    for line in send_missing():
+        count += 1
+        print(line, flush=True)
+    if not count:
+        print("nothing is missing: MLflow has a run of each experiment")

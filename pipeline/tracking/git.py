@@ -1,0 +1,69 @@
+"""What Git knows of a project: its commit, what differs from one, and files as they were. Reads only."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+# What a run of the pipeline itself rewrites: it does not make the tree unclean, and is no part of a patch.
+WRITTEN_BY_STAGES = ("dvc.lock", "metrics", "plots")
+# New files count as changes only here: they are code that a stage imports before anyone has added it to Git.
+CODE = ("pipeline", "stages")
+
+
+@dataclass(frozen=True)
+class Git:
+    """The checked-out commit ("" outside of a repository) and whether tracked files were as in it."""
+
+    commit: str
+    clean: bool
+
+
+@cache
+def git_state() -> Git:
+    """Return the state of the working tree that this process runs in."""
+    commit = git("rev-parse", "HEAD").strip()
+    return Git(commit=commit, clean=bool(commit) and not git("status", "--porcelain", "-uno", *_sources()))
+
+
+def git(*arguments: str, folder: Path | None = None) -> str:
+    """Return what a git command prints, "" if it fails."""
+    return _run(arguments, folder).decode("utf-8", "replace")
+
+
+def file_at(revision: str, name: str, *, folder: Path | None = None) -> str | None:
+    """Return the text of file `name` in `revision`, None if there is no such revision or file."""
+    answer = subprocess.run(  # noqa: S603
+        ["git", "show", f"{revision}:{name}"],  # noqa: S607
+        cwd=folder, capture_output=True, check=False,
+    )  # fmt: skip
+    return answer.stdout.decode("utf-8", "replace") if answer.returncode == 0 else None
+
+
+def changed_files(baseline: str, revision: str | None = None, *, folder: Path | None = None) -> list[str]:
+    """Return the files that differ between `baseline` and `revision` (the working tree by default), results apart."""
+    names = git("diff", "--name-only", *filter(None, (baseline, revision)), *_sources(), folder=folder).splitlines()
+    return sorted({*names, *([] if revision else _new_code(folder))})
+
+
+def patch_since(baseline: str, revision: str | None = None, *, folder: Path | None = None) -> bytes:
+    """Return the patch that makes `baseline` into `revision` (the working tree by default), results apart."""
+    patch = _run(["diff", "--binary", "--no-ext-diff", *filter(None, (baseline, revision)), *_sources()], folder)
+    for name in [] if revision else _new_code(folder):
+        patch += _run(["diff", "--binary", "--no-ext-diff", "--no-index", "--", os.devnull, name], folder)
+    return patch
+
+
+def _new_code(folder: Path | None) -> list[str]:
+    return git("ls-files", "--others", "--exclude-standard", "--", *CODE, folder=folder).splitlines()
+
+
+def _sources() -> list[str]:
+    return ["--", ".", *(f":(exclude){path}" for path in WRITTEN_BY_STAGES)]
+
+
+def _run(arguments: Sequence[str], folder: Path | None) -> bytes:
+    answer = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)  # noqa: S603, S607
+    return answer.stdout

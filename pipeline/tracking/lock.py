@@ -1,0 +1,47 @@
+"""dvc.lock as facts: which stages' results belong together and to params.yaml.
+
+A revision has every stage's small files, also those of stages that did not run again after an earlier one had changed
+(an experiment that ended with `evaluate` has its baseline's samples). Their entries in the lock tell.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
+
+LOCK_FILE = Path("dvc.lock")
+
+
+def stages_in_step(folder: Path) -> list[str]:
+    """Return the stages, in the lock's order, whose inputs are what the stages before left and what params.yaml says.
+
+    Empty if there is no lock. Code is not looked at: a revision's lock was written by that revision's code.
+    """
+    if not (folder / LOCK_FILE).exists():
+        return []
+    stages = read_yaml(folder / LOCK_FILE).get("stages", {})
+    params = flatten(read_yaml(folder / PARAMS_FILE))
+    made = {out["path"]: (name, out.get("md5")) for name, stage in stages.items() for out in stage.get("outs", [])}
+    known: dict[str, bool] = {}
+
+    def in_step(name: str) -> bool:
+        if name not in known:
+            known[name] = False  # a cycle, which DVC refuses, would be out of step
+            stage = stages[name]
+            inputs = [(dep["path"], dep.get("md5")) for dep in stage.get("deps", []) if dep["path"] in made]
+            known[name] = (
+                all(made[path][1] == md5 and in_step(made[path][0]) for path, md5 in inputs)
+                and _params_hold(stage.get("params", {}).get(PARAMS_FILE.name, {}), params)
+            )  # fmt: skip
+        return known[name]
+
+    return [name for name in stages if in_step(name)]
+
+
+def _params_hold(locked: dict[str, Any], params: dict[str, Any]) -> bool:
+    for key, value in locked.items():
+        flat = flatten({key: value})
+        group = {name: one for name, one in params.items() if name == key or name.startswith(f"{key}.")}
+        if flat != group:
+            return False
+    return True

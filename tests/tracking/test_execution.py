@@ -1,0 +1,103 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipeline.tracking.execution import changes, environment, execution_here, told
+from pipeline.tracking.git import git, git_state, patch_since
+
+
+def run_git(*arguments):
+    subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *arguments], check=True, capture_output=True
+    )
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    git_state.cache_clear()
+    for name, text in {
+        "params.yaml": "model:\n  num_hidden: 8\n  cell: lstm\n",
+        "pipeline/code.py": "a = 1\n",
+        "metrics/train.json": "{}",
+        "dvc.lock": "x",
+    }.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    run_git("init", "-q", "-b", "main")
+    run_git("add", "-A")
+    run_git("commit", "-q", "-m", "start")
+    yield tmp_path
+    git_state.cache_clear()
+
+
+def change():
+    Path("params.yaml").write_text("model:\n  num_hidden: 12\n  cell: lstm\n  deep: 1\n")
+    Path("pipeline/code.py").write_text("a = 2\n")
+    Path("pipeline/new.py").write_text("b = 'ü'\n")
+    Path("notes.txt").write_text("private\n")
+    Path("metrics/train.json").write_text('{"x": 1}')
+    Path("dvc.lock").write_text("y")
+
+
+CHANGES = ["model.num_hidden 8 → 12", "model.deep absent → 1", "pipeline/code.py", "pipeline/new.py"]
+
+
+def test_what_changed_is_named(project):
+    assert changes("HEAD") == []
+    assert told([]) == "nothing"
+    change()
+    assert changes("HEAD") == CHANGES
+    assert told(CHANGES) == ", ".join(CHANGES)
+    assert told([str(n) for n in range(20)]).endswith("11 and 8 more")
+
+
+def test_what_changed_between_commits_is_named(project):
+    change()
+    run_git("add", "pipeline", "params.yaml", "metrics", "dvc.lock")
+    run_git("commit", "-q", "-m", "next")
+    Path("params.yaml").write_text("model:\n  num_hidden: 99\n")
+    assert changes("HEAD~1", "HEAD") == CHANGES
+
+
+def test_the_patch_makes_the_baseline_into_what_ran(project, tmp_path):
+    """Results and notes stay out of it; code that Git does not know yet is in it."""
+    change()
+    patch = patch_since("HEAD")
+    assert b"private" not in patch
+    run_git("clone", "-q", str(project), str(tmp_path / "clone"))
+    subprocess.run(["git", "apply", "-"], cwd=tmp_path / "clone", input=patch, check=True)
+    for name in ("params.yaml", "pipeline/code.py", "pipeline/new.py"):
+        assert (tmp_path / "clone" / name).read_bytes() == Path(name).read_bytes()
+    assert (tmp_path / "clone/metrics/train.json").read_text() == "{}"
+
+
+def test_an_experiment_says_what_it_builds_on(project, monkeypatch):
+    head = git("rev-parse", "HEAD").strip()
+    change()
+    monkeypatch.setenv("DVC_EXP_NAME", "wider")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", head)
+    execution = execution_here()
+    assert execution.name == "wider"
+    assert execution.tags["dvc.baseline"] == execution.tags["git.commit"] == head
+    assert execution.tags["git.clean"] == "false"
+    assert execution.tags["charlm.changed"] == ", ".join(CHANGES)
+    assert execution.params() == {"model.num_hidden": "12", "model.cell": "lstm", "model.deep": "1"}
+
+
+def test_outside_of_git_there_is_nothing_to_build_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    git_state.cache_clear()
+    Path("params.yaml").write_text("model: {}\n")
+    execution = execution_here()
+    assert execution.tags["git.commit"] == execution.tags["dvc.baseline"] == ""
+    assert execution.patch == b""
+    git_state.cache_clear()
+
+
+def test_the_environment_is_what_bytes_may_depend_on():
+    found = environment()
+    assert set(found) == {"python", "system", "processor", "packages"}
+    assert found["packages"]["torch"]
