@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.cli.clean import clean
 from pipeline.cli.generate import generate
 from pipeline.cli.presets import apply_preset, list_presets, read_preset
 from pipeline.cli.registry import models, promote, rollback
@@ -17,6 +18,7 @@ from pipeline.cli.sync import sync
 from pipeline.cli.trace import trace, verify
 from pipeline.errors import UserError
 from pipeline.params.reader import PARAMS_FILE
+from pipeline.tracking.settings import set_up_mlflow
 
 app = typer.Typer(
     help="Character-level language models: what goes with `dvc repro` and `mlflow ui`.",
@@ -34,10 +36,12 @@ app.command()(promote)
 app.command()(rollback)
 app.command()(trace)
 app.command()(verify)
+app.command()(clean)
 
 
 def main() -> None:
     """Run the command; a UserError becomes one line and exit code 2."""
+    set_up_mlflow()
     try:
         app()
     except UserError as error:

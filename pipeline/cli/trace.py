@@ -4,8 +4,6 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pipeline.cli.registry import ModelName, model_name
 
@@ -27,9 +25,6 @@ def trace(
         sys.stdout.buffer.write(found.patch)
         return
     tags, run = found.version.tags, found.run
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", min_width=12)
-    table.add_column(overflow="fold")
     aliases = f"  ({', '.join(found.version.aliases)})" if found.version.aliases else ""
     lines = found.patch.count(b"\n")
     held = "" if not found.experiment else ", held by DVC" if found.still_in_dvc() else ", no longer held by DVC"
@@ -49,9 +44,9 @@ def trace(
         ("rebuild", f"charlm verify {found.version.version}, or by hand:"),
         *(("", command) for command in found.commands()),
     ]
+    # No table: a command or a hash must stay one line, to be copied.
     for name, value in rows:
-        table.add_row(name, value)
-    Console(highlight=False, soft_wrap=True, markup=False).print(table)
+        print(f"{name:12}  {value}")
 
 
 def verify(version: Version = "champion", model: ModelName = "") -> None:

@@ -14,6 +14,7 @@ from pipeline.errors import UserError
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.session import Session, Status
+from pipeline.tracking.settings import set_up_mlflow
 
 PUBLISHING = ("train", "evaluate", "generate", "register")
 # The door: what is refused here never started, so there is no run to mark.
@@ -22,15 +23,6 @@ INTERRUPTED = 130
 
 # A point of a curve: step, seconds, values by name.
 Point = tuple[int, float, Mapping[str, float]]
-
-# Read when MLflow is loaded: nothing calls home, a server that is away is given up soon, no bars for small files.
-MLFLOW_SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 
 
 class StageRun:
@@ -143,8 +135,7 @@ class StageRun:
 @contextmanager
 def stage(name: str) -> Iterator[StageRun]:
     """Run a stage's body. A UserError becomes one line on standard error and exit code 2."""
-    for variable, value in MLFLOW_SETTINGS.items():
-        os.environ.setdefault(variable, value)
+    set_up_mlflow()
     started = time.perf_counter()
     session = Session.current()
     session.begin(name)

@@ -1,0 +1,204 @@
+"""Freeing space: what nothing needs any more, listed first and removed only when that is asked for.
+
+Kept whatever its age: versions with an alias and the one that a rollback would go back to, the runs that these come
+from, runs of experiments that DVC still holds, and all that the workspace, a branch, a tag or an experiment needs of
+DVC's cache.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from filelock import FileLock, Timeout
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pipeline.errors import UserError
+from pipeline.lineage.runs import all_runs
+from pipeline.tracking.project import state_folder
+from pipeline.tracking.registry import BEFORE_TAG, CHAMPION, versions
+from pipeline.tracking.snapshots import experiments
+from pipeline.tracking.store import open_store, tracking_uri
+
+DAY = 86_400.0
+PARENT_TAG = "mlflow.parentRunId"
+# What DVC keeps files for: everything that a person can still name.
+NEEDED_BY = ("--workspace", "--all-branches", "--all-tags", "--all-experiments")
+
+
+@dataclass(frozen=True)
+class Waste:
+    """A kind of thing that can go: how many, their bytes on this machine's disk, their names, and what removes them."""
+
+    kind: str
+    names: list[str]
+    size: int
+    remove: Callable[[], None]
+
+
+def find_waste(model: str, *, days: float) -> list[Waste]:
+    """Return what can go, of the registered model `model` and older than `days`; nothing is removed yet."""
+    before = time.time() - days * DAY
+    with open_store() as (client, experiment_id):
+        registered = versions(client, model)
+        old_versions = [one for one in _without_alias(registered) if one.creation_timestamp < before * 1000]
+        numbers = {one.version for one in old_versions}
+        needed = {one.run_id for one in registered if one.version not in numbers}
+        runs = all_runs(client, experiment_id)
+        old_runs = _old(runs, needed=needed, held={one.name for one in experiments()}, before=before)
+        deleted = all_runs(client, experiment_id, ViewType.DELETED_ONLY)
+        models_size = sum(_model_size(client, _model_id(one)) for one in old_versions)
+    found = [
+        Waste(
+            "model versions without an alias",
+            [f"{model} {one.version}" for one in old_versions],
+            models_size,
+            lambda: _delete_versions(old_versions),
+        ),
+        Waste(
+            "runs that no kept version or experiment needs",
+            [run.info.run_name for run in old_runs],
+            sum(_size(_local(run.info.artifact_uri)) for run in old_runs),
+            lambda: _delete_runs(old_runs),
+        ),
+        Waste(
+            "runs that were deleted already",
+            [run.info.run_name for run in deleted],
+            sum(_size(_local(run.info.artifact_uri)) for run in deleted),
+            lambda: None,  # collected with all others
+        ),
+        _dvc_cache(),
+        _checkpoints(before),
+    ]
+    return [one for one in found if one.names]
+
+
+def remove(waste: Iterable[Waste]) -> None:
+    """Remove what `find_waste` found, for good."""
+    for one in waste:
+        one.remove()
+    uri = tracking_uri()
+    if not uri.startswith(("http://", "https://")):  # a server's own data are its keeper's to collect
+        _must([sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri])
+
+
+def _without_alias(registered: list[ModelVersion]) -> list[ModelVersion]:
+    way_back = {one.tags.get(BEFORE_TAG) for one in registered if CHAMPION in one.aliases}
+    return [one for one in registered if not one.aliases and str(one.version) not in way_back]
+
+
+def _old(runs: list[Run], *, needed: set[str], held: set[str], before: float) -> list[Run]:
+    old = [
+        run
+        for run in runs
+        if run.info.status != "RUNNING"
+        and (run.info.end_time or run.info.start_time) < before * 1000
+        and run.info.run_id not in needed
+        and run.data.tags.get("dvc.experiment") not in held
+    ]
+    gone = {run.info.run_id for run in old}
+    parents = {run.data.tags.get(PARENT_TAG) for run in runs if run.info.run_id not in gone}
+    return [run for run in old if run.info.run_id not in parents]
+
+
+def _dvc_cache() -> Waste:
+    lines = _must([*_dvc_gc(), "--dry"]).splitlines()
+    paths = [Path(line.removeprefix("Removing ").strip()) for line in lines if line.startswith("Removing ")]
+    return Waste(
+        "outputs in DVC's cache that nothing needs",
+        [path.name[:8] for path in paths],
+        sum(_size(path) for path in paths),
+        _collect_cache,
+    )
+
+
+def _collect_cache() -> None:
+    _must([*_dvc_gc(), "--force"])
+
+
+def _dvc_gc() -> list[str]:
+    return [sys.executable, "-m", "dvc", "gc", *NEEDED_BY]
+
+
+def _checkpoints(before: float) -> Waste:
+    """Trainings that were cut short and never went on."""
+    parent = state_folder() / "checkpoints"
+    left = [path for path in parent.glob("*") if path.stat().st_mtime < before and not _is_locked(path / "lock")]
+    left = [path for path in left if any(path.glob("*.safetensors"))]
+    return Waste(
+        "checkpoints of trainings that never went on",
+        [path.name[:8] for path in left],
+        sum(_size(path) for path in left),
+        lambda: _delete_folders(left),
+    )
+
+
+def _delete_folders(folders: list[Path]) -> None:
+    for path in folders:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _delete_versions(old: list[ModelVersion]) -> None:
+    with open_store() as (client, _):
+        for one in old:
+            client.delete_model_version(one.name, str(one.version))
+            with suppress(MlflowException):  # gone already
+                client.delete_logged_model(_model_id(one))
+
+
+def _delete_runs(old: list[Run]) -> None:
+    with open_store() as (client, _):
+        for run in old:
+            for output in run.outputs.model_outputs if run.outputs else []:
+                with suppress(MlflowException):  # gone with its version
+                    client.delete_logged_model(output.model_id)
+            client.delete_run(run.info.run_id)
+
+
+def _must(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UserError(f"clean: {' '.join(command[2:4])} failed: {said[-1] if said else 'no message'}")
+    return done.stdout + done.stderr
+
+
+def _model_id(version: ModelVersion) -> str:
+    """Return the logged model that the version was made from; a search leaves `model_id` out."""
+    return str(version.model_id or version.source.removeprefix("models:/"))
+
+
+def _model_size(client: MlflowClient, model_id: str) -> int:
+    try:
+        return _size(_local(client.get_logged_model(model_id).artifact_location))
+    except MlflowException:
+        return 0
+
+
+def _local(uri: str | None) -> Path | None:
+    parsed = urlparse(uri or "")
+    return Path(unquote(parsed.path)) if parsed.scheme == "file" else None
+
+
+def _size(path: Path | None) -> int:
+    if path is None or not path.exists():
+        return 0
+    if path.is_file():
+        return path.stat().st_size
+    return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
