@@ -45,6 +45,7 @@ def snapshot(revision: str) -> Iterator[Path]:
     """
     from dvc.api import DVCFileSystem
     from dvc.scm import RevError
+    from dvc_data.index import DataIndexDirError
 
     with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
         files = DVCFileSystem(rev=revision)
@@ -53,7 +54,7 @@ def snapshot(revision: str) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 files.get(name, str(target), recursive=True)
-            except FileNotFoundError:
+            except (FileNotFoundError, DataIndexDirError):
                 continue
             except RevError:
                 raise UserError(f"{revision}: no such experiment or commit; `dvc exp list --all` names them") from None

@@ -1,0 +1,154 @@
+"""Experiments that DVC restored, a tracking server that was away, and the way from a version to its bytes and back."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+from projects import Project
+
+pytestmark = pytest.mark.end_to_end
+DEAD = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("charlm"))
+    project.run("dvc", "remote", "add", "-q", "-d", "team", str(tmp_path_factory.mktemp("remote")))
+    project.run("dvc", "repro", "-q")
+    project.commit("first run")
+    return project
+
+
+def client(project):
+    return MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+
+
+def test_an_experiment_that_dvc_restores_gets_its_run_once(project):
+    for name in ("cold", "cold-again"):
+        output = project.run("dvc", "exp", "run", "-n", name, "-S", "generate.temperature=0.5")
+        project.reset()
+    assert project.ran(output) == ["source"]
+    _, before = project.runs()
+    assert project.run("charlm", "sync") == "cold-again: made from what DVC holds\n"
+    assert "nothing is missing" in project.run("charlm", "sync")
+    runs, after = project.runs()
+    assert after == before + 1
+    ran, restored = runs["cold"], runs["cold-again"]
+    assert restored.data.params == ran.data.params
+    for name, value in ran.data.metrics.items():
+        assert name.startswith("system/") or restored.data.metrics[name] == value
+    for name in ("dvc.baseline", "charlm.changed", "split.train_sha256", "mlflow.note.content"):
+        assert restored.data.tags[name] == ran.data.tags[name]
+    assert "generate.temperature 0.8 → 0.5" in restored.data.tags["charlm.changed"]
+    curve = client(project).get_metric_history(restored.info.run_id, "train.eval_perplexity")
+    assert len(curve) == len(client(project).get_metric_history(ran.info.run_id, "train.eval_perplexity"))
+
+
+def test_a_sync_that_was_killed_is_done_again(project):
+    runs, before = project.runs()
+    half = runs["cold-again"].info.run_id
+    client(project).update_run(half, status="RUNNING")
+    assert "cold-again: made" in project.run("charlm", "sync")
+    runs, after = project.runs()
+    assert after == before
+    assert runs["cold-again"].info.run_id != half
+
+
+def test_the_run_goes_on_while_the_server_is_away_and_sync_sends_it(project):
+    """By hand, since the door is `source`: a server that is away at the start stops the pipeline there."""
+    _, before = project.runs()
+    # `true`, lest the shell hands its process, which makes them one execution, to the last of them.
+    script = "set -e; for stage in evaluate generate register; do python -m stages.$stage; done; true"
+    told = project.run("bash", "-c", script, MLFLOW_TRACKING_URI=DEAD)
+    assert told.count("`charlm sync`") >= 3
+    assert "Traceback" not in told
+    line = project.run("charlm", "sync").strip()
+    assert "what was kept is sent; charlm version 3 is challenger: not better" in line
+    assert "nothing is missing" in project.run("charlm", "sync")
+    assert project.runs()[1] == before + 1
+    run = client(project).get_run(client(project).get_model_version("charlm", "3").run_id)
+    assert {"seconds.evaluate", "seconds.generate", "seconds.register"} <= set(run.data.tags)
+    assert run.info.status == "FINISHED"
+    assert not list((project.folder / ".charlm/unsent").iterdir())
+
+
+def test_a_version_is_traced_and_built_again_to_the_same_bytes(project):
+    traced = project.run("charlm", "trace", "2")
+    assert "experiment    cold, held by DVC" in traced
+    assert "generate.temperature 0.8 → 0.5" in traced
+    patch = project.run("charlm", "trace", "2", "--patch")
+    assert "+  temperature: 0.5" in patch
+    told = project.run("charlm", "verify", "2")
+    assert told.count("same bytes") == 4
+    assert "charlm version 2: built again to the same bytes" in told
+
+
+def test_bytes_that_are_not_the_same_are_told(project):
+    text = project.folder / "text.txt"
+    whole = text.read_text()
+    text.write_text(whole.replace("software", "hardware"))
+    try:
+        told = project.run("charlm", "verify", expect=1)
+    finally:
+        text.write_text(whole)
+    assert "DIFFERENT  weights.safetensors" in told
+    assert "already another before training: data/clean.parquet" in told
+
+
+def test_the_registry_from_the_command_line(project):
+    assert "error: charlm version 2 was not promoted: not better" in project.run("charlm", "promote", "2", expect=2)
+    project.run("charlm", "promote", "2", "--force", "--reason", "to see")
+    assert "2 champion" in " ".join(project.run("charlm", "models").split())
+    assert "version 1 is champion again" in project.run("charlm", "rollback")
+    assert "error: charlm: no version 9; there are" in project.run("charlm", "trace", "9", expect=2)
+
+
+def test_experiments_are_compared_and_applied(project):
+    project.run("dvc", "exp", "run", "-q", "-n", "wider", "-S", "model.num_hidden=10")
+    project.reset()
+    project.run("dvc", "exp", "apply", "wider")
+    assert "num_hidden: 10" in (project.folder / "params.yaml").read_text()
+    assert "model.num_hidden" in project.run("dvc", "exp", "diff")
+    project.run("dvc", "plots", "diff", "HEAD", "wider", "-o", "plots_diff")
+    assert (project.folder / "plots_diff/index.html").exists()
+    project.reset()
+
+
+def test_a_second_clone_pulls_and_runs_nothing_again(project, tmp_path_factory):
+    """Git's server is a bare repository here, DVC's remote a folder."""
+    server = tmp_path_factory.mktemp("server")
+    project.run("git", "init", "-q", "--bare", str(server))
+    project.git("remote", "add", "origin", str(server))
+    project.git("push", "-q", "origin", "main")
+    project.run("dvc", "push", "-q")
+    project.run("dvc", "exp", "push", "-q", "origin", "wider")
+    clone = Project.__new__(Project)
+    clone.folder = tmp_path_factory.mktemp("second") / "charlm"
+    project.run("git", "clone", "-q", "-b", "main", str(server), str(clone.folder))
+    clone.run("dvc", "pull", "-q")
+    assert clone.ran(clone.run("dvc", "repro")) == ["source"]
+    assert clone.weights() == project.weights()
+    clone.run("dvc", "exp", "pull", "-q", "origin", "wider")
+    told = clone.run("charlm", "sync").splitlines()
+    assert [line.partition(" ")[0].rstrip(":") for line in told] == ["wider", "repro"]
+    runs, count = clone.runs()
+    assert count == 2
+    evaluate = json.loads((project.folder / "metrics/evaluate.json").read_text())
+    assert runs["repro"].data.metrics["evaluate.perplexity"] == evaluate["perplexity"]
+    clone.run("dvc", "exp", "apply", "wider")
+    assert clone.ran(clone.run("dvc", "repro")) == ["source"]
+
+
+def test_clean_deletes_what_it_showed_and_nothing_else(project):
+    assert "model versions" not in project.run("charlm", "clean")  # all are younger than 30 days
+    shown = project.run("charlm", "clean", "--days", "0")
+    assert "model versions without an alias" in shown
+    _, before = project.runs()
+    assert "deleted:" in project.run("charlm", "clean", "--days", "0", "--yes")
+    runs, after = project.runs()
+    assert after < before
+    assert {"cold", "cold-again", "wider"} <= set(runs)  # DVC holds these experiments
+    left = {str(one.version): one.aliases for one in client(project).search_model_versions("name = 'charlm'")}
+    assert "1" in left
+    assert project.ran(project.run("dvc", "repro")) == ["source"]
+    assert "nothing is missing" in project.run("charlm", "sync")

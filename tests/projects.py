@@ -1,0 +1,80 @@
+"""A project to run real dvc, mlflow and charlm in: a copy of the working tree, with tiny params."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from mlflow import MlflowClient
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "LICENSE").read_text() * 8
+STAGES = ["source", "ingest", "clean", "split", "validate", "train", "evaluate", "generate", "register"]
+TINY = {
+    "data": {"source": "text.txt"},
+    "split": {"buckets": [20]},
+    "validate": {"data_docs": False, "max_overlap": 1.0},
+    "model": {"num_hidden": 8, "num_embed": 4},
+    "train": {"epochs": 1, "batch_size": 8},
+    "evaluate": {"window": 20},
+    "generate": {"num_chars": 20},
+    "register": {"max_perplexity": 1000.0},
+}
+
+
+class Project:
+    """A clone of the working tree, committed, with a small text and a small network."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        tracked = subprocess.run(
+            ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+        for name in tracked:
+            if name.split("/")[0] not in {"metrics", "plots", "dvc.lock"} and (ROOT / name).exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        (folder / "text.txt").write_text(TEXT)
+        params = YAML(typ="safe").load((folder / "params.yaml").read_text())
+        for group, values in TINY.items():
+            params[group].update(values)
+        YAML(typ="safe").dump(params, folder / "params.yaml")
+        self.git("init", "-q", "-b", "main")
+        self.commit("start")
+
+    def environment(self):
+        places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_TRACKING")}
+        return kept | {"PATH": places, "PYTHONPATH": str(self.folder), "GIT_CONFIG_GLOBAL": os.devnull}
+
+    def run(self, *command, expect=0, **variables):
+        environment = self.environment() | variables
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == expect, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done.stdout + done.stderr
+
+    def git(self, *arguments):
+        return self.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", *arguments)
+
+    def commit(self, message):
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", message)
+
+    def ran(self, output):
+        return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+    def runs(self):
+        client = MlflowClient(tracking_uri=f"sqlite:///{self.folder}/mlflow.db")
+        found = client.search_runs([client.get_experiment_by_name("charlm").experiment_id])
+        return {run.info.run_name.split(" ")[0]: run for run in found}, len(found)
+
+    def reset(self):
+        """Back to what is committed, outputs too: `dvc exp run` leaves its params and results in the workspace."""
+        self.git("checkout", "-q", "--", ".")
+        self.run("dvc", "checkout", "-q")
+
+    def weights(self):
+        return (self.folder / "models/charlm/weights.safetensors").read_bytes()
