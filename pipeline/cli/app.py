@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli.clean import clean
+from pipeline.cli.curves import curves
 from pipeline.cli.generate import generate
 from pipeline.cli.presets import apply_preset, list_presets, read_preset
 from pipeline.cli.registry import models, promote, rollback
@@ -37,6 +38,7 @@ app.command()(rollback)
 app.command()(trace)
 app.command()(verify)
 app.command()(clean)
+app.command()(curves)
 
 
 def main() -> None:

@@ -1,0 +1,43 @@
+import re
+
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.lineage.curves import POINTS, mermaid, read_curve
+
+
+def write(folder, rows):
+    (folder / "plots").mkdir()
+    (folder / "plots/train.csv").write_text("step,epoch,seconds,train_perplexity,eval_perplexity\n" + rows)
+    return folder
+
+
+def lines(chart):
+    return [[float(value) for value in line.split(", ")] for line in re.findall(r"line \[(.*)\]", chart)]
+
+
+def test_only_evaluations_are_read(tmp_path):
+    folder = write(tmp_path, "1,0.5,1,9,8\n2,0.7,2,8,\n3,1,3,7,6\n")
+    assert read_curve(folder, "this") == ([0.5, 1.0], [8.0, 6.0])
+
+
+@pytest.mark.parametrize(("rows", "message"), [(None, "main: no plots/train.csv"), ("1,0.5,1,9,\n", "no evaluation")])
+def test_a_revision_without_a_curve_is_named(tmp_path, rows, message):
+    if rows:
+        write(tmp_path, rows)
+    with pytest.raises(UserError, match=message):
+        read_curve(tmp_path, "main")
+
+
+def test_the_chart_has_a_line_each_and_nothing_that_was_not_measured():
+    chart = mermaid([("main", ([1.0, 2.0, 4.0], [9.0, 7.0, 5.0])), ("this", ([1.0, 2.0], [8.0, 4.0]))])
+    first, second = lines(chart)
+    assert len(first) == len(second) == POINTS
+    assert (first[0], first[-1]) == (7.0, 5.0)  # the second curve begins at half of its training
+    assert (second[0], second[-1]) == (8.0, 4.0)
+    assert "main: 5.000 · this: 4.000" in chart
+    assert chart.count("```") == 2
+
+
+def test_one_evaluation_is_one_point():
+    assert lines(mermaid([("this", ([1.0], [8.0]))])) == [[8.0]]

@@ -1,0 +1,114 @@
+"""A team's server: MLflow on PostgreSQL with proxied artifacts, for real. Skipped where PostgreSQL is not installed."""
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from mlflow import MlflowClient
+from projects import Project
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.skipif(not BINARIES, reason="PostgreSQL is not installed: a team's server is not tested"),
+]
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def database():
+    """The address of an empty database in a cluster of its own, on loopback."""
+    place, port = Path(tempfile.mkdtemp(prefix="charlm-pg-")), free_port()
+    as_owner = []
+    if getpass.getuser() == "root":  # PostgreSQL refuses to run as root
+        shutil.chown(place, "postgres")
+        as_owner = ["runuser", "-u", "postgres", "--"]
+
+    def run(name, *arguments):
+        subprocess.run([*as_owner, BINARIES[-1].with_name(name), *arguments], check=True, capture_output=True, cwd="/")
+
+    run("initdb", "-D", place / "data", "-U", "charlm", "-A", "trust")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={place} -c fsync=off"
+    run("pg_ctl", "-D", place / "data", "-w", "-l", place / "log", "-o", options, "start")
+    try:
+        run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "charlm", "mlflow")
+        yield f"postgresql://charlm@127.0.0.1:{port}/mlflow"
+    finally:
+        run("pg_ctl", "-D", place / "data", "-m", "immediate", "stop")
+        shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def server(database, tmp_path_factory):
+    """Give a function that runs MLflow's server while its block lasts, and its address."""
+    port, artifacts = free_port(), tmp_path_factory.mktemp("artifacts")
+    address = f"http://127.0.0.1:{port}"
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--backend-store-uri", database,
+        "--artifacts-destination", artifacts.as_uri(), "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+
+    @contextmanager
+    def running():
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as process:
+            try:
+                for _ in range(240):
+                    assert process.poll() is None, "mlflow server has ended"
+                    try:
+                        httpx.get(f"{address}/health").raise_for_status()
+                        break
+                    except httpx.HTTPError:
+                        time.sleep(0.5)
+                yield address
+            finally:
+                os.killpg(process.pid, 9)
+
+    return running, address
+
+
+def test_a_team_on_postgresql(server, tmp_path, tmp_path_factory):
+    running, address = server
+    project, downloads = Project(tmp_path), tmp_path_factory.mktemp("downloads")
+    with running():
+        project.run("dvc", "repro", "-q", MLFLOW_TRACKING_URI=address)
+        project.commit("first run")
+        client = MlflowClient(address, address)
+        (run,) = client.search_runs([client.get_experiment_by_name("charlm").experiment_id])
+        assert run.info.status == "FINISHED"
+        assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
+        assert client.download_artifacts(run.info.run_id, "evaluate/position.csv", str(downloads))
+        assert not (project.folder / "mlflow.db").exists()
+        assert "champion" in project.run("charlm", "models", MLFLOW_TRACKING_URI=address)
+        told = project.run("charlm", "verify", MLFLOW_TRACKING_URI=address)
+        assert "built again to the same bytes" in told
+
+    # Away at the start: refused at the door, in one line.
+    refused = project.run("dvc", "repro", MLFLOW_TRACKING_URI=address, expect=255)
+    assert f"error: MLFLOW_TRACKING_URI: {address} does not answer" in refused
+    assert "Traceback" not in refused
+
+    # Away in between: what is left is kept, and sent to the run it belongs to.
+    kept = project.run("python", "-m", "stages.register", MLFLOW_TRACKING_URI=address)
+    assert "`charlm sync` registers the model later" in kept
+    with running():
+        sent = project.run("charlm", "sync", MLFLOW_TRACKING_URI=address)
+        assert "what was kept is sent; charlm version 2 is challenger: not better" in sent
+        assert "nothing is missing" in project.run("charlm", "sync", MLFLOW_TRACKING_URI=address)
+        assert len(client.search_runs([run.info.experiment_id])) == 2
+        assert project.run("charlm", "clean", "--days", "0", "--yes", MLFLOW_TRACKING_URI=address)
