@@ -84,11 +84,13 @@ def measure(
     batches: Iterable[Batch],
     *,
     device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
     carry_state: bool = False,
 ) -> Iterator[Losses]:
-    """Yield the losses of `batches`, in float32 and without dropout.
+    """Yield the losses of `batches`, without dropout.
 
-    Each batch starts from zero state or, with `carry_state`, from where the one before ended. The network is left in
+    Matrix products run in `dtype`, the losses in float32. Figures that are compared are measured in float32; a training
+    watches itself in the precision that it trains in. Each batch starts from zero state or, with `carry_state`, from where the one before ended. The network is left in
     the mode (training or not) in which it was.
     """
     state: State | None = None
@@ -96,7 +98,8 @@ def measure(
         was_training = network.training
         network.eval()
         try:
-            with torch.inference_mode():
+            kind = "cpu" if device is None else device.type
+            with torch.inference_mode(), torch.autocast(kind, dtype, enabled=dtype != torch.float32):
                 inputs = torch.from_numpy(batch.inputs.T.copy()).to(device)
                 labels = torch.from_numpy(batch.labels.T.copy()).to(device)
                 logits, after = network(inputs, state)

@@ -184,7 +184,7 @@ class Trainer:
 
     def _evaluate(self) -> tuple[float, bool]:
         batches = window_batches(self.eval_ids, window=self.window, batch_size=EVAL_BATCH)
-        perplexity = total(measure(self.network, batches, device=self.device)).perplexity
+        perplexity = total(measure(self.network, batches, device=self.device, dtype=self.dtype)).perplexity
         is_best = perplexity < self.sums.best_perplexity
         self.sums.evaluations_without_gain = 0 if is_best else self.sums.evaluations_without_gain + 1
         if is_best:
