@@ -1,0 +1,241 @@
+import json
+import re
+import socket
+from html.parser import HTMLParser
+
+import pytest
+from reporting.conftest import FILES, SHA, write_project
+
+from pipeline.reporting.project import Project
+from pipeline.reporting.report import build_report
+
+SECTIONS = [
+    "curves", "samples", "surprise", "position", "buckets", "characters", "mistakes", "corpus", "validation", "params",
+    "versions", "again",
+]  # fmt: skip
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+
+
+class Page(HTMLParser):
+    """The page's elements with their attributes, and its text without scripts and styles."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.text, self._open = [], "", []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.text += " "
+        self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag in self._open:
+            while self._open.pop() != tag:
+                pass
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self._open[-1:]):
+            self.text += data
+
+    def sections(self):
+        return [attrs["id"] for tag, attrs in self.elements if tag == "section" and attrs["id"] != "figures"]
+
+    def words(self):
+        return " ".join(self.text.split())
+
+
+def data_of(html):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1])
+
+
+@pytest.fixture(scope="module")
+def html(project):
+    return build_report([project])
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+@pytest.fixture
+def beside(project, tmp_path):
+    """A second project: a better model of the same eval text, another size."""
+    params = FILES["params.yaml"].replace("num_hidden: 12", "num_hidden: 24")
+    folder = write_project(tmp_path, evaluate={"perplexity": 3.0, "bits_per_char": 1.585}, params=params, seed=1)
+    return Project("larger", folder, {"commit": "c0ffee" * 6, "baseline": {"model.num_hidden": 12}})
+
+
+def test_every_section_is_there_in_order(page):
+    assert page.sections() == SECTIONS
+    links = [attrs["href"] for tag, attrs in page.elements if tag == "a"]
+    assert links == [f"#{name}" for name in SECTIONS]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Perplexity 3.500 eval text, windows of 100",
+        "Accuracy 61.0 %",
+        "Training 42.7 s fp32 on cpu, 2 threads",
+        "Parameters 4,321 LSTM, 2 layers of 12",
+        "Corpus 1,200 characters, corpus.txt",
+        "a bad bad bad 100 % of the words stand in the corpus, longest repeat 8",
+        "Sampled temperature 0.8, seed 7",
+        "20 3.750 119",
+        "a 40 1.00 50.0 %",
+        "␣ 30 0.43 30.0 %",
+        "⏎ 9 0.29 20.0 %",
+        "a → ␣ 12 30 %",
+        "⏎ → a 5 55 %",
+        "— U+2014 - 7",
+        "✗ 1 of 2 expectations hold.",
+        "✗ fails eval not in train splits 0.9 at most 0.01 the eval text was trained on",
+        "epochs 2 instead of 5",
+        "The state is carried",
+    ],
+)
+def test_what_it_says(page, words):
+    assert words in page.words()
+
+
+def test_the_charts_have_the_files_figures(html):
+    charts = data_of(html)["charts"]
+    assert set(charts) == {"curve-epoch", "curve-seconds", "by-position", "by-character"}
+    text = {name: json.dumps(spec) for name, spec in charts.items()}
+    assert '"perplexity": 4.92' in text["curve-epoch"]
+    assert "4.92" not in text["curve-seconds"]
+    assert "9.5" in text["by-position"]
+
+
+def test_the_excerpt_is_what_the_model_says(html, project):
+    from pipeline.generation.text import Writer
+
+    excerpt = data_of(html)["excerpts"][0]
+    text = "".join(excerpt["signs"]).replace("␣", " ").replace("⏎", "\n")
+    scored = Writer.load(project.folder / "models/charlm").score(text)
+    assert len(text) == 116
+    assert sum(excerpt["bits"]) / len(text) == pytest.approx(scored.bits_per_char, abs=0.01)
+    assert html.count('<span class="b') >= len(text)
+
+
+def test_it_says_how_to_make_it_again_and_names_nobody(page, project):
+    assert f"git checkout {'c0ffee' * 6}\nmake install" in page.text
+    assert "dvc exp run -S data.source=corpus.txt" in page.text
+    assert str(project.folder) not in page.text
+    assert socket.gethostname() not in page.text
+
+
+def test_an_absolute_path_is_not_told(tmp_path):
+    params = FILES["params.yaml"].replace("corpus.txt", "/home/somebody/speeches")
+    html = build_report([Project("one", write_project(tmp_path, params=params), {"baseline": {"data.source": "sotu"}})])
+    assert "somebody" not in html
+    assert "-S data.source=…/speeches" in html.replace("&#39;", "")
+
+
+def test_it_asks_for_nothing_from_outside(html, page):
+    for tag, attributes in page.elements:
+        for name in ("src", "href", "action", "poster", "data"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
+    styles = re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1]
+    assert "url(" not in styles and "@import" not in styles
+    policy = next(attrs["content"] for tag, attrs in page.elements if attrs.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe" not in policy
+    assert len(html.encode()) < 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("missing", "sections"),
+    [
+        ("plots/train.csv", ["curves"]),
+        ("plots/position.csv", ["position"]),
+        ("plots/characters.csv", ["characters"]),
+        ("plots/mistakes.csv", ["mistakes"]),
+        ("samples/samples.json", ["samples"]),
+        ("reports/validation.json", ["validation"]),
+        ("params.yaml", ["params"]),
+        ("models/charlm/weights.safetensors", ["surprise"]),
+        ("data/split/eval/ids.npy", ["surprise"]),
+        ("metrics/evaluate.json", ["buckets"]),
+        ("metrics/train.json", []),
+        ("plots/tutorial.csv", []),
+    ],
+)
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_section_without_its_files_is_left_out(tmp_path, missing, sections, damaged):
+    path = write_project(tmp_path) / missing
+    path.unlink()
+    if damaged:
+        path.write_bytes(b"\xff{[,\n")
+    html = build_report([Project("one", tmp_path)])
+    assert Page(html).sections() == [name for name in SECTIONS if name not in sections]
+
+
+def test_of_nothing_it_says_little(tmp_path):
+    assert Page(build_report([Project("nothing", tmp_path)])).sections() == ["versions", "again"]
+
+
+def test_whatever_the_files_hold_is_text(tmp_path):
+    text = json.dumps(HOSTILE)
+    params = FILES["params.yaml"].replace("corpus.txt", text).replace("cell: lstm", f"cell: {text}")
+    files = {
+        "plots/characters.csv": f"character,count,mean_nats,share_of_loss\n{HOSTILE},4,0.5,1\n",
+        "plots/mistakes.csv": f"mistake,count,share\n{HOSTILE} → space,4,0.5\n",
+        "reports/clean.csv": f"codepoint,character,became,count\n{HOSTILE},{HOSTILE},{HOSTILE},1\n",
+    }
+    samples = [{"mode": HOSTILE, "temperature": HOSTILE, "seed": HOSTILE, "prompt": HOSTILE, "completion": HOSTILE}]
+    evaluate = {"buckets": {HOSTILE: {"perplexity": HOSTILE, "num_chars": None}}, "perplexity": HOSTILE}
+    write_project(tmp_path, params=params, files=files, samples=samples, evaluate=evaluate)
+    validation = {"expectations": [dict.fromkeys(("name", "table", "found", "allowed", "why"), HOSTILE)]}
+    (tmp_path / "reports/validation.json").write_text(json.dumps(validation))
+    facts = {"commit": HOSTILE, "changed_files": [HOSTILE], "baseline": {"model.cell": "gru"}}
+    projects = [Project(HOSTILE, tmp_path, facts)]
+    for html in (build_report(projects), build_report(projects * 2)):
+        page = Page(html)
+        assert page.sections() == SECTIONS
+        assert not [tag for tag, _ in page.elements if tag == "img"]
+        assert [tag for tag, _ in page.elements].count("script") == 3
+        assert "<img" not in re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)  # Vega's own code has one
+        assert HOSTILE in page.text
+
+
+def test_the_best_is_marked_and_params_that_differ_are_shown(project, beside):
+    page = Page(build_report([project, beside]))
+    words = page.words()
+    assert page.sections() == SECTIONS
+    assert "Perplexity 3.500 3.000 best" in words
+    assert "not comparable" not in words
+    assert "model.num_hidden 12 24" in words
+    assert "train.epochs" not in words.partition("Only those that differ")[2].partition("Versions")[0]
+
+
+def test_side_by_side_all_read_the_same_excerpt(project, beside):
+    data = data_of(build_report([project, beside]))
+    first, second = data["excerpts"]
+    assert first["signs"] == second["signs"]
+    assert first["bits"] != second["bits"]
+    assert data["names"] == ["workspace", "larger"]
+    assert "larger" in json.dumps(data["charts"]["curve-epoch"])
+
+
+@pytest.mark.parametrize("sha", [SHA[::-1], None])
+def test_what_was_measured_on_another_text_is_not_ranked(project, tmp_path, sha):
+    folder = write_project(tmp_path, evaluate={"perplexity": 2.0, "eval_sha256": sha})
+    html = build_report([project, Project("other", folder)])
+    assert "Measured on different eval texts: not comparable." in html
+    assert 'class="best"' not in html
+    assert 'class="better"' not in html and 'class="worse"' not in html
+
+
+def test_what_was_measured_over_other_windows_is_not_ranked(project, tmp_path):
+    params = FILES["params.yaml"].replace("window: 100", "window: 50")
+    html = build_report([project, Project("other", write_project(tmp_path, params=params))])
+    assert "Measured over windows of different lengths: not comparable." in html
+    assert 'class="best"' not in html
+
+
+def test_projects_of_one_name_are_told_apart(project):
+    assert data_of(build_report([project, project]))["names"] == ["workspace", "workspace (2)"]
