@@ -12,6 +12,7 @@ from pipeline.cli.curves import curves
 from pipeline.cli.generate import generate
 from pipeline.cli.presets import apply_preset, list_presets, read_preset
 from pipeline.cli.registry import models, promote, rollback
+from pipeline.cli.report import report
 from pipeline.cli.score import score
 from pipeline.cli.serve import serve
 from pipeline.cli.summary import summary
@@ -30,6 +31,7 @@ app = typer.Typer(
 
 app.command()(generate)
 app.command()(score)
+app.command()(report)
 app.command()(serve)
 app.command()(sync)
 app.command()(models)

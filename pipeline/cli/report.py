@@ -1,0 +1,70 @@
+"""`charlm report`: one page about the model, or about several experiments side by side."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.facts import facts_of, facts_of_workspace
+from pipeline.errors import UserError
+from pipeline.files import whole_file
+
+if TYPE_CHECKING:
+    from pipeline.reporting.project import Project
+
+WORKSPACE = "workspace"
+# Without this there is nothing to tell; in one file DVC says which results belong to which inputs.
+FIGURES, LOCK = "metrics/evaluate.json", "dvc.lock"
+
+
+def report(
+    others: Annotated[list[str] | None, typer.Argument(metavar="[EXP]...", help="More to compare with.")] = None,
+    compare: Annotated[
+        list[str] | None, typer.Option(metavar="EXP", help="An experiment or a commit to set beside; repeatable.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The page's file.")] = Path("reports/report.html"),
+) -> None:
+    """Write one self-contained HTML page about the model that is here, or about it and other experiments."""
+    from pipeline.reporting.report import build_report  # altair, numba: not for --help
+
+    names = list(dict.fromkeys([*(compare or []), *(others or [])]))
+    with ExitStack() as stack:
+        html = build_report(_projects(names, stack))
+    try:
+        with whole_file(output) as part:
+            part.write_text(html, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"{output}: {(error.strerror or str(error)).lower()}") from None
+    print(f"{output}  {output.stat().st_size / 1e6:.1f} MB")
+
+
+def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
+    """Return the workspace, if it has figures that none of the others has, and the revisions `names`."""
+    from pipeline.reporting.project import Project
+
+    projects = []
+    if names:
+        from pipeline.tracking.snapshots import snapshot
+
+        projects = [Project(name, stack.enter_context(snapshot(name)), facts_of(name)) for name in names]
+    for project in projects:
+        _need_figures(project.folder, f"{project.name}: ")
+    if not names:
+        _need_figures(Path.cwd(), "")
+    here = _read(Path(LOCK))
+    if (Path.cwd() / FIGURES).exists() and not any(here and _read(one.folder / LOCK) == here for one in projects):
+        projects.insert(0, Project(WORKSPACE, Path.cwd(), facts_of_workspace()))
+    return projects
+
+
+def _need_figures(folder: Path, name: str) -> None:
+    if not (folder / FIGURES).exists():
+        raise UserError(f"{name}{Path(FIGURES).name}: not there yet; run `dvc repro` first")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
