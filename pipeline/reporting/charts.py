@@ -38,7 +38,10 @@ def curve(projects: Sequence[Project], x: Literal["epoch", "seconds"]) -> Spec |
     )
     layers = [base.mark_line(strokeWidth=2).encode(strokeDash=parts.dashes(rows))]
     if max(sum(row["name"] == project.name for row in rows) for project in projects) <= MOST_DOTS:
-        layers.append(base.mark_point(filled=False, fill="var(--sheet)", size=40, opacity=1, strokeWidth=2))
+        learnt = alt.datum.series == parts.SERIES[1]
+        layers.append(base.transform_filter(learnt).mark_point(filled=True, size=30, opacity=1))
+        rings = base.transform_filter(~learnt)
+        layers.append(rings.mark_point(filled=False, fill="var(--sheet)", size=40, opacity=1, strokeWidth=2))
     return parts.finished([*layers, parts.targets(base)])
 
 
