@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.facts import facts_of, facts_of_workspace
 from pipeline.errors import UserError
 from pipeline.files import whole_file
 
@@ -42,10 +41,11 @@ def report(
 def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
     """Return the workspace, if it has figures that none of the others has, and the revisions `names`."""
     from pipeline.reporting.project import Project
+    from pipeline.tracking.facts import facts_here, facts_of
 
     projects = []
     if names:
-        from pipeline.tracking.snapshots import snapshot
+        from pipeline.tracking.snapshots import snapshot  # loads DVC
 
         projects = [Project(name, stack.enter_context(snapshot(name)), facts_of(name)) for name in names]
     for project in projects:
@@ -54,7 +54,7 @@ def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
         _need_figures(Path.cwd(), "")
     here = _read(Path(LOCK))
     if (Path.cwd() / FIGURES).exists() and not any(here and _read(one.folder / LOCK) == here for one in projects):
-        projects.insert(0, Project(WORKSPACE, Path.cwd(), facts_of_workspace()))
+        projects.insert(0, Project(WORKSPACE, Path.cwd(), facts_here()))
     return projects
 
 

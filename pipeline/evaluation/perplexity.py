@@ -90,8 +90,8 @@ def measure(
     """Yield the losses of `batches`, without dropout.
 
     Matrix products run in `dtype`, the losses in float32. Figures that are compared are measured in float32; a training
-    watches itself in the precision that it trains in. Each batch starts from zero state or, with `carry_state`, from where the one before ended. The network is left in
-    the mode (training or not) in which it was.
+    watches itself in the precision that it trains in. Each batch starts from zero state or, with `carry_state`, from
+    where the one before ended. The network is left in the mode (training or not) in which it was.
     """
     state: State | None = None
     for batch in batches:

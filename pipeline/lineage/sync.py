@@ -16,7 +16,8 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.lineage.runs import all_runs
 from pipeline.serving.registration import register_model
-from pipeline.tracking.execution import Execution, changes, environment, told
+from pipeline.tracking.execution import Execution, environment
+from pipeline.tracking.facts import changes, facts_here, facts_of, told
 from pipeline.tracking.git import patch_since
 from pipeline.tracking.lock import stages_in_step
 from pipeline.tracking.outbox import Kept, kept
@@ -75,6 +76,7 @@ def _of_experiment(experiment: Experiment, folder: Path) -> Execution:
         patch=patch_since(experiment.baseline, experiment.commit),
         ended=experiment.made,
         environment={"note": "restored from DVC's cache: the environment that made it is not known"},
+        facts=facts_of(experiment.commit),
     )
 
 
@@ -91,6 +93,7 @@ def _of_workspace() -> Execution | None:
         patch=patch_since(baseline()),
         ended=made,
         environment=environment(),
+        facts=facts_here(),
     )
 
 

@@ -54,6 +54,7 @@ def keep(
                 "tags": execution.tags,
                 "ended": now,
                 "environment": environment(),
+                "facts": execution.facts,
                 "stages": list(stages),
                 "status": status,
                 "error": error,
@@ -88,6 +89,7 @@ def _read(path: Path) -> Kept | None:
             patch=(path / "changes.patch").read_bytes(),
             ended=note["ended"],
             environment=note["environment"],
+            facts=note["facts"],
         )
         rest = {key: note[key] for key in ("stages", "status", "error", "uri")}
     except (OSError, ValueError, KeyError, TypeError):

@@ -102,11 +102,25 @@ def _send(client: MlflowClient, run_id: str, record: Record, seconds: float | No
     client.log_batch(run_id, tags=tags)
     if record.stage == "split" and record.tags:
         _log_dataset(client, run_id, record, execution.folder)
+    if record.stage == "register":
+        _log_report(client, run_id, execution)
     for path in record.artifacts:
         if path.is_dir():
             client.log_artifacts(run_id, str(path), f"{record.stage}/{path.name}")
         else:
             client.log_artifact(run_id, str(path), record.stage)
+
+
+def _log_report(client: MlflowClient, run_id: str, execution: Execution) -> None:
+    """Log the report, which is for people: a run without it is whole, and says what was in the way."""
+    from pipeline.reporting.project import Project
+    from pipeline.reporting.report import build_report  # altair and the engine: for this stage only
+
+    try:
+        page = build_report([Project(execution.name, execution.folder, execution.facts)])
+        client.log_text(run_id, page, "report.html")
+    except Exception as problem:  # noqa: BLE001  whatever it is, the figures must not be lost for it
+        client.set_tag(run_id, "charlm.report_error", str(problem)[:MAX_VALUE])
 
 
 def _log_dataset(client: MlflowClient, run_id: str, record: Record, folder: Path) -> None:

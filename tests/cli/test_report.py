@@ -6,9 +6,10 @@ from contextlib import contextmanager
 import pytest
 from reporting.conftest import PARAMS, write_project
 
-from pipeline.cli.facts import facts_of, facts_of_workspace
 from pipeline.cli.report import report
 from pipeline.errors import UserError
+from pipeline.tracking.facts import facts_here, facts_of
+from pipeline.tracking.git import git_state
 
 
 def git(*arguments, cwd):
@@ -28,7 +29,9 @@ def here(tmp_path, monkeypatch):
     git("commit", "-q", "-m", "x", cwd=folder)
     (folder / "params.yaml").write_text(PARAMS.replace("epochs: 2", "epochs: 3"))
     monkeypatch.chdir(folder)
-    return folder
+    git_state.cache_clear()
+    yield folder
+    git_state.cache_clear()
 
 
 @pytest.fixture
@@ -96,12 +99,12 @@ def test_an_experiment_without_results_or_of_no_such_name_is_told(here, revision
 
 
 def test_the_facts_of_the_workspace_are_its_commit_and_what_changed(here):
-    facts = facts_of_workspace()
+    facts = facts_here()
     assert facts["commit"] == git("rev-parse", "HEAD", cwd=here)
     assert facts["baseline"]["train.epochs"] == 2
     assert facts["changed_files"] == []
     (here / "code.py").write_text("changed")
-    assert facts_of_workspace()["changed_files"] == ["code.py"]
+    assert facts_here()["changed_files"] == ["code.py"]
 
 
 def test_the_facts_of_an_experiment_are_those_of_its_baseline(here):
@@ -113,6 +116,7 @@ def test_the_facts_of_an_experiment_are_those_of_its_baseline(here):
     facts = facts_of("bold-owl")
     assert (facts["commit"], facts["experiment"], facts["changed_files"]) == (baseline, "bold-owl", ["code.py"])
     assert facts["baseline"]["train.epochs"] == 2
-    assert facts_of(made)["changed_files"] == []
+    assert facts_of(made) == facts
+    assert facts_of(baseline)["changed_files"] == []
     assert facts_of(made)["commit"] == made
     assert facts_of("nothing-of-that-name") == {}
