@@ -18,6 +18,7 @@ from pipeline.cli.serve import serve
 from pipeline.cli.summary import summary
 from pipeline.cli.sync import sync
 from pipeline.cli.trace import trace, verify
+from pipeline.cli.sweep import sweep
 from pipeline.errors import UserError
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.tracking.settings import set_up_mlflow
@@ -41,6 +42,7 @@ app.command()(trace)
 app.command()(verify)
 app.command()(clean)
 app.command()(curves)
+app.command()(sweep)
 
 
 def main() -> None:

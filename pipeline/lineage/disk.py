@@ -23,13 +23,13 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError
 from pipeline.lineage.runs import all_runs
+from pipeline.tracking.execution import PARENT_TAG
 from pipeline.tracking.project import state_folder
 from pipeline.tracking.registry import BEFORE_TAG, CHAMPION, versions
 from pipeline.tracking.snapshots import experiments
 from pipeline.tracking.store import open_store, tracking_uri
 
 DAY = 86_400.0
-PARENT_TAG = "mlflow.parentRunId"
 # What DVC keeps files for: everything that a person can still name.
 NEEDED_BY = ("--workspace", "--all-branches", "--all-tags", "--all-experiments")
 

@@ -4,6 +4,7 @@ While an experiment runs its own commit does not exist, so what is kept is the c
 from there.
 """
 
+import os
 import platform
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,9 @@ from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
 from pipeline.tracking.facts import changes, facts_here, told
 from pipeline.tracking.git import git_state, patch_since
 from pipeline.tracking.project import baseline, experiment_name
+
+# Names the run that a sweep's trials are shown under, and the tag that MLflow groups by.
+PARENT_VARIABLE, PARENT_TAG = "CHARLM_PARENT_RUN", "mlflow.parentRunId"
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ def execution_here() -> Execution:
     }
     if name:
         tags["dvc.experiment"] = name
+    if parent := os.environ.get(PARENT_VARIABLE):
+        tags[PARENT_TAG] = parent
     return Execution(
         folder=Path.cwd(),
         name=name or f"repro {datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S}",

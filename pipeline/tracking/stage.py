@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from pipeline.errors import UserError
+from pipeline.tracking.curve_file import note_point
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.session import Session, Status
@@ -44,7 +45,7 @@ class StageRun:
         """Give a function that sends a point of the curve (step, seconds, values) to MLflow, without waiting for it.
 
         The points go to this session's run and to `continues`, the run of the execution that was cut short; that one
-        has the points `known` from before already, this session's run gets them too.
+        has the points `known` from before already, this session's run gets them too. CHARLM_CURVE gets all of them.
         """
         from pipeline.tracking.live import live_curves  # loads MLflow
 
@@ -52,10 +53,12 @@ class StageRun:
         earlier = continues if continues != own else None
         with live_curves([run_id for run_id in (own, earlier) if run_id]) as curves:
             for step, seconds, values in known:
+                note_point(step, seconds, values)
                 for curve in curves[:1]:
                     curve.add(step, seconds, self._named(values))
 
             def add(step: int, seconds: float, values: Mapping[str, float]) -> None:
+                note_point(step, seconds, values)
                 for curve in curves:
                     curve.add(step, seconds, self._named(values))
 

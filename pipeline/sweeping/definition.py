@@ -1,0 +1,194 @@
+"""A sweep's definition: its YAML file, -S options and params.yaml; what is wrong is refused before anything runs."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import UserError
+from pipeline.params.groups import GROUPS
+from pipeline.params.reader import PARAMS_FILE, flatten, parse_group, read_groups, read_yaml
+from pipeline.sweeping.space import Choices, Dimension, Range, corners, option_text
+from pipeline.threads import available_cores
+
+FOLDER = Path(__file__).parents[2] / "presets/sweeps"
+KEYS = ("trials", "set", "search")
+MAX_TRIALS = 10_000
+# What may vary within a sweep: all else changes the eval text or how it is measured, and figures stay comparable.
+COMPARABLE = re.compile(r"(model|train)\..*|split\.buckets")
+# Stages after evaluate: their params change no trial.
+AFTER = ("generate.", "register.")
+THREADS = "train.threads"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What is searched: `fixed` params for all trials and the `search` space, over the `base` of params.yaml.
+
+    `fixed` holds each param's value and its text in an -S option.
+    """
+
+    name: str
+    title: str
+    trials: int
+    fixed: dict[str, tuple[Any, str]]
+    search: dict[str, Dimension]
+    base: dict[str, Any]
+
+    def params(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all params of a trial with the searched `values`, by dotted key."""
+        return self.base | {key: value for key, (value, _) in self.fixed.items()} | dict(values)
+
+    def options(self, values: Mapping[str, Any], *, jobs: int) -> list[str]:
+        """Return a trial's "key=value" options. Trials beside each other share the cores rather than fight for them."""
+        texts = {key: text for key, (_, text) in self.fixed.items()}
+        if jobs > 1 and self.params(values)[THREADS] == 0:
+            texts[THREADS] = str(max(1, available_cores() // jobs))
+        texts |= {key: option_text(value) for key, value in values.items()}
+        return [f"{key}={text}" for key, text in texts.items()]
+
+    def start(self) -> dict[str, Any] | None:
+        """Return the values that the search begins with, those of params.yaml, if the space holds them."""
+        params = self.params({})
+        values = {key: params[key] for key in self.search}
+        return values if all(self.search[key].holds(value) for key, value in values.items()) else None
+
+    def record(self) -> dict[str, Any]:
+        """Return as plain data what must stay the same for trials to be of one sweep."""
+        kept = [key for key in self.base if not key.startswith(AFTER) and key not in self.search]
+        params = self.params({})
+        return {
+            "search": {key: dimension.model_dump(mode="json") for key, dimension in self.search.items()},
+            "params": {key: params[key] for key in kept},
+        }
+
+
+def list_sweeps() -> list[Definition]:
+    """Return the sweeps that come with the project, sorted by name."""
+    return [read_sweep(path, {}) for path in sorted(FOLDER.glob("*.yaml"))]
+
+
+def find_sweep(name: str) -> Path:
+    """Return the file of a sweep by its name, or by its path; UserError if there is none."""
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return Path(name)
+    names = [path.stem for path in sorted(FOLDER.glob("*.yaml"))]
+    if name not in names:
+        raise UserError(f"sweep: found {name!r}, allowed are {', '.join(names)}, or the path of a .yaml file")
+    return FOLDER / f"{name}.yaml"
+
+
+def load_sweep(path: Path, options: Sequence[str], trials: int | None) -> Definition:
+    """Return the sweep of `path` over params.yaml, with -S `options`; UserError if any value of it is refused."""
+    read_groups(GROUPS)
+    base = flatten(read_yaml(PARAMS_FILE))
+    found = read_sweep(path, base)
+    given = dict(_option(option, base) for option in options)
+    for key in given.keys() & found.search.keys():
+        raise UserError(f"-S {key}: found a param that {path.name} searches, allowed are others")
+    sweep = replace(found, fixed=found.fixed | given, base=base, trials=trials or found.trials)
+    for values in corners(sweep.search):
+        check_params(sweep.params(values), path.name)
+    return sweep
+
+
+def read_sweep(path: Path, base: Mapping[str, Any]) -> Definition:
+    """Return the sweep that a file holds; with `base` its keys must be among those of params.yaml."""
+    content = read_yaml(path)
+    for key in content:
+        if key not in KEYS:
+            raise UserError(f"{path.name}: {key}: unknown key{_suggest(str(key), KEYS)}")
+    trials = content.get("trials", 20)
+    if isinstance(trials, bool) or not isinstance(trials, int) or not 1 <= trials <= MAX_TRIALS:
+        raise UserError(f"{path.name}: trials: found {trials!r}, allowed is a whole number from 1 to {MAX_TRIALS}")
+    fixed = flatten(_mapping(path, content, "set"))
+    search = {key: _dimension(path, key, value) for key, value in _dimensions(_mapping(path, content, "search"))}
+    if not search:
+        raise UserError(f"{path.name}: search: missing; allowed is a mapping of params to {{low, high}} or {{choices}}")
+    _check_keys(path, fixed, search, base)
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    return Definition(
+        name=path.stem,
+        title=first.removeprefix("#").strip() if first.startswith("#") else "",
+        trials=trials,
+        fixed={key: (value, option_text(value)) for key, value in fixed.items()},
+        search=search,
+        base=dict(base),
+    )
+
+
+def check_params(params: Mapping[str, Any], file: str) -> None:
+    """Check all params (dotted keys) against their groups; UserError as if they stood in `file`."""
+    nested: dict[str, Any] = {}
+    for key, value in params.items():
+        *groups, last = key.split(".")
+        at = nested
+        for group in groups:
+            at = at.setdefault(group, {})
+        at[last] = value
+    for name, kind in GROUPS.items():
+        parse_group(name, nested.get(name), kind, file=file)
+
+
+def _check_keys(path: Path, fixed: Iterable[str], search: Iterable[str], base: Mapping[str, Any]) -> None:
+    for kind, keys in (("set", fixed), ("search", search)):
+        for key in keys if base else ():
+            if key not in base:
+                raise UserError(f"{path.name}: {kind}.{key}: no such param{_suggest(key, base)}")
+    for key in search:
+        if key in fixed:
+            raise UserError(f"{path.name}: {key}: stands under set and under search, allowed is one of them")
+        if not COMPARABLE.fullmatch(key):
+            raise UserError(
+                f"{path.name}: search.{key}: perplexities would not be comparable; "
+                "allowed are model.*, train.* and split.buckets"
+            )
+
+
+def _mapping(path: Path, content: dict[str, Any], key: str) -> dict[str, Any]:
+    value = content.get(key) or {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path.name}: {key}: found {type(value).__name__}, allowed is a mapping of params")
+    return value
+
+
+def _dimensions(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Yield dotted keys and what stands there: nested mappings are groups until one has a dimension's keys."""
+    for key, inner in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(inner, dict) and inner and all(isinstance(part, dict) for part in inner.values()):
+            yield from _dimensions(inner, f"{name}.")
+        else:
+            yield name, inner
+
+
+def _dimension(path: Path, key: str, value: Any) -> Dimension:
+    if not isinstance(value, dict):
+        raise UserError(f"{path.name}: search.{key}: found {value!r}, allowed is {{low, high}} or {{choices}}")
+    if "choices" in value:
+        return parse_group(f"search.{key}", value, Choices, file=path.name)
+    return parse_group(f"search.{key}", value, Range, file=path.name)
+
+
+def _option(option: str, base: Mapping[str, Any]) -> tuple[str, tuple[Any, str]]:
+    key, equals, text = option.partition("=")
+    if not equals:
+        raise UserError(f"-S: found {option!r}, allowed is key=value")
+    if key not in base:
+        raise UserError(f"-S {key}: no such param in {PARAMS_FILE}{_suggest(key, base)}")
+    try:
+        return key, (YAML(typ="safe", pure=True).load(text), text)
+    except YAMLError:
+        return key, (text, text)
+
+
+def _suggest(found: str, allowed: Iterable[str]) -> str:
+    allowed = list(allowed)
+    close = difflib.get_close_matches(found, allowed, n=1)
+    few = f"; allowed are {', '.join(allowed)}" if len(allowed) <= len(KEYS) else ""
+    return f"; did you mean {close[0]}?" if close else few

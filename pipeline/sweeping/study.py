@@ -1,0 +1,188 @@
+"""A sweep's memory: an Optuna study, from which a sweep goes on whatever ended it.
+
+Trials are counted from 1 here. One that was lost with the process that watched it (user attribute `lost`) does not
+count; its values are proposed again by a new trial (`again`: the number of the lost one).
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from pipeline.seeds import derive_seed
+from pipeline.sweeping.definition import Definition
+from pipeline.sweeping.outcome import Outcome
+from pipeline.sweeping.space import Range
+
+# Trials before the first that is proposed from the others' results, and before the first that may be pruned.
+STARTUP, BEFORE_PRUNING = 6, 4
+# A curve says little before this share of the epochs: the learning rate is still high.
+WARMUP = 0.3
+# Curves are compared at the same hundredth of an epoch.
+STEPS_PER_EPOCH = 100
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial that is to run, or runs: its number, its values, and all its "key=value" options.
+
+    `started` is in seconds since 1970.
+    """
+
+    number: int
+    values: dict[str, Any]
+    options: list[str]
+    started: float
+
+
+class Study:
+    """The study of one sweep."""
+
+    def __init__(self, study: optuna.Study, definition: Definition, *, label: str, jobs: int) -> None:
+        self.definition = definition
+        self.label = label
+        self.jobs = jobs
+        self._study = study
+        self._trials: dict[int, Trial] = {}
+        self._last_step = round(STEPS_PER_EPOCH * float(definition.params(definition.start() or {})["train.epochs"]))
+        study.pruner = optuna.pruners.MedianPruner(
+            n_startup_trials=BEFORE_PRUNING, n_warmup_steps=round(WARMUP * self._last_step), n_min_trials=3
+        )
+
+    @property
+    def is_new(self) -> bool:
+        """Return whether no trial was ever made."""
+        return not self._study.get_trials(deepcopy=False)
+
+    def recall(self, name: str) -> str | None:
+        """Return what `remember` was told."""
+        value = self._study.user_attrs.get(name)
+        return None if value is None else str(value)
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a text with the study."""
+        self._study.set_user_attr(name, value)
+
+    def counted(self) -> int:
+        """Return how many trials have ended or run."""
+        return sum(trial.state != TrialState.WAITING for trial in self._counting())
+
+    def ask(self) -> Proposal:
+        """Propose a trial: one that was lost, or the sampler's next."""
+        count = len(self._all())
+        # Each trial has a sampler seeded by its number: a sweep that goes on after a stop does not repeat its draws.
+        self._study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=STARTUP, seed=derive_seed(0, "sweep", self.label, count) % 2**32
+        )
+        trial = self._study.ask()
+        values = {key: self._suggest(trial, key) for key in self.definition.search}
+        options = self.definition.options(values, jobs=self.jobs)
+        trial.set_user_attr("values", values)
+        trial.set_user_attr("options", options)
+        self._trials[trial.number + 1] = trial
+        return Proposal(trial.number + 1, values, options, time.time())
+
+    def running(self) -> list[Proposal]:
+        """Return the trials that a runner before this one left running, those that never started being lost."""
+        left = []
+        for trial in self._all(TrialState.RUNNING):
+            number = trial.number + 1
+            # Private, but the one way to report to a trial that another process asked for.
+            self._trials[number] = Trial(self._study, trial._trial_id)  # noqa: SLF001
+            if "options" in trial.user_attrs:
+                started = trial.datetime_start.timestamp() if trial.datetime_start else time.time()
+                left.append(Proposal(number, trial.user_attrs["values"], trial.user_attrs["options"], started))
+            else:
+                self.lose(number)
+        return left
+
+    def report(self, number: int, *, epoch: float, perplexity: float) -> bool:
+        """Take a point of a trial's curve; returns whether the trial is hopeless."""
+        trial, step = self._trials[number], round(STEPS_PER_EPOCH * epoch)
+        trial.report(perplexity, step)
+        return step < self._last_step and trial.should_prune()
+
+    def end(self, outcome: Outcome) -> None:
+        """Keep how a trial ended."""
+        trial = self._trials.pop(outcome.number)
+        trial.set_user_attr("seconds", outcome.seconds)
+        if outcome.reason:
+            trial.set_user_attr("reason", outcome.reason)
+        if outcome.state == "done":
+            self._study.tell(trial, outcome.perplexity)
+        else:
+            # A training that diverged is a bad result, and the sampler is to learn from it.
+            bad = outcome.state in {"pruned", "diverged"}
+            self._study.tell(trial, state=TrialState.PRUNED if bad else TrialState.FAIL)
+
+    def lose(self, number: int) -> None:
+        """Keep that a trial was cut short from outside; `propose_lost_again` gives it another turn."""
+        trial = self._trials.pop(number)
+        trial.set_user_attr("lost", value=True)
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def forget(self, numbers: list[int]) -> None:
+        """Let failed trials not count, since their failure says nothing of their values."""
+        self._study.set_user_attr("forgotten", [*self._study.user_attrs.get("forgotten", []), *numbers])
+
+    def propose_lost_again(self) -> None:
+        """Enqueue the values of all lost trials which no later trial has taken up."""
+        trials = self._all()
+        taken = {trial.user_attrs.get("again") for trial in trials}
+        for trial in trials:
+            number = trial.number + 1
+            if _is_lost(trial) and number not in taken and trial.params.keys() == self.definition.search.keys():
+                self._study.enqueue_trial(trial.params, user_attrs={"again": number})
+
+    def propose(self, values: dict[str, Any]) -> None:
+        """Enqueue values to be tried next."""
+        search = self.definition.search
+        kept = {key: value if isinstance(search[key], Range) else json.dumps(value) for key, value in values.items()}
+        self._study.enqueue_trial(kept)
+
+    def outcomes(self) -> list[Outcome]:
+        """Return how the trials that count have ended, in their order."""
+        return [_outcome(trial) for trial in self._counting() if trial.state.is_finished()]
+
+    def options_of(self, number: int) -> list[str]:
+        """Return the "key=value" options of a trial."""
+        return list(self._all()[number - 1].user_attrs["options"])
+
+    def _all(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _counting(self) -> list[FrozenTrial]:
+        forgotten = set(self._study.user_attrs.get("forgotten", []))
+        return [trial for trial in self._all() if not _is_lost(trial) and trial.number + 1 not in forgotten]
+
+    def _suggest(self, trial: Trial, key: str) -> Any:
+        dimension = self.definition.search[key]
+        if not isinstance(dimension, Range):
+            text = trial.suggest_categorical(key, dimension.texts())
+            return dimension.choices[dimension.texts().index(text)]
+        if dimension.is_whole:
+            return trial.suggest_int(key, dimension.low, dimension.high, step=dimension.step or 1, log=dimension.log)
+        drawn = trial.suggest_float(key, dimension.low, dimension.high, step=dimension.step, log=dimension.log)
+        return dimension.rounded(drawn)
+
+
+def _is_lost(trial: FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get("lost"))
+
+
+def _outcome(trial: FrozenTrial) -> Outcome:
+    reason = str(trial.user_attrs.get("reason", ""))
+    pruned = "diverged" if reason else "pruned"
+    points = trial.intermediate_values
+    last = points[max(points)] if points else None
+    return Outcome(
+        number=trial.number + 1,
+        state={TrialState.COMPLETE: "done", TrialState.PRUNED: pruned}.get(trial.state, "failed"),  # type: ignore[arg-type]
+        perplexity=trial.value if trial.state == TrialState.COMPLETE else last,
+        seconds=float(trial.user_attrs.get("seconds", 0.0)),
+        values=dict(trial.user_attrs.get("values", {})),
+        reason=reason,
+    )
