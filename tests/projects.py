@@ -34,7 +34,7 @@ class Project:
             cwd=ROOT, capture_output=True, text=True, check=True,
         ).stdout.splitlines()  # fmt: skip
         for name in tracked:
-            if name.split("/")[0] not in {"metrics", "plots", "dvc.lock"} and (ROOT / name).exists():
+            if name.split("/")[0] not in {"metrics", "plots", "dvc.lock"} and (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
         (folder / "text.txt").write_text(TEXT)

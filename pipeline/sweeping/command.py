@@ -60,6 +60,7 @@ def _run(study: Study, trials: Trials, folder: Path, environment: Mapping[str, s
         parent.open()
         if parent.run_id:
             study.remember(RUN_ID, parent.run_id)
+        screen.say(_headline(study))
         runner = Runner(
             study, trials, screen, parent, folder=folder, jobs=study.jobs, environment=environment,
         )  # fmt: skip
@@ -70,3 +71,9 @@ def _run(study: Study, trials: Trials, folder: Path, environment: Mapping[str, s
     screen.leaderboard(study.label, outcomes)
     screen.say("")
     screen.say(best_command(study.options_of(best[0].number)))
+
+
+def _headline(study: Study) -> str:
+    wanted, ended = study.definition.trials, len(study.outcomes())
+    beside = f", {study.jobs} side by side" if study.jobs > 1 else ""
+    return f"sweep {study.label}: {f'{ended} of ' if ended else ''}{wanted} trials{' done' if ended else ''}{beside}"

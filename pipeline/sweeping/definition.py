@@ -91,6 +91,7 @@ def load_sweep(path: Path, options: Sequence[str], trials: int | None) -> Defini
     given = dict(_option(option, base) for option in options)
     for key in given.keys() & found.search.keys():
         raise UserError(f"-S {key}: found a param that {path.name} searches, allowed are others")
+    check_params(base | {key: value for key, (value, _) in given.items()}, "-S")
     sweep = replace(found, fixed=found.fixed | given, base=base, trials=trials or found.trials)
     for values in corners(sweep.search):
         check_params(sweep.params(values), path.name)

@@ -1,8 +1,9 @@
 """How a trial runs: a DVC experiment in a temporary copy, up to evaluate, so that nothing is registered.
 
 DVC 3.67 puts an experiment that is to run on one stack for the whole project, changing the workspace for half a
-second, and takes "the first" from there; when it has ended one it looks for another. So only one trial at a time
-may be between its start and the line that says it is off the stack, and none may start while another ends.
+second, and takes "the first" from there; when it has ended one it looks for another. And two experiments that run the
+same stage with the same inputs at once may lose a file of its run cache. So a trial starts only when all others are
+training: then only trainings run beside each other, no two of which are the same.
 """
 
 import json
@@ -35,9 +36,13 @@ class DvcTrials:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         return {"PATH": path, "DVC_NO_ANALYTICS": "true", "PYTHONUNBUFFERED": "1"}
 
-    def is_set_up(self, log: str) -> bool:
+    def is_apart(self, log: str) -> bool:
         """Return whether the experiment is off the stack and in its own copy, from what the command has said."""
         return "Reproducing experiment '" in log
+
+    def is_set_up(self, log: str) -> bool:
+        """Return whether the training has begun."""
+        return bool(re.search(r"[Ss]tage 'train'", log))
 
     def is_ending(self, log: str) -> bool:
         """Return whether the command may soon look for another experiment."""

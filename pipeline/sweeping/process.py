@@ -81,6 +81,10 @@ class TrialProcess:
         except psutil.Error:
             return False
 
+    def is_apart(self) -> bool:
+        """Return whether the trial may be interrupted."""
+        return self._trials.is_apart(self.said())
+
     def is_set_up(self) -> bool:
         """Return whether another trial may start beside this one."""
         return self._trials.is_set_up(self.said())

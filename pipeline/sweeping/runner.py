@@ -15,8 +15,9 @@ from pipeline.sweeping.outcome import Outcome, State, ranking
 from pipeline.sweeping.parent import ParentRun
 from pipeline.sweeping.process import TrialProcess, remove_checkpoints
 from pipeline.sweeping.screen import Screen
-from pipeline.sweeping.study import Proposal, Study
+from pipeline.sweeping.study import Study
 from pipeline.sweeping.trials import Trials
+from pipeline.sweeping.watched import Watched
 
 POLL_SECONDS = 0.25
 # How long a trial that was asked to end may take: MLflow may be waiting for a server.
@@ -25,17 +26,6 @@ GRACE_SECONDS = 30.0
 MAX_FAILURES = 3
 # What a training says whose loss exploded (pipeline/training/loop.py).
 DIVERGED = "train: the loss is"
-
-
-class Watched:
-    """A trial that runs: its proposal, its processes, and its last perplexity."""
-
-    def __init__(self, proposal: Proposal, process: TrialProcess) -> None:
-        self.proposal = proposal
-        self.process = process
-        self.perplexity: float | None = None
-        self.prune_by: float | None = None
-        self.checkpoints: list[Path] = []
 
 
 class Runner:
@@ -61,6 +51,7 @@ class Runner:
         self.environment = environment
         self._running: list[Watched] = []
         self._failed: list[int] = []
+        self._used_up = False
 
     def run(self) -> list[Outcome]:
         """Run until the study has the trials that its definition asks for; returns how all have ended.
@@ -106,19 +97,24 @@ class Runner:
                 self._finish(watched)
             elif watched.prune_by is not None and time.monotonic() > watched.prune_by:
                 watched.process.kill()
-        wanted, counted = self.study.definition.trials, self.study.counted()
-        if counted < wanted and len(self._running) < self.jobs and self._may_start():
+        wanted = self.study.definition.trials
+        more = not self._used_up and self.study.counted() < wanted
+        if more and len(self._running) < self.jobs and self._may_start():
             self._start()
         ended = self.study.counted() - len(self._running)
         running = {f"{watched.proposal.number:04}": watched.perplexity for watched in self._running}
         self.screen.progress(ended=ended, wanted=wanted, running=running)
-        return bool(self._running) or counted < wanted
+        return bool(self._running) or (more and not self._used_up)
 
     def _may_start(self) -> bool:
         return all(one.process.is_set_up() and not one.process.is_ending() for one in self._running)
 
     def _start(self) -> None:
         proposal = self.study.ask()
+        if proposal is None:
+            self._used_up = True
+            self.screen.say("all values of so small a space have been tried")
+            return
         process = self._process(proposal.number)
         process.start(proposal.options, {**self.environment, **self.parent.environment()})
         self._running.append(Watched(proposal, process))
@@ -181,7 +177,7 @@ class Runner:
             while alive := [one for one in self._running if one.process.is_alive()]:
                 for watched in alive:
                     # Until then DVC is changing the workspace, and takes it back when it is through.
-                    if watched.proposal.number not in asked and watched.process.is_set_up():
+                    if watched.proposal.number not in asked and watched.process.is_apart():
                         asked.add(watched.proposal.number)
                         watched.process.interrupt()
                     if time.monotonic() > deadline:

@@ -19,10 +19,12 @@ from pipeline.sweeping.space import Range
 
 # Trials before the first that is proposed from the others' results, and before the first that may be pruned.
 STARTUP, BEFORE_PRUNING = 6, 4
+# Values that were tried already are drawn again, at last at random: so small a space is used up.
+MAX_DRAWS = 40
 # A curve says little before this share of the epochs: the learning rate is still high.
 WARMUP = 0.3
-# Curves are compared at the same hundredth of an epoch.
-STEPS_PER_EPOCH = 100
+# Curves are compared at the same twentieth of an epoch: with other batches evaluations are a little apart.
+STEPS_PER_EPOCH = 20
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,11 @@ class Study:
     @property
     def is_new(self) -> bool:
         """Return whether no trial was ever made."""
-        return not self._study.get_trials(deepcopy=False)
+        return not self._all()
 
     def recall(self, name: str) -> str | None:
         """Return what `remember` was told."""
-        value = self._study.user_attrs.get(name)
-        return None if value is None else str(value)
+        return self._study.user_attrs.get(name)
 
     def remember(self, name: str, value: str) -> None:
         """Keep a text with the study."""
@@ -70,20 +71,22 @@ class Study:
         """Return how many trials have ended or run."""
         return sum(trial.state != TrialState.WAITING for trial in self._counting())
 
-    def ask(self) -> Proposal:
-        """Propose a trial: one that was lost, or the sampler's next."""
-        count = len(self._all())
-        # Each trial has a sampler seeded by its number: a sweep that goes on after a stop does not repeat its draws.
-        self._study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=STARTUP, seed=derive_seed(0, "sweep", self.label, count) % 2**32
-        )
-        trial = self._study.ask()
-        values = {key: self._suggest(trial, key) for key in self.definition.search}
-        options = self.definition.options(values, jobs=self.jobs)
-        trial.set_user_attr("values", values)
-        trial.set_user_attr("options", options)
-        self._trials[trial.number + 1] = trial
-        return Proposal(trial.number + 1, values, options, time.time())
+    def ask(self) -> Proposal | None:
+        """Propose a trial: one that was lost, or the sampler's next; None if only values come up that were tried."""
+        for draw in range(MAX_DRAWS):
+            trial = self._study_for(draw).ask()
+            number = trial.number + 1
+            values = {key: self._suggest(trial, key) for key in self.definition.search}
+            if any(one.user_attrs.get("values") == values for one in self._counting()):
+                self._study.tell(trial, state=TrialState.FAIL)
+                self.forget([number])
+                continue
+            options = self.definition.options(values, jobs=self.jobs)
+            trial.set_user_attr("values", values)
+            trial.set_user_attr("options", options)
+            self._trials[number] = trial
+            return Proposal(number, values, options, time.time())
+        return None
 
     def running(self) -> list[Proposal]:
         """Return the trials that a runner before this one left running, those that never started being lost."""
@@ -111,12 +114,10 @@ class Study:
         trial.set_user_attr("seconds", outcome.seconds)
         if outcome.reason:
             trial.set_user_attr("reason", outcome.reason)
-        if outcome.state == "done":
-            self._study.tell(trial, outcome.perplexity)
-        else:
-            # A training that diverged is a bad result, and the sampler is to learn from it.
-            bad = outcome.state in {"pruned", "diverged"}
-            self._study.tell(trial, state=TrialState.PRUNED if bad else TrialState.FAIL)
+        # A training that diverged is a bad result, and the sampler is to learn from it.
+        pruned = TrialState.PRUNED if outcome.state in {"pruned", "diverged"} else TrialState.FAIL
+        done = outcome.state == "done"
+        self._study.tell(trial, outcome.perplexity if done else None, None if done else pruned)
 
     def lose(self, number: int) -> None:
         """Keep that a trial was cut short from outside; `propose_lost_again` gives it another turn."""
@@ -150,6 +151,18 @@ class Study:
     def options_of(self, number: int) -> list[str]:
         """Return the "key=value" options of a trial."""
         return list(self._all()[number - 1].user_attrs["options"])
+
+    def _study_for(self, draw: int) -> optuna.Study:
+        """Return the study with a sampler of its own for the next trial, seeded by its number.
+
+        Thus a sweep that goes on after a stop proposes what it would have without, and does not repeat its draws.
+        """
+        seed = derive_seed(0, "sweep", self.label, len(self._all())) % 2**32
+        if draw < MAX_DRAWS // 2:
+            self._study.sampler = optuna.samplers.TPESampler(n_startup_trials=STARTUP, seed=seed)
+        else:
+            self._study.sampler = optuna.samplers.RandomSampler(seed=seed)
+        return self._study
 
     def _all(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)

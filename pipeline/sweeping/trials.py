@@ -14,6 +14,10 @@ class Trials(Protocol):
         """Return what the command's environment must have."""
         ...
 
+    def is_apart(self, log: str) -> bool:
+        """Return whether the one whose command has said `log` may be interrupted."""
+        ...
+
     def is_set_up(self, log: str) -> bool:
         """Return whether another trial may start beside the one whose command has said `log`."""
         ...

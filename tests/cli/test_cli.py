@@ -69,6 +69,20 @@ def test_presets_are_listed_and_an_unknown_one_is_told():
     assert unknown.stderr.startswith("error: preset: found 'tutorail', allowed are ")
 
 
+def test_sweeps_are_listed_and_wrong_ones_are_one_line():
+    listed = charlm("sweep").stdout
+    assert all(path.stem in listed for path in (FOLDER / "sweeps").glob("*.yaml"))
+    for arguments, message in (
+        (["quik"], "error: sweep: found 'quik', allowed are quick, regularise, or the path of a .yaml file\n"),
+        (["quick", "-S", "model.layers=2"], "error: -S model.layers: no such param in params.yaml"),
+        (["quick", "--name", "a b"], "error: --name: found 'a b', allowed are up to 61 letters, digits, - and _"),
+    ):
+        done = charlm("sweep", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(message)
+        assert done.stderr.count("\n") == 1
+
+
 def test_generate_writes_the_same_text_for_the_same_seed(folder):
     first = charlm("generate", "abc", "--num-chars", "30", "--seed", "5", cwd=folder)
     assert first.returncode == 0
@@ -162,7 +176,7 @@ def test_surprise_is_redder():
 
 
 def test_help_loads_nothing_heavy():
-    heavy = ("torch", "mlflow", "pandas", "numpy", "numba")
+    heavy = ("torch", "mlflow", "pandas", "numpy", "numba", "optuna")
     code = f"import sys, pipeline.cli.app; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 

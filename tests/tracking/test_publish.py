@@ -1,5 +1,6 @@
 """Records against a real MLflow store in a temporary project."""
 
+import json
 import os
 import subprocess
 import sys
@@ -207,3 +208,24 @@ def test_the_root_is_dvcs(project, monkeypatch):
     with open_store() as (_, experiment_id):
         assert experiment_id
     assert (project / "main/mlflow.db").exists()
+
+
+def test_a_program_that_watches_gets_the_curve_and_a_parent_for_the_run(project, monkeypatch, tmp_path):
+    monkeypatch.setenv("CHARLM_CURVE", str(tmp_path / "curve.jsonl"))
+    monkeypatch.setenv("CHARLM_PARENT_RUN", "f" * 32)
+    with stage("train") as run:
+        run.start_publishing()
+        with run.live_curve(continues=None, known=[(1, 0.1, {"epoch": 0.5})]) as send:
+            send(2, 0.2, {"epoch": 1.0})
+            lines = (tmp_path / "curve.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"step": 1, "seconds": 0.1, "epoch": 0.5},
+        {"step": 2, "seconds": 0.2, "epoch": 1.0},
+    ]
+    assert runs()[0].data.tags["mlflow.parentRunId"] == "f" * 32
+
+
+def test_a_curve_that_cannot_be_written_costs_nothing(project, monkeypatch, tmp_path):
+    monkeypatch.setenv("CHARLM_CURVE", str(tmp_path / "gone/curve.jsonl"))
+    with stage("train") as run, run.live_curve(continues=None) as send:
+        send(1, 0.1, {"epoch": 0.5})
