@@ -9,6 +9,7 @@ from typer.main import get_command
 from pipeline.cli.app import app
 from pipeline.cli.presets import list_presets
 from pipeline.params.reader import flatten, read_yaml
+from pipeline.sweeping.definition import list_sweeps, load_sweep
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,6 +27,17 @@ def test_every_charlm_command_exists(page):
 
 def test_every_preset_exists(page):
     assert set(re.findall(r"charlm preset ([a-z]+)", page)) <= {preset.name for preset in list_presets()}
+
+
+def test_every_sweep_exists(page):
+    assert set(re.findall(r"charlm sweep ([a-z]+)(?![a-z.])", page)) <= {sweep.name for sweep in list_sweeps()}
+
+
+def test_a_sweep_that_is_shown_is_valid(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)):
+        (tmp_path / f"{number}.yaml").write_text(text)
+        load_sweep(tmp_path / f"{number}.yaml", [], None)
 
 
 def test_every_params_key_exists(page):

@@ -38,23 +38,24 @@ class ParentRun:
 
         self._do(open_or_make)
 
-    def update(self, note: str, metrics: dict[str, float], *, step: int) -> None:
-        """Log metrics, and replace the note (Markdown)."""
+    def update(self, note: str, best: float | None, *, step: int) -> None:
+        """Replace the note (Markdown), and log the best perplexity so far, if there is one."""
 
         def write(client: MlflowClient, _: str) -> None:
             client.set_tag(self.run_id, "mlflow.note.content", note)
-            for name, value in metrics.items():
-                client.log_metric(self.run_id, name, value, step=step)
+            if best is not None:
+                client.log_metric(self.run_id, "best_perplexity", best, step=step)
 
         self._do(write)
 
-    def mark_pruned(self, name: str) -> None:
-        """Mark the run of experiment `name` as stopped by the sweep."""
+    def mark_killed(self, name: str, *, pruned: bool) -> None:
+        """Mark the run of experiment `name` as stopped: by the sweep if `pruned`, else with its processes."""
 
         def mark(client: MlflowClient, experiment_id: str) -> None:
             wanted = f"tags.`dvc.experiment` = '{name}' and tags.`{PARENT_TAG}` = '{self.run_id}'"
             for run in client.search_runs([experiment_id], wanted):
-                client.set_tag(run.info.run_id, "charlm.pruned", "true")
+                if pruned:
+                    client.set_tag(run.info.run_id, "charlm.pruned", "true")
                 client.set_terminated(run.info.run_id, status="KILLED")
 
         self._do(mark)

@@ -85,6 +85,7 @@ class Runner:
                 self._running.append(Watched(proposal, process))  # it ended well while nobody watched
             else:
                 process.clean()
+                self.parent.mark_killed(process.name, pruned=False)
                 self.study.lose(proposal.number)
 
     def _step(self) -> bool:
@@ -142,7 +143,7 @@ class Runner:
                 state = "diverged" if reason.startswith(DIVERGED) else "failed"
             else:
                 remove_checkpoints(watched.checkpoints)
-                self.parent.mark_pruned(process.name)
+                self.parent.mark_killed(process.name, pruned=True)
         outcome = Outcome(
             number=number, state=state, perplexity=perplexity, values=watched.proposal.values, reason=reason,
             seconds=round(process.ended() - watched.proposal.started, 1),
@@ -150,7 +151,7 @@ class Runner:
         self.study.end(outcome)
         best = next(iter(ranking(self.study.outcomes())), None)
         self.screen.ended(outcome, is_best=best is not None and best.number == number)
-        self._write_note(outcome)
+        self._write_note()
         self._failed = [*self._failed, number] if state == "failed" else []
         if len(self._failed) == MAX_FAILURES:
             self.study.forget(self._failed)
@@ -158,13 +159,11 @@ class Runner:
                 f"sweep: {MAX_FAILURES} trials in a row failed, the last with: {reason} (see {process.log})"
             )
 
-    def _write_note(self, outcome: Outcome | None = None) -> None:
+    def _write_note(self) -> None:
         outcomes = self.study.outcomes()
-        metrics: dict[str, float] = {}
-        if outcome is not None and outcome.state == "done" and outcome.perplexity is not None:
-            metrics = {"perplexity": outcome.perplexity, "best_perplexity": ranking(outcomes)[0].perplexity or math.nan}
-        step = outcome.number if outcome is not None else 0
-        self.parent.update(note(self.study.definition, outcomes), metrics, step=step)
+        best = next((one.perplexity for one in ranking(outcomes)), None)
+        # By how many have ended, not by number: beside each other they end in another order.
+        self.parent.update(note(self.study.definition, outcomes), best, step=len(outcomes))
 
     def _end_all(self) -> None:
         """End the trials that run: asked first, and killed at a second Ctrl-C or when they take too long."""
