@@ -16,9 +16,9 @@ from pipeline.cli.report import report
 from pipeline.cli.score import score
 from pipeline.cli.serve import serve
 from pipeline.cli.summary import summary
+from pipeline.cli.sweep import sweep
 from pipeline.cli.sync import sync
 from pipeline.cli.trace import trace, verify
-from pipeline.cli.sweep import sweep
 from pipeline.errors import UserError
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.tracking.settings import set_up_mlflow

@@ -67,7 +67,7 @@ def test_another_search_is_refused(definition, folder):
     with opened(definition):
         pass
     other = load_sweep(folder / "sweep.yaml", ["train.batch_size=64"], 50)
-    with pytest.raises(UserError, match=r"sweep s: train.batch_size: found 64, started with 16; allowed is"):
+    with pytest.raises(UserError, match=r"sweep s: train.batch_size: found 64, started with 32; allowed is"):
         opened(other).__enter__()
     (folder / "sweep.yaml").write_text(TEXT.replace("0.03", "0.04"))
     with pytest.raises(UserError, match=r"lr: found {low: 0.001, high: 0.04, log: True}, started with {low"):
