@@ -11,7 +11,6 @@ from pipeline.params.reader import read_group
 from pipeline.params.register import RegisterParams
 from pipeline.serving.packaging import requirements
 from pipeline.serving.registration import register_model
-from pipeline.tracking.execution import execution_here
 from pipeline.tracking.stage import stage
 
 
@@ -22,9 +21,8 @@ def main() -> None:
         folder = Path("models/charlm")
         SavedModel.load(folder)  # refuses a damaged model before MLflow has it
         figures = read_json(Path("metrics/evaluate.json"))
-        if run_id := run.registry_run():
-            print(register_model(execution_here(), run_id=run_id))
-            run.note_registered()
+        if said := run.register(lambda execution, run_id: register_model(execution, run_id=run_id)):
+            print(said)
         write_json(
             Path("models/registration.json"),
             {

@@ -19,9 +19,13 @@ from pipeline.cli.summary import summary
 from pipeline.cli.sweep import sweep
 from pipeline.cli.sync import sync
 from pipeline.cli.trace import trace, verify
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.tracking.settings import set_up_mlflow
+
+# Whose errors say that something outside is in trouble: a server, a database, a remote.
+STORES = ("mlflow", "sqlalchemy", "alembic", "psycopg", "requests", "dvc", "dvc_data", "dvc_objects", "scmrepo")
+MOST_TOLD = 500
 
 app = typer.Typer(
     help="Character-level language models: what goes with `dvc repro` and `mlflow ui`.",
@@ -53,6 +57,11 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in STORES:
+            raise
+        print(f"error: {one_line(error)[:MOST_TOLD]}", file=sys.stderr)
+        sys.exit(UserError.exit_code)
 
 
 @app.command()

@@ -18,8 +18,10 @@ def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Delete it, for good.")] = False,
 ) -> None:
     """Show what takes space and is needed by nothing; with --yes, delete it."""
-    from pipeline.lineage.disk import find_waste, remove  # loads MLflow
+    from pipeline.lineage.disk import find_waste, remove, shared_cache  # loads MLflow
 
+    if folder := shared_cache():
+        print(f"DVC's cache {folder} is outside of the project: left alone, since others may need what is in it")
     waste = find_waste(model_name(model), days=days)
     if not waste:
         print(f"nothing to delete: all of it is needed, or younger than {days:g} days")

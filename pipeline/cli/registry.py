@@ -31,7 +31,10 @@ def models(model: ModelName = "") -> None:
         found = versions(client, name)
     if not found:
         raise UserError(f"{name}: nothing is registered yet; `dvc repro` registers a model")
-    Console(highlight=False).print(_table(name, found))
+    console, table = Console(highlight=False), _table(name, found)
+    # Cells are not cut, in a pipe or a narrow window: it may scroll.
+    console.width = max(console.width, console.measure(table).maximum)
+    console.print(table)
 
 
 def promote(
@@ -46,10 +49,10 @@ def promote(
     from pipeline.tracking.registry import promote as make_champion  # loads MLflow
     from pipeline.tracking.store import open_store
 
-    name = model_name(model)
+    name, limit = model_name(model), read_group("register", RegisterParams).max_perplexity
     with open_store() as (client, _):
         number = str(find_version(client, name, version).version)
-        print(make_champion(client, name, number, reason=reason, force=force))
+        print(make_champion(client, name, number, reason=reason, force=force, max_perplexity=limit))
 
 
 def rollback(model: ModelName = "", reason: Reason = "") -> None:
@@ -64,7 +67,8 @@ def rollback(model: ModelName = "", reason: Reason = "") -> None:
 def _table(name: str, versions: list[Any]) -> Table:
     champions = [one for one in versions if "champion" in one.aliases]
     text = champions[0].tags.get("eval_sha256") if champions else None
-    table = Table(title=f"{name}: {len(versions)} versions", title_justify="left", box=None, header_style="dim")
+    title = f"{name}: {len(versions)} version{'s' if len(versions) > 1 else ''}"
+    table = Table(title=title, title_justify="left", box=None, header_style="dim")
     for heading, justify in (
         ("version", "right"), ("alias", "left"), ("perplexity", "right"), ("text", "left"), ("eval text", "left"),
         ("made", "left"), ("experiment", "left"),

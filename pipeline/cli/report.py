@@ -8,6 +8,7 @@ import typer
 
 from pipeline.errors import UserError
 from pipeline.files import whole_file
+from pipeline.lock import stages_in_step
 
 if TYPE_CHECKING:
     from pipeline.reporting.project import Project
@@ -53,7 +54,14 @@ def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
     if not names:
         _need_figures(Path.cwd(), "")
     here = _read(Path(LOCK))
-    if (Path.cwd() / FIGURES).exists() and not any(here and _read(one.folder / LOCK) == here for one in projects):
+    if here and "evaluate" not in stages_in_step(Path.cwd()):
+        said = (
+            "params.yaml was edited since the last run, so that its figures are another model's; run `dvc repro` first"
+        )
+        if not names:
+            raise UserError(said)
+        print(f"left out: the workspace; {said}")
+    elif (Path.cwd() / FIGURES).exists() and not any(here and _read(one.folder / LOCK) == here for one in projects):
         projects.insert(0, Project(WORKSPACE, Path.cwd(), facts_here()))
     return projects
 

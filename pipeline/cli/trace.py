@@ -1,5 +1,6 @@
 """`charlm trace` and `charlm verify`: from a version back to what made it, and forward again to the same bytes."""
 
+import signal
 import sys
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from pipeline.cli.registry import ModelName, model_name
 
 Version = Annotated[str, typer.Argument(help="The version's number, or an alias.")]
-DIFFERENT = 1
+DIFFERENT, TERMINATED = 1, 143
 
 
 def trace(
@@ -34,14 +35,14 @@ def trace(
         ("weights", f"sha256 {tags['weights_sha256']}"),
         ("run", f"{run.info.run_id}  {run.info.run_name}"),
         ("commit", f"{found.commit}  {found.subject()}"),
-        ("patch", f"{lines} lines on top of it (charlm trace {found.version.version} --patch)" if lines else "none"),
+        ("patch", f"{lines} lines on top of it ({found.command('trace')} --patch)" if lines else "none"),
         ("changed", run.data.tags.get("charlm.changed", "")),
         ("experiment", f"{found.experiment}{held}" if found.experiment else "none: a plain dvc repro"),
         ("text", f"{found.params['data']['source']}  train {tags.get('train_sha256', '')}"),
         *((("dvc.lock"), f"{path}  md5 {md5}") for path, md5 in found.hashes().items()),
         ("made with", f"Python {found.environment.get('python')}, {found.environment.get('processor')}"),
         *(("otherwise", difference) for difference in found.differences_here()),
-        ("rebuild", f"charlm verify {found.version.version}, or by hand:"),
+        ("rebuild", f"{found.command('verify')}, or by hand:"),
         *(("", command) for command in found.commands()),
     ]
     # No table: a command or a hash must stay one line, to be copied.
@@ -58,6 +59,7 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
     found = look_up(model_name(model), version)
     what = f"{found.name} version {found.version.version}"
     registered, _ = from_registry(f"models:/{found.name}/{found.version.version}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as Ctrl-C: what was begun is cleared away
     print(f"building {what} again from {found.commit[:10]} and a patch of {len(found.patch):,} bytes", flush=True)
     with rebuilt(found) as clone:
         files, apart = compare(clone, registered), other_inputs(clone, found)

@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.errors import UserError
 from pipeline.lineage.runs import all_runs
 from pipeline.tracking.execution import PARENT_TAG
-from pipeline.tracking.project import state_folder
+from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.registry import BEFORE_TAG, CHAMPION, versions
 from pipeline.tracking.snapshots import experiments
 from pipeline.tracking.store import open_store, tracking_uri
@@ -48,13 +48,14 @@ def find_waste(model: str, *, days: float) -> list[Waste]:
     """Return what can go, of the registered model `model` and older than `days`; nothing is removed yet."""
     before = time.time() - days * DAY
     with open_store() as (client, experiment_id):
-        registered = versions(client, model)
-        old_versions = [one for one in _without_alias(registered) if one.creation_timestamp < before * 1000]
+        registered = _all_versions(client)
+        own = [one for one in registered if one.name == model]
+        old_versions = [one for one in _without_alias(own) if one.creation_timestamp < before * 1000]
         numbers = {one.version for one in old_versions}
-        needed = {one.run_id for one in registered if one.version not in numbers}
+        needed = {one.run_id for one in registered if one.name != model or one.version not in numbers}
         runs = all_runs(client, experiment_id)
         old_runs = _old(runs, needed=needed, held={one.name for one in experiments()}, before=before)
-        deleted = all_runs(client, experiment_id, ViewType.DELETED_ONLY)
+        deleted = _deleted_runs(client) if _is_ours() else []
         models_size = sum(_model_size(client, _model_id(one)) for one in old_versions)
     found = [
         Waste(
@@ -63,31 +64,55 @@ def find_waste(model: str, *, days: float) -> list[Waste]:
             models_size,
             lambda: _delete_versions(old_versions),
         ),
-        Waste(
-            "runs that no kept version or experiment needs",
-            [run.info.run_name for run in old_runs],
-            sum(_size(_local(run.info.artifact_uri)) for run in old_runs),
-            lambda: _delete_runs(old_runs),
-        ),
-        Waste(
-            "runs that were deleted already",
-            [run.info.run_name for run in deleted],
-            sum(_size(_local(run.info.artifact_uri)) for run in deleted),
-            lambda: None,  # collected with all others
-        ),
-        _dvc_cache(),
+        _runs_waste("runs that no kept version or experiment needs", old_runs, lambda: _delete_runs(old_runs)),
+        _runs_waste("runs that were deleted already", deleted, lambda: None),  # collected with all others
+        *([] if shared_cache() else [_dvc_cache()]),
         _checkpoints(before),
     ]
     return [one for one in found if one.names]
 
 
 def remove(waste: Iterable[Waste]) -> None:
-    """Remove what `find_waste` found, for good."""
+    """Remove what `find_waste` found, for good.
+
+    MLflow collects what is marked as deleted only in the project's own database: a server's artifacts, and a database
+    that others may share, are for their keeper (`mlflow gc`).
+    """
     for one in waste:
         one.remove()
-    uri = tracking_uri()
-    if not uri.startswith(("http://", "https://")):  # a server's own data are its keeper's to collect
+    if _is_ours():
+        uri = tracking_uri()
         _must([sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri])
+
+
+def shared_cache() -> Path | None:
+    """Return DVC's cache folder if it is not the project's own: what others need of it is not known here."""
+    folder = Path(_must([sys.executable, "-m", "dvc", "cache", "dir"]).strip())
+    return None if folder.resolve().is_relative_to(project_root()) else folder
+
+
+def _is_ours() -> bool:
+    return tracking_uri() == f"sqlite:///{project_root()}/mlflow.db"
+
+
+def _all_versions(client: MlflowClient) -> list[ModelVersion]:
+    names: list[str] = []
+    token: str | None = None
+    while token is None or token:
+        page = client.search_registered_models(page_token=token or None)
+        names += [found.name for found in page]
+        token = page.token or ""
+    return [one for name in names for one in versions(client, name)]
+
+
+def _deleted_runs(client: MlflowClient) -> list[Run]:
+    everywhere = client.search_experiments(view_type=ViewType.ALL)
+    return [run for one in everywhere for run in all_runs(client, one.experiment_id, ViewType.DELETED_ONLY)]
+
+
+def _runs_waste(kind: str, runs: list[Run], delete: Callable[[], None]) -> Waste:
+    size = sum(_size(_local(run.info.artifact_uri)) for run in runs)
+    return Waste(kind, [run.info.run_name for run in runs], size, delete)
 
 
 def _without_alias(registered: list[ModelVersion]) -> list[ModelVersion]:

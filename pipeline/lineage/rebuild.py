@@ -1,6 +1,8 @@
 """Building a registered model again from what its trace says, in a temporary clone, and comparing the bytes."""
 
+import glob
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,9 +16,9 @@ from ruamel.yaml import YAML
 from pipeline.errors import UserError
 from pipeline.files import sha256_of
 from pipeline.lineage.trace import REBUILT, Trace
+from pipeline.lock import LOCK_FILE
 from pipeline.params.reader import PARAMS_FILE, read_yaml
 from pipeline.tracking.git import git
-from pipeline.tracking.lock import LOCK_FILE
 from pipeline.tracking.project import project_root
 
 MODEL_FILES = ("weights.safetensors", "config.json", "dictionary.json")
@@ -54,12 +56,11 @@ def rebuilt(trace: Trace) -> Iterator[Path]:
         _must(["git", "checkout", "--quiet", trace.commit], what, folder=clone)
         if trace.patch:
             _must(["git", "apply", "--whitespace=nowarn", "-"], what, folder=clone, stdin=trace.patch)
-        _anchor_source(clone / PARAMS_FILE, root)
+        _anchor_source(clone, root)
         # A cache that several projects share would hand the old weights back.
         (clone / ".dvc/config.local").write_text(f"[cache]\n    dir = {clone}/.dvc/cache\n", encoding="utf-8")
         command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--force", "--no-run-cache", REBUILT[-1]]
-        done = subprocess.run(command, cwd=clone, env=_environment(clone), check=False)  # noqa: S603
-        if done.returncode:
+        if _run(command, clone):
             raise UserError(f"{what}: it cannot be built again: a stage failed, as said above")
         yield clone
 
@@ -77,13 +78,26 @@ def other_inputs(clone: Path, trace: Trace) -> list[str]:
     return [path for path, md5 in trace.hashes().items() if now.get(path) != md5 and not path.startswith("models")]
 
 
-def _anchor_source(params: Path, root: Path) -> None:
-    """Let a relative data.source mean what it means in the project."""
-    yaml = YAML()
+def _run(command: list[str], clone: Path) -> int:
+    """Run a command in the clone, in a group of its own: when this is left early, all of it ends before the clone."""
+    with subprocess.Popen(command, cwd=clone, env=_environment(clone), start_new_session=True) as process:  # noqa: S603
+        try:
+            return process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+
+
+def _anchor_source(clone: Path, root: Path) -> None:
+    """Let a relative data.source that is not in Git, so not in the clone, mean what it means in the project."""
+    params, yaml = clone / PARAMS_FILE, YAML()
     content = yaml.load(params.read_text(encoding="utf-8"))
     source = content["data"]["source"]
-    if source != "sotu" and "://" not in source and not Path(source).is_absolute():
-        content["data"]["source"] = str(root / source)
+    is_path = source != "sotu" and "://" not in source and not Path(source).is_absolute()
+    if is_path and not glob.glob(source, root_dir=clone, recursive=True):  # noqa: PTH207  as data.source is read
+        place = glob.escape(str(root)) if glob.has_magic(source) else str(root)
+        content["data"]["source"] = f"{place}{os.sep}{source}"
         with params.open("w", encoding="utf-8") as file:
             yaml.dump(content, file)
 

@@ -7,6 +7,7 @@ run. One `charlm sync` at a time; one that was killed leaves a run that the next
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -14,21 +15,26 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from pipeline.errors import UserError, one_line
 from pipeline.lineage.runs import all_runs
+from pipeline.lock import is_in_step, stages_in_step
+from pipeline.params.reader import PARAMS_FILE
 from pipeline.serving.registration import register_model
-from pipeline.tracking.execution import Execution, environment
-from pipeline.tracking.facts import changes, facts_here, facts_of, told
-from pipeline.tracking.git import patch_since
-from pipeline.tracking.lock import stages_in_step
-from pipeline.tracking.outbox import Kept, kept
+from pipeline.tracking.execution import MAX_VALUE, Execution, environment
+from pipeline.tracking.facts import changes, facts_here, facts_of, params_of, told
+from pipeline.tracking.git import file_at, patch_since
+from pipeline.tracking.outbox import Kept, hashed, kept
 from pipeline.tracking.project import baseline, project_root, state_folder
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import STAGES, read_record
+from pipeline.tracking.server import check_server
 from pipeline.tracking.session import Session
 from pipeline.tracking.snapshots import Experiment, experiments, snapshot
 from pipeline.tracking.store import open_store, tracking_uri
 
 RESTORED_TAG = "charlm.restored"
+# Names the run that is being made, so that a sync which follows a kill can take it back.
+HALF = "sync.json"
 
 
 def sync() -> Iterator[str]:
@@ -36,13 +42,12 @@ def sync() -> Iterator[str]:
     state_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(state_folder() / "sync.lock"):
         for one in kept():
-            yield _send_kept(one)
-        runs = _whole_runs()
+            yield _send_kept(one) if isinstance(one, Kept) else f"warning: {_damaged(one)} cannot be read and was left"
+        runs = _runs()
         for experiment in experiments():
-            with snapshot(experiment.commit) as folder:
-                execution = _of_experiment(experiment, folder)
-                if not any(_is_run_of(run, execution) for run in runs):
-                    yield _restore(execution)
+            if not any(_is_run_of(run, experiment) for run in runs):
+                with snapshot(experiment.commit) as folder:
+                    yield _restore(_of_experiment(experiment, folder))
         here = _of_workspace()
         if here and not any(_has_result_of(run, here) for run in runs):
             yield _restore(here)
@@ -50,18 +55,37 @@ def sync() -> Iterator[str]:
 
 def _send_kept(one: Kept) -> str:
     session = one.session
-    if one.uri != tracking_uri() or not _exists(session.run_id):
+    if one.store != hashed(tracking_uri()) or not _exists(session.run_id):
         session.run_id, session.published, session.live_step, session.registered = None, [], 0, False
-    run_id = publish(one.execution, session, one.stages, status=one.status, error=one.error)
-    line = f"{one.execution.name}: what was kept is sent"
-    if "register" in one.stages and not session.registered:
-        line += f"; {register_model(one.execution, run_id=run_id)}"
+    try:
+        run_id = publish(one.execution, session, one.stages, status=one.status, error=one.error)
+        line = f"{one.execution.name}: what was kept is sent"
+        if "register" in one.stages and not session.registered:
+            line += f"; {register_model(one.execution, run_id=run_id)}"
+            session.registered = True
+    except (UserError, ValueError, KeyError) as error:
+        check_server()
+        return f"warning: {_damaged(one.path)} cannot be sent and was left: {one_line(error)}"
+    _tell_session(session, one)
     shutil.rmtree(one.path)
     return line
 
 
+def _tell_session(session: Session, one: Kept) -> None:
+    """Let an execution that still goes on know its run: it has nothing unsent any more."""
+    live = Session.read(state_folder() / "sessions" / f"{session.key}.json")
+    if live and live.unsent == one.path.name:
+        live.run_id, live.published, live.registered = session.run_id, session.published, session.registered
+        live.unsent = None
+        live.save()
+
+
+def _damaged(path: Path) -> str:
+    return str(path.relative_to(project_root()))
+
+
 def _restore(execution: Execution) -> str:
-    session = Session(key="sync", path=state_folder() / "sync.json")
+    session = Session(key="sync", path=state_folder() / HALF)
     stages = stages_in_step(execution.folder)
     publish(execution, session, [name for name in STAGES if name in stages], status="FINISHED")
     session.path.unlink(missing_ok=True)
@@ -83,9 +107,10 @@ def _of_experiment(experiment: Experiment, folder: Path) -> Execution:
 def _of_workspace() -> Execution | None:
     """Return the project as it lies there, None if its results are not those of its params."""
     root = project_root()
-    if "evaluate" not in stages_in_step(root):
+    figures = root / "metrics/evaluate.json"
+    if not is_in_step(root) or not figures.exists():
         return None
-    made = (root / "metrics/evaluate.json").stat().st_mtime
+    made = figures.stat().st_mtime
     return Execution(
         folder=root,
         name=f"repro {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(made))}",
@@ -110,10 +135,12 @@ def _tags(commit: str, revision: str | None) -> dict[str, str]:
     }
 
 
-def _is_run_of(run: Run, execution: Execution) -> bool:
-    names = ("dvc.experiment", "dvc.baseline")
-    same = all(run.data.tags.get(name) == execution.tags[name] for name in names)
-    return same and run.data.params == execution.params()
+def _is_run_of(run: Run, experiment: Experiment) -> bool:
+    tags = run.data.tags
+    if tags.get("dvc.experiment") != experiment.name or tags.get("dvc.baseline") != experiment.baseline:
+        return False
+    params = params_of(file_at(experiment.commit, PARAMS_FILE.name))
+    return bool(run.data.params == {key: str(value)[:MAX_VALUE] for key, value in params.items()})
 
 
 def _has_result_of(run: Run, execution: Execution) -> bool:
@@ -126,14 +153,15 @@ def _has_result_of(run: Run, execution: Execution) -> bool:
     )
 
 
-def _whole_runs() -> list[Run]:
-    """Return the runs that count; what an earlier sync left unfinished is removed."""
+def _runs() -> list[Run]:
+    """Return the runs that count; the one that an earlier sync, killed, left unfinished here is removed."""
+    half = Session.read(state_folder() / HALF)
     with open_store() as (client, experiment_id):
-        runs = all_runs(client, experiment_id)
-        halves = [run for run in runs if RESTORED_TAG in run.data.tags and run.info.status == "RUNNING"]
-        for run in halves:
-            client.delete_run(run.info.run_id)
-    return [run for run in runs if run not in halves and run.info.status != "FAILED"]
+        if half and half.run_id:
+            with suppress(MlflowException):  # it was deleted since
+                client.delete_run(half.run_id)
+            half.path.unlink()
+        return [run for run in all_runs(client, experiment_id) if run.info.status != "FAILED"]
 
 
 def _exists(run_id: str | None) -> bool:

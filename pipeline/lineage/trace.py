@@ -78,12 +78,17 @@ class Trace:
             if there.get("packages", {}).get(name) != here["packages"].get(name)
         ]
 
+    def command(self, name: str) -> str:
+        """Return the charlm command `name` for this version."""
+        model = "" if self.name == self.params["register"]["model_name"] else f" --model {self.name}"
+        return f"charlm {name} {self.version.version}{model}"
+
     def commands(self) -> list[str]:
         """Return the commands, for the project's root, that rebuild the model beside it."""
         place = f"../{self.name}-{self.version.version}"
         lines = [f"git clone --shared . {place} && git -C {place} checkout -q {self.commit}"]
         if self.patch:
-            lines.append(f"charlm trace {self.version.version} --patch | git -C {place} apply -")
+            lines.append(f"{self.command('trace')} --patch | git -C {place} apply -")
         return [*lines, f"cd {place} && make install && .venv/bin/dvc repro -f train"]
 
 

@@ -10,9 +10,13 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.files import read_json
+from pipeline.lock import LOCK_FILE, stages_in_step
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
 
 Row = dict[str, Any]
+
+# What the stage `generate` leaves; an experiment that ended with `evaluate` has its baseline's.
+SAMPLES = ("samples/", "metrics/generate")
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,25 @@ class Project:
 
     def json(self, name: str) -> Any:
         """Return what the JSON file `name` holds, None if it cannot be had."""
+        if name.startswith(SAMPLES) and not self.has("generate"):
+            return None
         try:
             return read_json(self.folder / name)
         except (OSError, ValueError):
+            return None
+
+    def has(self, stage: str) -> bool:
+        """Return whether the files of `stage` belong to the others: not if it did not run again after them.
+
+        Without a dvc.lock that says otherwise they do.
+        """
+        return self._in_step is None or stage in self._in_step
+
+    @cached_property
+    def _in_step(self) -> list[str] | None:
+        try:
+            return stages_in_step(self.folder) if (self.folder / LOCK_FILE).exists() else None
+        except UserError:
             return None
 
     def metrics(self, stage: str) -> Row:

@@ -5,11 +5,12 @@ import math
 import re
 from typing import Any
 
+from pipeline.errors import SECRETS
+
 # What the breakdown's tables and the texts call characters that have no shape, and how each is shown.
 SIGNS = {"space": "␣", "newline": "⏎", "tab": "⇥", " ": "␣", "\n": "⏎", "\t": "⇥"}
 NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 ABSOLUTE = re.compile(r"^(?:file://)?(?:/|~|[A-Za-z]:[\\/])(?=.)")
-SECRETS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def decimal(value: Any, places: int = 3) -> str:

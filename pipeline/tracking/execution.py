@@ -19,6 +19,8 @@ from pipeline.tracking.project import baseline, experiment_name
 
 # Names the run that a sweep's trials are shown under, and the tag that MLflow groups by.
 PARENT_VARIABLE, PARENT_TAG = "CHARLM_PARENT_RUN", "mlflow.parentRunId"
+# MLflow's own limit for the length of a tag or a param.
+MAX_VALUE = 5000
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Execution:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def params(self) -> dict[str, str]:
-        """Return the params as MLflow keeps them: flat, all strings."""
-        return {key: str(value) for key, value in flatten(read_yaml(self.folder / PARAMS_FILE)).items()}
+        """Return the params as MLflow keeps them: flat, all strings, none too long."""
+        return {key: str(value)[:MAX_VALUE] for key, value in flatten(read_yaml(self.folder / PARAMS_FILE)).items()}
 
 
 def execution_here() -> Execution:

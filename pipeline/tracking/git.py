@@ -11,11 +11,23 @@ from pathlib import Path
 WRITTEN_BY_STAGES = ("dvc.lock", "metrics", "plots")
 # New files count as changes only here: they are code that a stage imports before anyone has added it to Git.
 CODE = ("pipeline", "stages")
+# A person's own settings must not change what is read here.
+PLAIN = (
+    "-c",
+    "core.quotepath=off",
+    "-c",
+    "color.ui=false",
+    "-c",
+    "diff.noprefix=false",
+    "-c",
+    "diff.mnemonicPrefix=false",
+)
+DIFF = ("diff", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
 @dataclass(frozen=True)
 class Git:
-    """The checked-out commit ("" outside of a repository) and whether tracked files were as in it."""
+    """The checked-out commit ("" outside of a repository) and whether what makes a model was as in it."""
 
     commit: str
     clean: bool
@@ -25,7 +37,8 @@ class Git:
 def git_state() -> Git:
     """Return the state of the working tree that this process runs in."""
     commit = git("rev-parse", "HEAD").strip()
-    return Git(commit=commit, clean=bool(commit) and not git("status", "--porcelain", "-uno", *_sources()))
+    changed = git("status", "--porcelain", "-uno", *_sources()) or _new_code(None)
+    return Git(commit=commit, clean=bool(commit) and not changed)
 
 
 def git(*arguments: str, folder: Path | None = None) -> str:
@@ -36,7 +49,7 @@ def git(*arguments: str, folder: Path | None = None) -> str:
 def file_at(revision: str, name: str, *, folder: Path | None = None) -> str | None:
     """Return the text of file `name` in `revision`, None if there is no such revision or file."""
     answer = subprocess.run(  # noqa: S603
-        ["git", "show", f"{revision}:{name}"],  # noqa: S607
+        ["git", "show", f"{revision}:./{name}"],  # noqa: S607
         cwd=folder, capture_output=True, check=False,
     )  # fmt: skip
     return answer.stdout.decode("utf-8", "replace") if answer.returncode == 0 else None
@@ -44,20 +57,22 @@ def file_at(revision: str, name: str, *, folder: Path | None = None) -> str | No
 
 def changed_files(baseline: str, revision: str | None = None, *, folder: Path | None = None) -> list[str]:
     """Return the files that differ between `baseline` and `revision` (the working tree by default), results apart."""
-    names = git("diff", "--name-only", *filter(None, (baseline, revision)), *_sources(), folder=folder).splitlines()
-    return sorted({*names, *([] if revision else _new_code(folder))})
+    revisions = filter(None, (baseline, revision))
+    names = git("diff", "--name-only", "-z", *revisions, *_sources(), folder=folder).split("\0")
+    return sorted({*filter(None, names), *([] if revision else _new_code(folder))})
 
 
 def patch_since(baseline: str, revision: str | None = None, *, folder: Path | None = None) -> bytes:
     """Return the patch that makes `baseline` into `revision` (the working tree by default), results apart."""
-    patch = _run(["diff", "--binary", "--no-ext-diff", *filter(None, (baseline, revision)), *_sources()], folder)
+    patch = _run([*DIFF, *filter(None, (baseline, revision)), *_sources()], folder)
     for name in [] if revision else _new_code(folder):
-        patch += _run(["diff", "--binary", "--no-ext-diff", "--no-index", "--", os.devnull, name], folder)
+        patch += _run([*DIFF, "--no-index", "--", os.devnull, name], folder)
     return patch
 
 
 def _new_code(folder: Path | None) -> list[str]:
-    return git("ls-files", "--others", "--exclude-standard", "--", *CODE, folder=folder).splitlines()
+    names = git("ls-files", "-z", "--others", "--exclude-standard", "--", *CODE, folder=folder).split("\0")
+    return [name for name in names if name]
 
 
 def _sources() -> list[str]:
@@ -65,5 +80,5 @@ def _sources() -> list[str]:
 
 
 def _run(arguments: Sequence[str], folder: Path | None) -> bytes:
-    answer = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)  # noqa: S603, S607
+    answer = subprocess.run(["git", *PLAIN, *arguments], cwd=folder, capture_output=True, check=False)  # noqa: S603, S607
     return answer.stdout

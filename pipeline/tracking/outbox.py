@@ -3,6 +3,7 @@
 A copy, since the next execution overwrites the files themselves. Nothing here imports MLflow.
 """
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ MODEL = Path("models/charlm")
 
 @dataclass(frozen=True)
 class Kept:
-    """One execution's kept files: `stages` are those whose records the run lacks; `uri` is where it was to go."""
+    """One execution's kept files: `stages` are those whose records the run lacks; `store` is where it was to go."""
 
     path: Path
     session: Session
@@ -27,7 +28,7 @@ class Kept:
     stages: list[str]
     status: Status
     error: str | None
-    uri: str
+    store: str
 
 
 def keep(
@@ -58,7 +59,7 @@ def keep(
                 "stages": list(stages),
                 "status": status,
                 "error": error,
-                "uri": uri,
+                "store": hashed(uri),
             },
         )
         Session(**{**vars(session), "path": folder / "session.json"}).save()
@@ -73,9 +74,14 @@ def forget(session: Session) -> None:
         session.save()
 
 
-def kept() -> list[Kept]:
-    """Return all that is kept, the oldest first; what cannot be read is left alone."""
-    return [one for path in sorted(_outbox().glob("[0-9]*")) if (one := _read(path))]
+def kept() -> list[Kept | Path]:
+    """Return all that is kept, the oldest first; of what cannot be read, its folder."""
+    return [_read(path) or path for path in sorted(_outbox().glob("[0-9]*"))]
+
+
+def hashed(uri: str) -> str:
+    """Return what tells one store from another: an address may hold a password."""
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> Kept | None:
@@ -91,7 +97,7 @@ def _read(path: Path) -> Kept | None:
             environment=note["environment"],
             facts=note["facts"],
         )
-        rest = {key: note[key] for key in ("stages", "status", "error", "uri")}
+        rest = {key: note[key] for key in ("stages", "status", "error", "store")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Kept(path=path, session=session, execution=execution, **rest) if session else None

@@ -15,18 +15,18 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
+from pipeline.errors import one_line
 from pipeline.files import write_json
 from pipeline.params.reader import PARAMS_FILE, read_yaml
-from pipeline.tracking.execution import Execution, environment
+from pipeline.tracking.execution import MAX_VALUE, Execution, environment
 from pipeline.tracking.note import note
 from pipeline.tracking.records import Record, read_record
 from pipeline.tracking.session import Session, Status
 from pipeline.tracking.store import open_store
 
-# MLflow's own limits for one call and for a tag's or a param's length.
+# MLflow's own limits for one call.
 METRICS_PER_CALL = 1000
 PARAMS_PER_CALL = 100
-MAX_VALUE = 5000
 # The artifact folder with what `charlm trace` and `charlm verify` need.
 TRACE = "trace"
 
@@ -73,7 +73,7 @@ def _create_run(client: MlflowClient, experiment_id: str, execution: Execution) 
     tags = {key: value[:MAX_VALUE] for key, value in execution.tags.items()}
     start = _milliseconds(execution.ended)
     run = client.create_run(experiment_id, run_name=execution.name, tags=tags, start_time=start)
-    entities = [Param(key, value[:MAX_VALUE]) for key, value in execution.params().items()]
+    entities = [Param(key, value) for key, value in execution.params().items()]
     for at in range(0, len(entities), PARAMS_PER_CALL):
         client.log_batch(run.info.run_id, params=entities[at : at + PARAMS_PER_CALL])
     with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
@@ -120,7 +120,7 @@ def _log_report(client: MlflowClient, run_id: str, execution: Execution) -> None
         page = build_report([Project(execution.name, execution.folder, execution.facts)])
         client.log_text(run_id, page, "report.html")
     except Exception as problem:  # noqa: BLE001  whatever it is, the figures must not be lost for it
-        client.set_tag(run_id, "charlm.report_error", str(problem)[:MAX_VALUE])
+        client.set_tag(run_id, "charlm.report_error", one_line(problem)[:MAX_VALUE])
 
 
 def _log_dataset(client: MlflowClient, run_id: str, record: Record, folder: Path) -> None:

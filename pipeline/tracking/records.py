@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import UserError
 from pipeline.files import read_json
 from pipeline.params.reader import flatten
 
@@ -95,7 +96,10 @@ def stages_before(stage: str) -> list[str]:
 def _metrics(folder: Path, name: str | None) -> dict[str, Any]:
     if name is None or not (folder / name).exists():
         return {}
-    return flatten(read_json(folder / name))
+    try:
+        return flatten(read_json(folder / name))
+    except (ValueError, AttributeError, OSError):
+        raise UserError(f"{name}: not readable as JSON; `dvc repro` or `dvc checkout` brings it back") from None
 
 
 def _curve(stage: str, folder: Path, name: str | None) -> list[tuple[int, float, dict[str, float]]]:

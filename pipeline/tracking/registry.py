@@ -21,6 +21,8 @@ from pipeline.tracking.project import state_folder
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 PERPLEXITY_TAG, EVAL_TAG, WEIGHTS_TAG = "perplexity", "eval_sha256", "weights_sha256"
+# How MLflow says that there is no such alias, version or model.
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # On a version: the champion before it, why it became champion, and since when.
 BEFORE_TAG, REASON_TAG, SINCE_TAG = "champion.before", "champion.reason", "champion.since"
 
@@ -76,17 +78,19 @@ def enter(client: MlflowClient, name: str, candidate: Standing, *, max_perplexit
     return decision
 
 
-def promote(client: MlflowClient, name: str, version: str, *, reason: str, force: bool) -> str:
+def promote(
+    client: MlflowClient, name: str, version: str, *, reason: str, force: bool, max_perplexity: float = float("inf")
+) -> str:
     """Make `version` the champion; returns what happened, in a line.
 
-    UserError if there is no such version, if it is the champion, or (unless `force`) if it is not better than the
-    champion on the same eval text.
+    UserError if there is no such version, if it is the champion, or (unless `force`) if it does not pass the gate: its
+    perplexity is over `max_perplexity`, or not better than the champion's on the same eval text.
     """
     with _one_at_a_time():
         candidate, champion = standing_of(find_version(client, name, version)), find_champion(client, name)
         if champion and champion.version == version:
             raise UserError(f"{name} version {version} is the champion already")
-        decision = decide(candidate, champion, max_perplexity=float("inf"))
+        decision = decide(candidate, champion, max_perplexity=max_perplexity)
         if decision.alias != CHAMPION and not force:
             raise UserError(f"{name} version {version} was not promoted: {decision.reason}; --force promotes it anyway")
         told = reason or (decision.reason if decision.alias == CHAMPION else f"forced, although {decision.reason}")
@@ -111,6 +115,8 @@ def rollback(client: MlflowClient, name: str, *, reason: str) -> str:
         told = reason or f"rollback from version {champion.version}"
         client.set_model_version_tag(name, champion.version, "champion.until", f"{_now()}: {told}")
         _crown(client, name, before, reason=told, before=None)
+        # Going back does not lead here again, or two champions would follow each other for ever.
+        client.set_model_version_tag(name, champion.version, BEFORE_TAG, "")
     return f"{name} version {before} is champion again, after version {champion.version}: {told}"
 
 
@@ -118,8 +124,10 @@ def find_champion(client: MlflowClient, name: str) -> Standing | None:
     """Return the standing of the version with the alias `champion`, None if there is none."""
     try:
         return standing_of(client.get_model_version_by_alias(name, CHAMPION))
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if error.error_code in NOT_THERE:
+            return None
+        raise  # a registry in trouble is not one without a champion
 
 
 def find_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
@@ -128,13 +136,17 @@ def find_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
         if version.isdigit():
             return client.get_model_version(name, version)
         return client.get_model_version_by_alias(name, version.removeprefix("@"))
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in NOT_THERE:
+            raise
         allowed = ", ".join(str(one.version) for one in versions(client, name)) or "none: nothing is registered yet"
         raise UserError(f"{name}: no version {version}; there are {allowed}") from None
 
 
 def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     """Return all versions of the registered model, the newest first, with their aliases."""
+    if "'" in name:  # no model is called so, and the search below could not be written
+        return []
     found, token = [], None
     while token is None or token:
         page = client.search_model_versions(f"name = '{name}'", page_token=token or None)

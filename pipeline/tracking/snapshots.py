@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
+from pipeline.lock import LOCK_FILE
 from pipeline.tracking.git import git
-from pipeline.tracking.lock import LOCK_FILE
 from pipeline.tracking.records import STAGES
 
 # DVC keeps an experiment as refs/exps/<2 digits of its baseline>/<the other 38>/<name>.
@@ -44,7 +44,7 @@ def snapshot(revision: str) -> Iterator[Path]:
     have is left out. UserError if there is no such revision.
     """
     from dvc.api import DVCFileSystem
-    from dvc.scm import RevError
+    from dvc.scm import RevError, SCMError
     from dvc_data.index import DataIndexDirError
 
     with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
@@ -54,10 +54,12 @@ def snapshot(revision: str) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 files.get(name, str(target), recursive=True)
-            except (FileNotFoundError, DataIndexDirError):
+            except (FileNotFoundError, DataIndexDirError, ImportError):  # the last: a remote's plugin is missing
                 continue
             except RevError:
                 raise UserError(f"{revision}: no such experiment or commit; `dvc exp list --all` names them") from None
+            except SCMError as error:
+                raise UserError(f"{revision}: {one_line(error)}") from None
         yield Path(temporary)
 
 

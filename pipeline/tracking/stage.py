@@ -9,17 +9,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.tracking.curve_file import note_point
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.session import Session, Status
 from pipeline.tracking.settings import set_up_mlflow
 
+if TYPE_CHECKING:
+    from pipeline.tracking.execution import Execution
+
 PUBLISHING = ("train", "evaluate", "generate", "register")
 # The door: what is refused here never started, so there is no run to mark.
 DOOR = "source"
+REGISTER = "register"
 INTERRUPTED = 130
 
 # A point of a curve: step, seconds, values by name.
@@ -84,21 +89,24 @@ class StageRun:
         """Tell the person who watches."""
         _say(line)
 
-    def registry_run(self) -> str | None:
-        """Return the id of the session's MLflow run, made if need be; None if MLflow cannot be reached now."""
+    def register(self, action: Callable[["Execution", str], str]) -> str | None:
+        """Let `action` register the model of the execution, given too the id of its MLflow run; returns what it says.
+
+        If that fails, as when MLflow is away, a warning: what is needed is kept, and `charlm sync` does it.
+        """
         from pipeline.tracking.execution import execution_here
         from pipeline.tracking.publish import publish  # loads MLflow
 
+        execution = execution_here()
         try:
-            return publish(execution_here(), self.session, stages_before(self.name), status="RUNNING")
+            run_id = publish(execution, self.session, stages_before(self.name), status="RUNNING")
+            said = action(execution, run_id)
         except Exception as problem:  # noqa: BLE001  whatever it is, `charlm sync` can register the model later
-            _say(f"warning: MLflow cannot be reached ({_one_line(problem)}); `charlm sync` registers the model later")
+            _say(f"warning: the model is not registered ({_one_line(problem)}); `charlm sync` registers it later")
             return None
-
-    def note_registered(self) -> None:
-        """Note that the registry has the model."""
         self.session.registered = True
         self.session.save()
+        return said
 
     def finish(self, seconds: float) -> None:
         """Note that the stage ended well, and publish it if it is one that publishes."""
@@ -123,7 +131,10 @@ class StageRun:
         told = None if error is None else f"{self.name}: {error}"
         try:
             publish(execution, self.session, stages, status=status, error=told)
-            forget(self.session)
+            if with_stage and self.name == REGISTER and not self.session.registered:
+                keep(execution, self.session, stages, status=status, error=told, uri=tracking_uri(), now=time.time())
+            else:
+                forget(self.session)
         except Exception as problem:  # noqa: BLE001  a tracking store in trouble must not cost a finished stage
             if status == "RUNNING":
                 return  # nothing is lost: the end of the stage sends it all
@@ -160,8 +171,7 @@ def stage(name: str) -> Iterator[StageRun]:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text.replace(f"{project_root()}{os.sep}", "")
+    return one_line(error).replace(f"{project_root()}{os.sep}", "")
 
 
 def _say(line: str) -> None:

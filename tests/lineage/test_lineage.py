@@ -47,11 +47,22 @@ def test_an_experiment_that_dvc_restores_gets_its_run_once(project):
 def test_a_sync_that_was_killed_is_done_again(project):
     runs, before = project.runs()
     half = runs["cold-again"].info.run_id
-    client(project).update_run(half, status="RUNNING")
+    note = {"key": "sync", "run_id": half}
+    (project.folder / ".charlm/sync.json").write_text(json.dumps(note))  # what a killed one leaves
     assert "cold-again: made" in project.run("charlm", "sync")
     runs, after = project.runs()
     assert after == before
     assert runs["cold-again"].info.run_id != half
+
+
+def test_params_that_were_edited_since_are_nobodys_run(project):
+    _, before = project.runs()
+    path = project.folder / "params.yaml"
+    path.write_text(path.read_text().replace("num_hidden: 8", "num_hidden: 9"))
+    assert "nothing is missing" in project.run("charlm", "sync")
+    assert "error: params.yaml was edited since the last run" in project.run("charlm", "report", expect=2)
+    project.reset()
+    assert project.runs()[1] == before
 
 
 def test_the_run_goes_on_while_the_server_is_away_and_sync_sends_it(project):
@@ -137,6 +148,17 @@ def test_a_second_clone_pulls_and_runs_nothing_again(project, tmp_path_factory):
     assert runs["repro"].data.metrics["evaluate.perplexity"] == evaluate["perplexity"]
     clone.run("dvc", "exp", "apply", "wider")
     assert clone.ran(clone.run("dvc", "repro")) == ["source"]
+
+
+def test_clean_leaves_other_models_and_shared_caches_alone(project, tmp_path):
+    project.run("dvc", "exp", "run", "-q", "-n", "other", "-S", "register.model_name=other")
+    project.run("dvc", "exp", "remove", "-q", "other")
+    project.reset()
+    project.run("dvc", "config", "--local", "cache.dir", str(tmp_path / "shared"))
+    told = project.run("charlm", "clean", "--days", "0", "--yes")
+    assert f"DVC's cache {tmp_path}/shared is outside of the project: left alone" in told
+    project.run("dvc", "config", "--local", "--unset", "cache.dir")
+    assert "built again to the same bytes" in project.run("charlm", "verify", "champion", "--model", "other")
 
 
 def test_clean_deletes_what_it_showed_and_nothing_else(project):

@@ -105,7 +105,7 @@ def test_a_team_on_postgresql(server, tmp_path, tmp_path_factory):
 
     # Away in between: what is left is kept, and sent to the run it belongs to.
     kept = project.run("python", "-m", "stages.register", MLFLOW_TRACKING_URI=address)
-    assert "`charlm sync` registers the model later" in kept
+    assert "`charlm sync` registers it later" in kept
     with running():
         sent = project.run("charlm", "sync", MLFLOW_TRACKING_URI=address)
         assert "what was kept is sent; charlm version 2 is challenger: not better" in sent

@@ -74,6 +74,34 @@ def test_the_patch_makes_the_baseline_into_what_ran(project, tmp_path):
     assert (tmp_path / "clone/metrics/train.json").read_text() == "{}"
 
 
+def test_a_persons_git_settings_do_not_spoil_the_patch(project, tmp_path):
+    for setting in ("diff.noprefix", "diff.mnemonicPrefix"):
+        run_git("config", setting, "true")
+    run_git("config", "color.ui", "always")
+    run_git("config", "diff.external", "false")
+    change()
+    Path("pipeline/généré.py").write_text("c = 3\n")
+    run_git("clone", "-q", str(project), str(tmp_path / "clone"))
+    subprocess.run(["git", "apply", "-"], cwd=tmp_path / "clone", input=patch_since("HEAD"), check=True)
+    assert (tmp_path / "clone/pipeline/généré.py").read_text() == "c = 3\n"
+    assert "pipeline/généré.py" in changes("HEAD")
+
+
+def test_new_code_makes_the_tree_unclean(project):
+    assert git_state().clean
+    git_state.cache_clear()
+    Path("notes.txt").write_text("x")
+    assert git_state().clean
+    git_state.cache_clear()
+    Path("pipeline/new.py").write_text("b = 1\n")
+    assert not git_state().clean
+
+
+def test_params_are_cut_as_mlflow_keeps_them(project):
+    Path("params.yaml").write_text(f"generate:\n  prompts: [{'x' * 6000}]\n")
+    assert len(execution_here().params()["generate.prompts"]) == 5000
+
+
 def test_an_experiment_says_what_it_builds_on(project, monkeypatch):
     head = git("rev-parse", "HEAD").strip()
     change()

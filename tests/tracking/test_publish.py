@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.tracking.execution import execution_here
-from pipeline.tracking.outbox import kept
+from pipeline.tracking.outbox import hashed, kept
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.relocate import relocate
@@ -118,7 +118,7 @@ def test_a_store_in_trouble_costs_a_warning_and_the_record_is_kept(project, caps
     (one,) = kept()
     assert one.stages == [*stages_before("train"), "train"]
     assert (one.execution.folder / "plots/train.csv").read_text() == (project / "plots/train.csv").read_text()
-    assert one.uri == "http://127.0.0.1:9"
+    assert one.store == hashed("http://127.0.0.1:9")
 
 
 def test_what_was_kept_is_sent_by_the_next_stage_if_mlflow_is_back(project, monkeypatch):
@@ -140,6 +140,36 @@ def test_stages_that_are_kept_twice_in_a_shell_are_two_executions(project, monke
         with stage("train"):
             pass
     assert [one.execution.ended for one in kept()] == [1, 2]
+
+
+def test_passwords_are_neither_told_nor_kept(project, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:hunter2@127.0.0.1:9")
+    with stage("train"):
+        pass
+    assert "hunter2" not in capsys.readouterr().err
+    for path in (project / ".charlm").rglob("*"):
+        assert path.is_dir() or b"hunter2" not in path.read_bytes()
+
+
+def test_a_model_that_cannot_be_registered_is_kept(project, capsys):
+    def fail(execution, run_id):
+        raise ConnectionError("gone while it was sent")
+
+    with stage("register") as run:
+        run.register(fail)
+    assert "the model is not registered (gone while it was sent); `charlm sync`" in capsys.readouterr().err
+    (one,) = kept()
+    assert "register" in one.stages
+    assert not one.session.registered
+
+
+def test_an_entry_that_cannot_be_read_is_named(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with stage("train"):
+        pass
+    (one,) = kept()
+    (one.path / "execution.json").write_text("{")
+    assert kept() == [one.path]
 
 
 def test_the_run_has_a_note_and_what_is_needed_to_trace_it(project):

@@ -3,6 +3,7 @@ import threading
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError
 from pipeline.tracking.registry import Standing, decide, enter, find_champion, find_version, promote, rollback, versions
@@ -80,6 +81,29 @@ def test_rollback_goes_back_step_by_step(client):
     assert rollback(client, "m", reason="").startswith("m version 1 is champion again")
     with pytest.raises(UserError, match="version 1: no version was champion before it"):
         rollback(client, "m", reason="")
+
+
+def test_rollback_does_not_go_in_circles(client):
+    promote(client, "m", "1", reason="", force=True)
+    rollback(client, "m", reason="")
+    assert champion(client) == "2"
+    rollback(client, "m", reason="")
+    with pytest.raises(UserError, match="no version was champion before it"):
+        rollback(client, "m", reason="")
+
+
+def test_the_gates_limit_holds_for_a_promotion_too(client):
+    with pytest.raises(UserError, match=r"version 1 was not promoted: perplexity 3.5000 is over .* 3.3; --force"):
+        promote(client, "m", "1", reason="", force=False, max_perplexity=3.3)
+
+
+def test_a_registry_in_trouble_is_not_one_without_a_champion(client, monkeypatch):
+    def fail(*_):
+        raise MlflowException("the database is away")
+
+    monkeypatch.setattr(client, "get_model_version_by_alias", fail)
+    with pytest.raises(MlflowException):
+        find_champion(client, "m")
 
 
 def test_a_rollback_to_a_deleted_version_changes_nothing(client):

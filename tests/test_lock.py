@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.tracking.lock import stages_in_step
+from pipeline.lock import stages_in_step
 
 PARAMS = {"model": {"num_hidden": 8}, "train": {"lr": 1e-05}, "generate": {"prompts": ["a"], "seed": 1}}
 LOCK = {
@@ -63,5 +63,5 @@ def test_no_lock_no_stages(tmp_path):
 
 
 def test_this_projects_own_results_are_in_step():
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[1]
     assert "register" in stages_in_step(root)

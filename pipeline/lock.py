@@ -38,6 +38,11 @@ def stages_in_step(folder: Path) -> list[str]:
     return [name for name in stages if in_step(name)]
 
 
+def is_in_step(folder: Path) -> bool:
+    """Return whether every stage in the lock is in step: the files under `folder` are one whole execution's."""
+    return (folder / LOCK_FILE).exists() and set(stages_in_step(folder)) == set(read_yaml(folder / LOCK_FILE)["stages"])
+
+
 def _params_hold(locked: dict[str, Any], params: dict[str, Any]) -> bool:
     for key, value in locked.items():
         flat = flatten({key: value})
