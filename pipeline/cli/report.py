@@ -9,6 +9,7 @@ import typer
 from pipeline.errors import UserError
 from pipeline.files import whole_file
 from pipeline.lock import stages_in_step
+from pipeline.params.reader import read_yaml
 
 if TYPE_CHECKING:
     from pipeline.reporting.project import Project
@@ -54,7 +55,7 @@ def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
     if not names:
         _need_figures(Path.cwd(), "")
     here = _read(Path(LOCK))
-    if here and "evaluate" not in stages_in_step(Path.cwd()):
+    if here and _is_stale():
         said = (
             "params.yaml was edited since the last run, so that its figures are another model's; run `dvc repro` first"
         )
@@ -64,6 +65,11 @@ def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
     elif (Path.cwd() / FIGURES).exists() and not any(here and _read(one.folder / LOCK) == here for one in projects):
         projects.insert(0, Project(WORKSPACE, Path.cwd(), facts_here()))
     return projects
+
+
+def _is_stale() -> bool:
+    """Return whether params.yaml, or an input, is no longer what the figures were made with."""
+    return "evaluate" in (read_yaml(Path(LOCK)).get("stages") or {}) and "evaluate" not in stages_in_step(Path.cwd())
 
 
 def _need_figures(folder: Path, name: str) -> None:

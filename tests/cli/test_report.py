@@ -85,7 +85,7 @@ def test_experiments_stand_beside_the_workspace(here, revisions, built, capsys):
 
 def test_an_experiment_that_is_the_workspace_stands_there_once(here, revisions, built):
     for folder in (here, write_project(revisions / "same")):
-        (folder / "dvc.lock").write_text("the same")
+        (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     report(compare=["same"], output=here / "page.html")
     assert [project.name for project in built[0]] == ["same"]
 

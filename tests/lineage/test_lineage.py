@@ -4,7 +4,7 @@ import json
 
 import pytest
 from mlflow import MlflowClient
-from projects import Project
+from projects import TEXT, Project
 
 pytestmark = pytest.mark.end_to_end
 DEAD = "http://127.0.0.1:9"
@@ -94,16 +94,21 @@ def test_a_version_is_traced_and_built_again_to_the_same_bytes(project):
     assert "charlm version 2: built again to the same bytes" in told
 
 
-def test_bytes_that_are_not_the_same_are_told(project):
-    text = project.folder / "text.txt"
-    whole = text.read_text()
-    text.write_text(whole.replace("software", "hardware"))
-    try:
-        told = project.run("charlm", "verify", expect=1)
-    finally:
-        text.write_text(whole)
+def test_a_text_that_changed_is_told(project):
+    """One that Git does not have; what it has is taken from the version's commit."""
+    private = project.folder / "private.txt"
+    private.write_text(TEXT.upper())
+    project.run("dvc", "exp", "run", "-q", "-n", "private", "-S", "data.source=private.txt")
+    project.reset()
+    version = max(int(one.version) for one in client(project).search_model_versions("name = 'charlm'"))
+    private.write_text(TEXT.upper().replace("SOFTWARE", "HARDWARE"))
+    told = project.run("charlm", "verify", str(version), expect=1)
     assert "DIFFERENT  weights.safetensors" in told
     assert "already another before training: data/clean.parquet" in told
+    private.unlink()
+    (project.folder / "text.txt").write_text(TEXT.replace("software", "hardware"))
+    assert "built again to the same bytes" in project.run("charlm", "verify", "1")
+    project.reset()
 
 
 def test_the_registry_from_the_command_line(project):
@@ -150,17 +155,6 @@ def test_a_second_clone_pulls_and_runs_nothing_again(project, tmp_path_factory):
     assert clone.ran(clone.run("dvc", "repro")) == ["source"]
 
 
-def test_clean_leaves_other_models_and_shared_caches_alone(project, tmp_path):
-    project.run("dvc", "exp", "run", "-q", "-n", "other", "-S", "register.model_name=other")
-    project.run("dvc", "exp", "remove", "-q", "other")
-    project.reset()
-    project.run("dvc", "config", "--local", "cache.dir", str(tmp_path / "shared"))
-    told = project.run("charlm", "clean", "--days", "0", "--yes")
-    assert f"DVC's cache {tmp_path}/shared is outside of the project: left alone" in told
-    project.run("dvc", "config", "--local", "--unset", "cache.dir")
-    assert "built again to the same bytes" in project.run("charlm", "verify", "champion", "--model", "other")
-
-
 def test_clean_deletes_what_it_showed_and_nothing_else(project):
     assert "model versions" not in project.run("charlm", "clean")  # all are younger than 30 days
     shown = project.run("charlm", "clean", "--days", "0")
@@ -174,3 +168,14 @@ def test_clean_deletes_what_it_showed_and_nothing_else(project):
     assert "1" in left
     assert project.ran(project.run("dvc", "repro")) == ["source"]
     assert "nothing is missing" in project.run("charlm", "sync")
+
+
+def test_clean_leaves_other_models_and_shared_caches_alone(project, tmp_path):
+    project.run("dvc", "exp", "run", "-q", "-n", "other", "-S", "register.model_name=other")
+    project.run("dvc", "exp", "remove", "-q", "other")
+    project.reset()
+    project.run("dvc", "config", "--local", "cache.dir", str(tmp_path / "shared"))
+    told = project.run("charlm", "clean", "--days", "0", "--yes")
+    assert f"DVC's cache {tmp_path}/shared is outside of the project: left alone" in told
+    project.run("dvc", "config", "--local", "--unset", "cache.dir")
+    assert "built again to the same bytes" in project.run("charlm", "verify", "champion", "--model", "other")
