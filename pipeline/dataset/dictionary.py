@@ -1,7 +1,9 @@
 """The dictionary: characters to ids and back.
 
 Id 0 is padding, never a character. With `unknown`, id 1 stands for every character the dictionary lacks: counted in
-the loss, never generated. The characters follow, sorted by code point, one id each.
+the loss, never generated. With `bounded`, two more ids are the begin and the end of a document: a text starts after the
+begin symbol, and a model that writes the end symbol has ended it. The characters follow, sorted by code point, one id
+each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,26 +23,41 @@ UNKNOWN = 1
 # How the ids that are no character are shown, in plots and samples; the tutorial's sign for padding is its own.
 PADDING_SIGN = "¤"
 UNKNOWN_SIGN = "\ufffd"
+BEGIN_SIGN, END_SIGN = "\u2402", "\u2403"
+# How the begin and the end of a document stand in a stream of text: cleaned text has no such characters.
+BEGIN_MARK, END_MARK = "\x02", "\x03"
 
 Ids = npt.NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
 class Dictionary:
-    """`characters[i]` has id `first_id + i`; `unknown` says whether id 1 is the unknown symbol."""
+    """`characters[i]` has id `first_id + i`; `unknown` and `bounded` say which symbols there are beside padding."""
 
     characters: tuple[str, ...]
     unknown: bool = False
+    bounded: bool = False
 
     @classmethod
-    def of(cls, characters: Iterable[str], *, unknown: bool = False) -> "Dictionary":
-        """Return the dictionary of the distinct `characters`."""
-        return cls(characters=tuple(sorted(set(characters))), unknown=unknown)
+    def of(cls, characters: Iterable[str], *, unknown: bool = False, bounded: bool = False) -> "Dictionary":
+        """Return the dictionary of the distinct `characters`; the unknown symbol's sign is none if it is a symbol."""
+        own = set(characters) - ({UNKNOWN_SIGN} if unknown else set())
+        return cls(characters=tuple(sorted(own)), unknown=unknown, bounded=bounded)
+
+    @property
+    def begin(self) -> int | None:
+        """The id of the begin symbol, None if there is none."""
+        return 1 + self.unknown if self.bounded else None
+
+    @property
+    def end(self) -> int | None:
+        """The id of the end symbol, None if there is none."""
+        return 2 + self.unknown if self.bounded else None
 
     @property
     def first_id(self) -> int:
-        """The id of the first character: the ids below it are symbols that are never generated."""
-        return 2 if self.unknown else 1
+        """The id of the first character: the ids below it are symbols."""
+        return 1 + self.unknown + 2 * self.bounded
 
     def __len__(self) -> int:
         """How many ids there are, symbols included: the model's vocabulary size."""
@@ -74,13 +91,20 @@ class Dictionary:
     @cached_property
     def symbols(self) -> tuple[str, ...]:
         """The reverse dictionary: id to the character, or to a symbol's sign."""
-        return (PADDING_SIGN, *((UNKNOWN_SIGN,) if self.unknown else ()), *self.characters)
+        own = (*((UNKNOWN_SIGN,) if self.unknown else ()), *((BEGIN_SIGN, END_SIGN) if self.bounded else ()))
+        return (PADDING_SIGN, *own, *self.characters)
 
     def save(self, path: Path) -> None:
         """Write the dictionary as JSON."""
+        ends = {"begin": self.begin, "end": self.end} if self.bounded else {}
         write_json(
             path,
-            {"padding": PADDING, "unknown": UNKNOWN if self.unknown else None, "characters": self.characters},
+            {
+                "padding": PADDING,
+                "unknown": UNKNOWN if self.unknown else None,
+                **ends,
+                "characters": self.characters,
+            },
         )
 
     @classmethod
@@ -88,11 +112,16 @@ class Dictionary:
         """Return the dictionary that `path` holds; UserError if the file is missing or is none."""
         try:
             content = read_json(path)
-            characters, unknown = tuple(content["characters"]), content["unknown"]
+            characters = tuple(content["characters"])
+            found = cls(characters, unknown=content["unknown"] is not None, bounded=content.get("begin") is not None)
+            symbols = (content["unknown"], content.get("begin"), content.get("end"))
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; run the split stage first") from None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: not a dictionary; allowed is JSON with characters and unknown") from None
-        if not all(isinstance(c, str) and len(c) == 1 for c in characters) or unknown not in (None, UNKNOWN):
-            raise UserError(f"{path}: not a dictionary; allowed are single characters, and unknown null or {UNKNOWN}")
-        return cls(characters=characters, unknown=unknown is not None)
+        if not all(isinstance(c, str) and len(c) == 1 for c in characters):
+            raise UserError(f"{path}: not a dictionary; allowed are single characters")
+        allowed = (UNKNOWN if found.unknown else None, found.begin, found.end)
+        if symbols != allowed:
+            raise UserError(f"{path}: not a dictionary; found unknown, begin, end {symbols}, allowed is {allowed}")
+        return found

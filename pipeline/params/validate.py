@@ -1,14 +1,53 @@
 """Group `validate`: what the data must be like before a training starts."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.params.base import Group
 
+# Every expectation by name, in the order in which they are checked: pipeline/corpus/contracts.py says what each means.
+EXPECTATIONS = (
+    "documents_present",
+    "documents_named",
+    "documents_distinct",
+    "documents_have_text",
+    "documents_not_empty",
+    "dictionary_distinct",
+    "dictionary_sorted",
+    "dictionary_used",
+    "ids_within_dictionary",
+    "no_padding_in_text",
+    "fractions_as_asked",
+    "every_character_labelled",
+    "no_character_labelled_twice",
+    "samples_within_text",
+    "labels_one_on",
+    "eval_not_in_train",
+    "train_fills_a_batch",
+    "eval_fills_a_window",
+)
+
 
 class ValidateParams(Group):
-    """`max_overlap` is the greatest allowed share of eval windows that also stand, whole, in the training split."""
+    """What stops the pipeline, and what only warns.
 
+    `fail_on` lists the expectations that stop it (`all`: every one); the others warn. `max_overlap` is the greatest
+    allowed share of the eval text's 50-character substrings that also stand in the training text. A corpus whose
+    characters' frequencies are further than `max_drift` bits (Jensen-Shannon divergence) from the champion's is warned
+    of, as are characters that are new to it.
+    """
+
+    fail_on: tuple[str, ...] | Literal["all"] = "all"
     max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_drift: Annotated[float, Field(ge=0, le=1)] = 0.01
     data_docs: bool = True
+
+    @field_validator("fail_on")
+    @classmethod
+    def _known(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        if not isinstance(value, str):
+            for name in value:
+                if name not in EXPECTATIONS:
+                    raise ValueError(f"found {name!r}, allowed are all, or a list of {', '.join(EXPECTATIONS)}")
+        return value

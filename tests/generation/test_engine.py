@@ -159,11 +159,12 @@ def test_compiled_code_is_found_again_from_another_folder_and_nothing_heavy_is_l
 
 
 def test_machine_code_that_others_can_write_to_is_not_run(tmp_path, monkeypatch):
-    from pipeline.generation.kernels import compiling
+    from pipeline import compiling
 
     monkeypatch.setenv("CHARLM_CACHE_DIR", str(tmp_path))
-    compiling.cache_folder().mkdir()
-    compiling.cache_folder().chmod(0o777)
+    folder = compiling.cache_folder(Path(__file__).parent)
+    folder.mkdir()
+    folder.chmod(0o777)
     assert compiling.OneFolder.from_function(test_a_state_can_be_forked, "") is None
-    compiling.cache_folder().chmod(0o700)
+    folder.chmod(0o700)
     assert compiling.OneFolder.from_function(test_a_state_can_be_forked, "") is not None

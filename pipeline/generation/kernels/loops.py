@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.generation.kernels.cells import update
-from pipeline.generation.kernels.compiling import entry
+from pipeline.compiling import entry
 from pipeline.generation.kernels.drawing import choose, log_normaliser, uniform
 from pipeline.generation.kernels.tiles import accumulate
 

@@ -1,8 +1,9 @@
 """How the kernels are compiled, and where the machine code is kept.
 
-numba looks for its cache beside the source file, so a copy of the code (a served model, a temporary experiment) would
-compile everything again. Here the cache lies in the user's own cache folder under a hash of the kernels' source: every
-copy of the same source finds it, and a change in any kernel finds none of the old.
+A kernel is a function in a folder of kernels (`generation/kernels`, `corpus/kernels`). numba looks for its cache beside the
+source file, so a copy of the code (a served model, a temporary experiment) would compile everything again. Here the
+cache lies in the user's own cache folder under a hash of the source of all kernels beside it: every copy of the same
+source finds it, and a change in any of them finds none of the old.
 """
 
 import hashlib
@@ -48,11 +49,11 @@ class OneFolder(_CacheLocator):
 
     def get_cache_path(self) -> str:
         """Return the folder."""
-        return str(cache_folder())
+        return str(cache_folder(Path(self._py_file).parent))
 
     def get_source_stamp(self) -> str:
         """Return what the code is: numba drops what was kept with another stamp."""
-        return source_hash()
+        return source_hash(Path(self._py_file).parent)
 
     def get_disambiguator(self) -> str:
         """Return what tells this entry from one of the same name in another module."""
@@ -62,7 +63,7 @@ class OneFolder(_CacheLocator):
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "OneFolder | None":
         """Return the locator, None if the folder cannot be used."""
         del py_file
-        folder = cache_folder()
+        folder = cache_folder(Path(py_func.__code__.co_filename).parent)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             # What lies there is run: a folder that others can write to is none of ours.
@@ -73,15 +74,15 @@ class OneFolder(_CacheLocator):
 
 
 @cache
-def source_hash() -> str:
-    """Return a hash of all kernels' source."""
+def source_hash(kernels: Path) -> str:
+    """Return a hash of the source of all kernels in the folder `kernels`, and of how they are compiled."""
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in [Path(__file__), *sorted(kernels.glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def cache_folder() -> Path:
-    """Return the folder for machine code of this source; CHARLM_CACHE_DIR moves it."""
+def cache_folder(kernels: Path) -> Path:
+    """Return where the machine code of the kernels in a folder is kept; CHARLM_CACHE_DIR moves it."""
     parent = os.environ.get("CHARLM_CACHE_DIR") or platformdirs.user_cache_dir("charlm", appauthor=False)
-    return Path(parent) / f"kernels-{source_hash()}"
+    return Path(parent) / f"kernels-{source_hash(kernels)}"
