@@ -1,9 +1,9 @@
 """How the kernels are compiled, and where the machine code is kept.
 
-A kernel is a function in a folder of kernels (`generation/kernels`, `corpus/kernels`). numba looks for its cache beside the
-source file, so a copy of the code (a served model, a temporary experiment) would compile everything again. Here the
-cache lies in the user's own cache folder under a hash of the source of all kernels beside it: every copy of the same
-source finds it, and a change in any of them finds none of the old.
+A kernel is a function in a folder of kernels (`generation/kernels`, `corpus/kernels`). numba looks for its cache
+beside the source file, so a copy of the code (a served model, a temporary experiment) would compile everything again.
+Here the cache lies in the user's own cache folder under a hash of the source of all kernels beside it: every copy of
+the same source finds it, and a change in any of them finds none of the old.
 """
 
 import hashlib

@@ -46,7 +46,7 @@ def schema_of(metadata: Iterable[tuple[str, pa.DataType]] = ()) -> pa.Schema:
 
 
 def rows_of(document: str, chunks: Iterable[str], metadata: Mapping[str, Any] | None = None) -> Iterator[Row]:
-    """Yield the rows of a document whose text comes in `chunks` of any length; one with an empty text if it has none."""
+    """Yield the rows of a document whose text comes in `chunks` of any length; without text one that is empty."""
     part, waiting = 0, None
     for piece in cut_pieces(chunks):
         if waiting is not None:

@@ -10,12 +10,12 @@ from pipeline.params.base import Group
 class CleanParams(Group):
     """How text is normalised.
 
-    `charset: ascii` transliterates and then keeps what is printable ASCII; `unicode` keeps every script, in the normal
-    form `normalize`. Newlines and tabs stay if `keep_newlines` and `keep_tabs` say so; other control characters are
-    dropped, made a space or kept (`control`), and newlines and tabs that do not stay are dropped or made a space
-    likewise. `whitespace: collapse` makes a run of spaces and tabs one space, takes it away at a line's ends, and leaves
-    at most one empty line. Characters that occur fewer than `min_count` times become the unknown symbol. Of documents
-    with the same text the first one stays, unless `duplicates` keeps all.
+    `charset: ascii` transliterates and then keeps what is printable ASCII; `unicode` keeps every script, in the
+    normal form `normalize`. Newlines and tabs stay if `keep_newlines` and `keep_tabs` say so; other control
+    characters are dropped, made a space or kept (`control`), and newlines and tabs that do not stay are dropped or
+    made a space likewise. `whitespace: collapse` makes a run of spaces and tabs one space, takes it away at a line's
+    ends, and leaves at most one empty line. Characters that occur fewer than `min_count` times become the unknown
+    symbol. Of documents with the same text the first one stays, unless `duplicates` keeps all.
     """
 
     charset: Literal["ascii", "unicode"] = "ascii"

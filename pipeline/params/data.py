@@ -51,7 +51,7 @@ class DataParams(Group):
         if value == AUTO:
             return value
         try:
-            b"".decode(value)  # base64, zip, …: from bytes to bytes
+            b" ".decode(value, "replace")  # base64, zip, …: from bytes to bytes
         except LookupError:
             pass
         else:

@@ -18,6 +18,8 @@ from pipeline.params.base import Group
 
 PARAMS_FILE = Path("params.yaml")
 
+MEMBERS = ("int", "float", "str")
+
 G = TypeVar("G", bound=Group)
 
 
@@ -73,9 +75,10 @@ def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _message(group: str, kind: type[Group], errors: list[ErrorDetails]) -> str:
     first = errors[0]
-    loc = [str(part) for part in first["loc"]]
+    loc = _named(first["loc"])
     key = ".".join([group, *loc])
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    others = len({tuple(_named(error["loc"])) for error in errors}) - 1
+    more = f" (and {others} more)" if others else ""
     if first["type"] == "extra_forbidden":
         allowed = _keys_at(kind, loc[:-1])
         return f"{key}: unknown key{_suggest(loc[-1], allowed)}{more}"
@@ -86,6 +89,11 @@ def _message(group: str, kind: type[Group], errors: list[ErrorDetails]) -> str:
     if first["type"] == "value_error":
         return f"{key}: {told}{more}"
     return f"{key}: found {json.dumps(first['input'], default=str)}, allowed is {told}{more}"
+
+
+def _named(loc: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of `loc`, without pydantic's names of a union's members (`tuple[…]`, `literal[…]`, `int`)."""
+    return [str(part) for part in loc if not (isinstance(part, str) and (part in MEMBERS or part.endswith("]")))]
 
 
 def _keys_at(kind: type[BaseModel], loc: list[str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from numba.extending import overload
 
-from pipeline.generation.kernels.arithmetic import sigmoid, tanh
 from pipeline.compiling import OPTIONS
+from pipeline.generation.kernels.arithmetic import sigmoid, tanh
 from pipeline.generation.kernels.packing import GruWeights, LstmWeights, RnnWeights
 
 

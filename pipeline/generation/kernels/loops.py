@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.generation.kernels.cells import update
 from pipeline.compiling import entry
+from pipeline.generation.kernels.cells import update
 from pipeline.generation.kernels.drawing import choose, log_normaliser, uniform
 from pipeline.generation.kernels.tiles import accumulate
 
