@@ -1,12 +1,13 @@
-"""split: the dictionary, and the text as ids: the first part trains, the rest evaluates."""
+"""split: the dictionary, and the text as ids, on two or three sides: what trains, what evaluates, what tests."""
 
 from pathlib import Path
 
 import typer
 
-from pipeline.corpus.documents import read_rows
+from pipeline.corpus.shards import read_batches
 from pipeline.dataset.building import build_splits
 from pipeline.files import whole_folder, write_json
+from pipeline.params.clean import CleanParams
 from pipeline.params.reader import read_group
 from pipeline.params.split import SplitParams
 from pipeline.tracking.stage import stage
@@ -15,12 +16,9 @@ from pipeline.tracking.stage import stage
 def main() -> None:
     with stage("split"):
         params = read_group("split", SplitParams)
+        separator = "\n" if read_group("clean", CleanParams).keep_newlines else " "
         with whole_folder(Path("data/split")) as folder:
-            figures = build_splits(
-                lambda: (row["text"] for row in read_rows(Path("data/clean.parquet"), ["text"])),
-                folder,
-                params,
-            )
+            figures = build_splits(lambda: read_batches(Path("data/clean")), folder, params, separator=separator)
         write_json(Path("metrics/split.json"), figures)
 
 

@@ -1,60 +1,222 @@
-"""The cleaned documents: a Parquet table whose texts, one after the other, are the stream that is split."""
+"""From documents to clean documents: every rule of `clean`, in one pass over the table, or more if rare characters go."""
 
 import csv
-from collections.abc import Iterator
-from dataclasses import replace
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from pipeline.corpus.cleaning import Changes, clean, make_table, separator
-from pipeline.corpus.documents import Document, read_rows, write_documents
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.corpus.cleaning import UNKNOWN, Changes, Cleaner
+from pipeline.corpus.duplicates import Hashes, SeenTexts, joined, polynomials
+from pipeline.corpus.kernels.utf8 import CODES
+from pipeline.corpus.rewriting import Counts, Rewriter, count_characters
+from pipeline.corpus.rows import buffers, flags
+from pipeline.corpus.shards import ShardWriter, read_batches, schema_in, shard_writer
 from pipeline.errors import UserError
 from pipeline.files import whole_file
 from pipeline.params.clean import CleanParams
+from pipeline.threads import available_cores, ordered_map
 
 
-def clean_documents(source: Path, target: Path, params: CleanParams, changes: Changes) -> dict[str, int]:
-    """Clean the table `source` into `target`; returns the figures of it and adds to `changes`.
+@dataclass
+class Cleaned:
+    """What became of a corpus: how many of what, and `rare`, the characters that became the unknown symbol.
 
-    Documents of which nothing stays are left out. Each text but the first begins with the separator, so that the texts
-    joined are the stream. UserError if nothing at all stays.
+    `changes` are those of the rule for characters, `texts` of documents.
     """
-    figures = {"documents": 0, "empty_documents": 0, "characters_before": 0, "characters": 0}
 
-    def documents() -> Iterator[Document]:
-        table = make_table(params)
-        for row in read_rows(source):
-            text = clean(row["text"], params, table, changes)
-            figures["characters_before"] += len(row["text"])
-            if not text:
-                figures["empty_documents"] += 1
-                continue
-            if figures["documents"]:
-                text = separator(params) + text
-            figures["documents"] += 1
-            figures["characters"] += len(text)
-            yield replace(Document(**row), text=text)
+    documents: int = 0
+    empty: int = 0
+    duplicates: int = 0
+    characters: int = 0
+    changes: Changes = field(default_factory=Changes)
+    rare: dict[str, int] = field(default_factory=dict)
 
-    try:
-        write_documents(target, documents())
-    except UserError:
+
+class Prepared(NamedTuple):
+    """A batch whose texts are done, and what the sink needs of them: hashes uint64 [rows], whether one is empty."""
+
+    batch: pa.RecordBatch
+    hashes: Hashes
+    is_empty: npt.NDArray[np.bool_]
+    changes: Changes | None
+
+
+def clean_documents(
+    source: Path, target: Path, params: CleanParams, *, read: Callable[[int], None] = lambda _: None
+) -> Cleaned:
+    """Clean the table in the folder `source` into the folder `target`, which is there and empty.
+
+    `read` is told of every so many bytes of text that are done. Documents of which nothing stays are left out, and
+    those whose text stood before if `duplicates` is drop. Characters that are rare after all that become the unknown
+    symbol; since documents can be the same then, and other characters be rare, this goes on until nothing changes.
+    UserError if nothing at all stays.
+    """
+    cleaner = Cleaner(params)
+    done = Cleaned()
+
+    def by_rules(batch: pa.RecordBatch) -> Prepared:
+        first = np.asarray(batch.column("part")) == 0
+        texts, changes = cleaner.clean(batch.column("text"), first, flags(batch.column("last")))
+        return _prepared(batch, texts, changes)
+
+    _write(_watched(read_batches(source), read), by_rules, target, schema_in(source), params, done)
+    if not done.characters:
         raise UserError(
-            f"clean.charset: {params.charset} leaves nothing of {figures['characters_before']} characters; "
+            f"clean.charset: {params.charset} leaves nothing of {done.changes.counts.sum()} characters; "
             "allowed are ascii and unicode"
-        ) from None
-    return figures | {
-        "replaced": changes.replaced.total(),
-        "dropped": changes.dropped.total(),
-        "composed": changes.composed,
+        )
+    while rare := _rare_characters(target, params.min_count):
+        done.rare |= rare
+        _replace_rare(target, params, done, frozenset(rare))
+    return done
+
+
+def figures(done: Cleaned, params: CleanParams) -> dict[str, int]:
+    """Return what each rule did, in numbers."""
+    counted = {"replaced": 0, "dropped": 0}
+    for _, became, _, count in Cleaner(params).told(done.changes.counts):
+        counted["replaced" if became else "dropped"] += count
+    return {
+        "documents": done.documents,
+        "empty_documents": done.empty,
+        "duplicate_documents": done.duplicates,
+        "characters_before": int(done.changes.counts.sum()) + done.changes.composed,
+        "characters": done.characters,
+        **counted,
+        "composed": done.changes.composed,
+        "collapsed": done.changes.collapsed,
+        "rare": sum(done.rare.values()),
+        "rare_characters": len(done.rare),
     }
 
 
-def write_changes(path: Path, changes: Changes, params: CleanParams) -> None:
-    """Write one row per character that was replaced or dropped, the most frequent first."""
-    table = make_table(params)
-    counts = changes.replaced + changes.dropped
+def write_changes(path: Path, done: Cleaned, params: CleanParams) -> None:
+    """Write one row per character that did not stay, the most frequent first: what it became, and which rule did it."""
+    rows = list(Cleaner(params).told(done.changes.counts))
+    rows += [(char, UNKNOWN, "min_count", count) for char, count in done.rare.items()]
     with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["codepoint", "character", "became", "count"])
-        for char, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-            shown = char if char.isprintable() else ""
-            rows.writerow([f"U+{ord(char):04X}", shown, table[ord(char)], count])
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["codepoint", "character", "became", "count", "rule"])
+        for char, became, rule, count in sorted(rows, key=lambda row: (-row[3], row[0])):
+            table.writerow([f"U+{ord(char):04X}", char if char.isprintable() else "", became, count, rule])
+
+
+def _prepared(batch: pa.RecordBatch, texts: pa.LargeStringArray, changes: Changes | None) -> Prepared:
+    batch = batch.drop_columns(["chars"]).set_column(batch.schema.get_field_index("text"), "text", texts)
+    empty = np.diff(buffers(texts)[1]) == 0
+    return Prepared(batch, polynomials(texts), empty, changes)
+
+
+def _write(
+    batches: Iterable[pa.RecordBatch],
+    prepare: Callable[[pa.RecordBatch], Prepared],
+    target: Path,
+    schema: pa.Schema,
+    params: CleanParams,
+    done: Cleaned,
+) -> None:
+    """Write the batches that `prepare` makes, less the documents that are left out; `done` is added to."""
+    with shard_writer(target, schema) as writer:
+        sink = Sink(writer, done, seen=SeenTexts() if params.duplicates == "drop" else None)
+        for prepared in ordered_map(prepare, batches, threads=available_cores()):
+            if prepared.changes:
+                done.changes.add(prepared.changes)
+            sink.take(prepared)
+    done.documents, done.characters = writer.documents, writer.characters
+
+
+class Sink:
+    """Leaves out empty documents and those that stood before, and writes the others.
+
+    A document of one row is judged by it. One of several rows is written, and taken back at its end if it has to go.
+    """
+
+    def __init__(self, writer: ShardWriter, done: Cleaned, *, seen: SeenTexts | None) -> None:
+        self.writer = writer
+        self.done = done
+        self.seen = seen
+        self._hash = 0
+        self._bytes = 0
+
+    def take(self, prepared: Prepared) -> None:
+        """Write what stays of a batch."""
+        batch = prepared.batch
+        first, last = np.asarray(batch.column("part")) == 0, flags(batch.column("last"))
+        alone = first & last
+        # Runs of rows that are whole documents go together, the others row by row.
+        borders = np.flatnonzero(np.diff(alone)) + 1
+        for rows in np.split(np.arange(len(alone)), borders):
+            if alone[rows[0]]:
+                self._take_whole(prepared, rows)
+            else:
+                for row in rows.tolist():
+                    self._take_part(prepared, row, first=bool(first[row]), last=bool(last[row]))
+
+    def _take_whole(self, prepared: Prepared, rows: npt.NDArray[np.int64]) -> None:
+        stays = ~prepared.is_empty[rows]
+        self.done.empty += int((~stays).sum())
+        if self.seen is not None:
+            new = self.seen.add(prepared.hashes[rows][stays])
+            self.done.duplicates += int((~new).sum())
+            stays[np.flatnonzero(stays)[~new]] = False
+        batch = prepared.batch.slice(rows[0], len(rows))
+        if not stays.all():
+            batch = batch.filter(pa.array(stays))
+        if batch.num_rows:
+            self.writer.write(batch)
+
+    def _take_part(self, prepared: Prepared, row: int, *, first: bool, last: bool) -> None:
+        if first:
+            self.writer.mark()
+            self._hash = self._bytes = 0
+        batch = prepared.batch.slice(row, 1)
+        size = int(buffers(batch.column("text"))[1][-1])
+        self._hash = joined(self._hash, int(prepared.hashes[row]), size)
+        self._bytes += size
+        self.writer.write(batch)
+        if not last:
+            return
+        if not self._bytes:
+            self.done.empty += 1
+            self.writer.take_back()
+        elif self.seen is not None and not self.seen.add(np.array([self._hash], dtype=np.uint64))[0]:
+            self.done.duplicates += 1
+            self.writer.take_back()
+
+
+def _rare_characters(folder: Path, min_count: int) -> dict[str, int]:
+    """Return the characters that occur, but fewer than `min_count` times, with how often."""
+    if not min_count:
+        return {}
+    counts: Counts = np.zeros(CODES, dtype=np.int64)
+    columns = (batch.column("text") for batch in read_batches(folder, ["text"]))
+    for found in ordered_map(lambda texts: count_characters(buffers(texts)[0]), columns, threads=available_cores()):
+        counts[: len(found)] += found
+    rare = np.flatnonzero((counts > 0) & (counts < min_count)).tolist()
+    return {chr(code): int(counts[code]) for code in rare if chr(code) != UNKNOWN}
+
+
+def _replace_rare(folder: Path, params: CleanParams, done: Cleaned, rare: frozenset[str]) -> None:
+    before = folder.with_name(f"{folder.name}.common")
+    folder.rename(before)
+    folder.mkdir()
+    rewriter = Rewriter(lambda char: UNKNOWN if char in rare else char)
+
+    def by_rarity(batch: pa.RecordBatch) -> Prepared:
+        return _prepared(batch, rewriter.rewrite(batch.column("text")), None)
+
+    _write(read_batches(before), by_rarity, folder, schema_in(before), params, done)
+    shutil.rmtree(before)
+
+
+def _watched(batches: Iterable[pa.RecordBatch], read: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield batch
+        read(pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0)

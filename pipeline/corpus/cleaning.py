@@ -1,86 +1,133 @@
 """Which characters stay, and what the others become.
 
-The default is the tutorial's rule: transliterate to ASCII, then delete what is not printable. A rule maps one character
-to its replacement, so that it runs as one `str.translate` and every change can be counted by character.
+The default is the tutorial's rule: transliterate to ASCII, then delete what is not printable. The rule maps one
+character to its replacement, so that it runs in one pass over the text and every change can be counted by character;
+what looks at more than one character (normal forms, runs of whitespace) tells how many characters it took away.
 """
 
 import unicodedata
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 from anyascii import anyascii
 
+from pipeline.corpus.kernels.spaces import collapse
+from pipeline.corpus.kernels.utf8 import CODES
+from pipeline.corpus.normal_forms import FragileCharacters, normalised
+from pipeline.corpus.rewriting import Counts, Rewriter, count_characters
+from pipeline.corpus.rows import buffers, text_array
 from pipeline.params.clean import CleanParams
 
 # Invisible, but part of how Persian, Indic scripts and emoji are spelt.
 JOINERS = "\u200c\u200d"
+# Stands for what is unknown; and how a document's ends are marked in a stream, so that no text may hold them.
+UNKNOWN, MARKS = "\ufffd", "\x02\x03"
+
+Flags = npt.NDArray[np.bool_]
 
 
-class Table(dict[int, str]):
-    """A table for `str.translate` that asks `rule` once for each distinct character."""
+@dataclass
+class Changes:
+    """What cleaning found: how often each character stood in the text, int64 [CODES].
 
-    def __init__(self, rule: Callable[[str], str]) -> None:
-        super().__init__()
-        self._rule = rule
+    `composed` and `collapsed` are how many characters the normal form and `whitespace` took away.
+    """
 
-    def __missing__(self, code: int) -> str:
-        became = self[code] = self._rule(chr(code))
-        return became
+    counts: Counts = field(default_factory=lambda: np.zeros(CODES, dtype=np.int64))
+    composed: int = 0
+    collapsed: int = 0
+
+    def add(self, other: "Changes") -> None:
+        """Add what was found in another part of the text."""
+        self.counts[: len(other.counts)] += other.counts
+        self.composed += other.composed
+        self.collapsed += other.collapsed
 
 
-def ascii_rule(char: str) -> str:
-    """Return the printable ASCII spelling of `char`, "" if it has none ("é" is "e", "—" is "-", a tab is "")."""
+def rule_of(params: CleanParams) -> Callable[[str], tuple[str, str]]:
+    """Return the rule for one character: what it becomes, and the key of `clean` that says so ("" if it stays)."""
+    charset = _ascii if params.charset == "ascii" else _unicode
+
+    def rule(char: str) -> tuple[str, str]:
+        if char in "\n\t":
+            key = "keep_newlines" if char == "\n" else "keep_tabs"
+            return (char, "") if getattr(params, key) else (" " if params.control == "space" else "", key)
+        if char == UNKNOWN and params.min_count:
+            return char, ""
+        if unicodedata.category(char) in {"Cc", "Zl", "Zp"}:
+            if params.control == "keep" and char not in MARKS:
+                return char, ""
+            return " " if params.control == "space" else "", "control"
+        kept = charset(char)
+        became = kept.lower() if params.lowercase else kept
+        return became, "" if became == char else "charset" if kept != char else "lowercase"
+
+    return rule
+
+
+def _ascii(char: str) -> str:
+    """Return the printable ASCII spelling of `char`, "" if it has none ("é" is "e", "—" is "-")."""
     return "".join(c for c in anyascii(char) if " " <= c <= "~")
 
 
-def unicode_rule(char: str) -> str:
-    """Return `char` if it is printable in any script; every kind of space is " "; control characters are ""."""
+def _unicode(char: str) -> str:
+    """Return `char` if it is printable in any script; every kind of space is " "."""
     if char.isprintable() or char in JOINERS:
         return char
     return " " if unicodedata.category(char) == "Zs" else ""
 
 
-def make_table(params: CleanParams) -> Table:
-    """Return the character table that `clean` describes."""
-    keep = ascii_rule if params.charset == "ascii" else unicode_rule
+class Cleaner:
+    """The rules of `clean` on rows of text; one cleaner serves any number of threads."""
 
-    def rule(char: str) -> str:
-        if char == "\n":
-            return "\n" if params.keep_newlines else ""
-        return keep(char).lower() if params.lowercase else keep(char)
+    def __init__(self, params: CleanParams) -> None:
+        self.params = params
+        self.rule = rule_of(params)
+        self._rewriter = Rewriter(lambda char: self.rule(char)[0])
+        self._fragile = FragileCharacters(params.normalize.upper()) if params.charset == "unicode" else None
 
-    return Table(rule)
+    def clean(self, texts: pa.LargeStringArray, first: Flags, last: Flags) -> tuple[pa.LargeStringArray, Changes]:
+        """Return `texts` cleaned, and what was changed. Cleaning clean text changes nothing.
+
+        `first` and `last`, bool [rows], say which rows begin and end a document.
+        """
+        texts, changes = self._characters(texts)
+        if self.params.whitespace == "collapse":
+            data, offsets = buffers(texts)
+            out, out_offsets = np.empty(len(data), dtype=np.uint8), np.empty_like(offsets)
+            size = int(collapse(data, offsets, first, last, out, out_offsets))
+            changes.collapsed = len(data) - size  # spaces, tabs and newlines are one byte each
+            texts = text_array(out[:size], out_offsets)
+        return texts, changes
+
+    def told(self, counts: Counts) -> Iterator[tuple[str, str, str, int]]:
+        """Yield character, what it became, by which key of `clean`, and how often: of those that did not stay."""
+        for code in np.flatnonzero(counts).tolist():
+            became, key = self.rule(chr(code))
+            if key:
+                yield chr(code), became, key, int(counts[code])
+
+    def _characters(self, texts: pa.LargeStringArray) -> tuple[pa.LargeStringArray, Changes]:
+        if self._fragile is None:
+            counts = count_characters(buffers(texts)[0])
+            return self._rewriter.rewrite(texts, counts), Changes(counts)
+        composed = 0
+        counts = count_characters(buffers(texts)[0])
+        fragile = self._fragile.among(np.flatnonzero(counts))
+        if fragile and (normal := normalised(texts, self._fragile.form)) is not texts:
+            composed = _characters_in(texts) - _characters_in(normal)
+            texts = normal
+            counts = count_characters(buffers(texts)[0])
+        done = self._rewriter.rewrite(texts, counts)
+        # Dropping a character can bring a letter and its accent together, and a small letter be spelt otherwise.
+        while fragile and (normal := normalised(done, self._fragile.form)) is not done:
+            done = self._rewriter.rewrite(normal)
+        return done, Changes(counts, composed=composed)
 
 
-@dataclass
-class Changes:
-    """What cleaning did: how often each character was replaced or dropped, and how many NFC composed away."""
-
-    replaced: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    composed: int = 0
-
-
-def clean(text: str, params: CleanParams, table: Table, changes: Changes | None = None) -> str:
-    """Return `text` cleaned; `changes`, if given, is added to. Cleaning clean text changes nothing."""
-    if params.charset == "unicode":
-        normal = unicodedata.normalize("NFC", text)
-        if changes is not None:
-            changes.composed += len(text) - len(normal)
-        text = normal
-    if changes is not None:
-        for char, count in Counter(text).items():
-            became = table[ord(char)]
-            if became == "":
-                changes.dropped[char] += count
-            elif became != char:
-                changes.replaced[char] += count
-    cleaned = text.translate(table)
-    # Dropping a character can bring a letter and its accent together.
-    return unicodedata.normalize("NFC", cleaned) if params.charset == "unicode" else cleaned
-
-
-def separator(params: CleanParams) -> str:
-    """Return what stands between two documents in the stream of text."""
-    return "\n" if params.keep_newlines else " "
+def _characters_in(texts: pa.LargeStringArray) -> int:
+    return pc.sum(pc.utf8_length(texts)).as_py() or 0

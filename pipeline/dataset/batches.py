@@ -1,5 +1,6 @@
 """Batches: samples of one bucket, gathered from the flat ids, padded and counted."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,17 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.dataset.dictionary import PADDING, Ids
-from pipeline.dataset.samples import Samples
+from pipeline.dataset.samples import Rows, Samples, chunks_of_samples
 from pipeline.dataset.splits import Split
 from pipeline.seeds import derive_seed
+
+# Samples that are shuffled at once: what an epoch's order takes of memory.
+SHUFFLED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one bucket. `inputs` and `labels` are int64 [batch, length]; a label of PADDING is masked."""
+    """Samples of one bucket. `inputs` and `labels` are int64 [batch, length]; a label of PADDING is masked.
+
+    With `continues` the rows go on where those of the batch before ended.
+    """
 
     inputs: npt.NDArray[np.int64]
     labels: npt.NDArray[np.int64]
+    continues: bool = False
 
     @property
     def num_positions(self) -> int:
@@ -25,18 +33,24 @@ class Batch:
         return int(np.count_nonzero(self.labels != PADDING))
 
 
-def gather(ids: Ids, samples: Samples, length: int) -> Batch:
+def gather(ids: Ids, samples: Rows, length: int, *, continues: bool = False) -> Batch:
     """Return `samples` (int64 [batch, 2]) of `ids` as a batch of width `length`."""
     offsets = np.arange(length + 1, dtype=np.int64)
     at = np.minimum(samples[:, :1] + offsets, len(ids) - 1)
     window = ids[at].astype(np.int64)
     beyond = offsets[:-1] >= samples[:, 1:]
-    return Batch(inputs=np.where(beyond, PADDING, window[:, :-1]), labels=np.where(beyond, PADDING, window[:, 1:]))
+    inputs, labels = np.where(beyond, PADDING, window[:, :-1]), np.where(beyond, PADDING, window[:, 1:])
+    return Batch(inputs=inputs, labels=labels, continues=continues)
 
 
 def batches_per_epoch(split: Split, batch_size: int) -> int:
-    """Return how many batches hold every sample once; a bucket's last one may be smaller."""
-    return sum(-(-len(samples) // batch_size) for samples in split.buckets.values())
+    """Return how many batches hold every sample once; the last ones of a bucket may be smaller."""
+    parts = _num_parts(split)
+    return sum(
+        -(-len(range(part, len(samples), parts)) // batch_size)
+        for part in range(parts)
+        for samples in split.buckets.values()
+    )
 
 
 def epoch_batches(
@@ -44,24 +58,34 @@ def epoch_batches(
 ) -> Iterator[Batch]:
     """Yield every sample of `split` once, each batch from one bucket, in an order of (seed, epoch) alone.
 
-    The first `skip` batches are left out: a training that goes on has had them. With `shift` all windows of the epoch
-    begin some characters later, at most a window; those at the text's end as late as they can.
+    A split of n times SHUFFLED_AT_ONCE samples is gone through in n parts, of which each has every n-th sample: a part
+    is shuffled as a whole, so that memory does not grow with the text. The first `skip` batches are left out: a
+    training that goes on has had them. With `shift` all windows of a stream begin some characters later in this epoch,
+    at most a window; those at the text's end as late as they can. Documents are never shifted.
     """
     random = np.random.Generator(np.random.PCG64(derive_seed(seed, "epoch", epoch)))
-    later = int(random.integers(min(split.buckets))) if shift else 0
-    plan: list[tuple[int, Samples]] = []
-    for length, samples in split.buckets.items():
-        shuffled = np.asarray(samples)[random.permutation(len(samples))]
-        if later:
-            start, own = shuffled[:, 0], shuffled[:, 1]
-            shuffled = np.stack([np.minimum(start + later, len(split.ids) - 1 - own), own], axis=1)
-        plan += [(length, shuffled[at : at + batch_size]) for at in range(0, len(shuffled), batch_size)]
-    for at in random.permutation(len(plan))[skip:]:
-        length, samples = plan[at]
-        yield gather(split.ids, samples, length)
+    later = int(random.integers(min(split.buckets))) if shift and split.documents is None else 0
+    parts = _num_parts(split)
+    for part in range(parts) if parts == 1 else random.permutation(parts):
+        numbers = {
+            length: np.arange(part, len(samples), parts)[random.permutation(len(range(part, len(samples), parts)))]
+            for length, samples in split.buckets.items()
+        }
+        plan = [(length, at) for length, own in numbers.items() for at in range(0, len(own), batch_size)]
+        order = random.permutation(len(plan))
+        for length, at in (plan[place] for place in order[skip:]):
+            samples = split.buckets[length].rows(numbers[length][at : at + batch_size])
+            if later:
+                samples[:, 0] = np.minimum(samples[:, 0] + later, len(split.ids) - 1 - samples[:, 1])
+            yield gather(split.ids, samples, length)
+        skip = max(0, skip - len(plan))
 
 
 def ordered_batches(ids: Ids, samples: Samples, length: int, batch_size: int) -> Iterator[Batch]:
     """Yield `samples` of one bucket in their order."""
-    for at in range(0, len(samples), batch_size):
-        yield gather(ids, samples[at : at + batch_size], length)
+    for rows in chunks_of_samples(samples, batch_size):
+        yield gather(ids, rows, length)
+
+
+def _num_parts(split: Split) -> int:
+    return max(1, math.ceil(split.num_samples / SHUFFLED_AT_ONCE))

@@ -1,95 +1,83 @@
-"""Splits on disk: one flat array of ids, and a table of samples per bucket; both memory-mapped when read.
+"""Splits on disk: one flat array of ids and what its samples are; arrays are memory-mapped when read.
 
-    ids.npy            unsigned integer [characters], the split's text
-    bucket_00100.npy   int64 [samples, 2]: start and length of the samples of bucket 100
+    ids.npy            unsigned integer [ids]: the split's text; of documents each between a begin and an end symbol
+    samples.json       whether the samples are windows of one stream or documents, and the buckets' lengths
+    documents.npy      int64 [documents]: where each document's begin symbol stands (documents only)
+    bucket_00100.npy   int64 [samples, 2]: start and length of the samples of bucket 100 (documents only)
 
 The text is stored once: inputs and labels are two views of it, one character apart.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.dataset.dictionary import Dictionary, Ids
-from pipeline.dataset.samples import Samples, cut_windows
+from pipeline.dataset.arrays import load_array
+from pipeline.dataset.dictionary import Ids
+from pipeline.dataset.samples import Samples, Table, cut_documents, cut_windows, num_positions
 from pipeline.errors import UserError
+from pipeline.files import read_json
+
+SAMPLES_FILE = "samples.json"
 
 
 @dataclass(frozen=True)
 class Split:
-    """The ids of one split and its samples by bucket length."""
+    """The ids of one split and its samples by bucket length.
+
+    `documents`, int64 [documents], are where each document begins; None if the text is one stream.
+    """
 
     ids: Ids
-    buckets: dict[int, Samples]
+    buckets: Mapping[int, Samples]
+    documents: npt.NDArray[np.int64] | None = None
 
     @property
     def num_samples(self) -> int:
         """Samples in all buckets."""
         return sum(len(samples) for samples in self.buckets.values())
 
-    @property
+    @cached_property
     def num_positions(self) -> int:
-        """Positions that have a label, in all samples: the characters that one epoch predicts."""
-        return sum(int(samples[:, 1].sum()) for samples in self.buckets.values())
+        """Positions that have a label, in all samples: what one epoch predicts."""
+        return sum(num_positions(samples) for samples in self.buckets.values())
+
+    def windows(self, window: int) -> Samples:
+        """Return the whole text in windows of `window` positions, whatever the buckets are: what is evaluated.
+
+        A document begins a new window.
+        """
+        if self.documents is None:
+            return cut_windows(len(self.ids), (window,))[window]
+        return Table(cut_documents(self.documents, self.ends, (window,))[window])
+
+    @property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """Where each document's end symbol stands, int64 [documents]: before the next begins."""
+        starts = np.empty(0, dtype=np.int64) if self.documents is None else np.asarray(self.documents)
+        return np.append(starts[1:], len(self.ids)) - 1 if len(starts) else starts
 
 
 def load_split(folder: Path) -> Split:
     """Return the split in `folder`, memory-mapped; UserError if files are missing or no arrays."""
+    ids = load_array(folder / "ids.npy")
     try:
-        ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
-        buckets = {
-            int(path.stem.removeprefix("bucket_")): np.load(path, mmap_mode="r", allow_pickle=False)
-            for path in sorted(folder.glob("bucket_*.npy"))
-        }
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: not a split: {error}") from None
-    return Split(ids=ids, buckets=buckets)
+        said = read_json(folder / SAMPLES_FILE)
+        kind, lengths = said["samples"], tuple(map(int, said["buckets"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{folder / SAMPLES_FILE}: missing or damaged; `dvc repro` or `dvc checkout` brings it back"
+        ) from None
+    if kind == "stream":
+        return Split(ids, cut_windows(len(ids), lengths))
+    tables = {length: Table(load_array(bucket_file(folder, length))) for length in lengths}
+    return Split(ids, tables, load_array(folder / "documents.npy"))
 
 
-def write_split(
-    folder: Path, pieces: Iterable[str], *, num_chars: int, dictionary: Dictionary, buckets: tuple[int, ...]
-) -> str:
-    """Write the split of a text given in `pieces` of together `num_chars` characters; returns the text's SHA-256.
-
-    The ids are written as they come: the text is never in memory as a whole.
-    """
-    folder.mkdir(parents=True)
-    digest = hashlib.sha256()
-    ids = np.lib.format.open_memmap(folder / "ids.npy", mode="w+", dtype=dictionary.dtype, shape=(num_chars,))
-    at = 0
-    for piece in pieces:
-        digest.update(piece.encode())
-        encoded = dictionary.encode(piece)
-        if encoded.size and encoded.min() < 0:
-            raise ValueError("the dictionary lacks a character of the text")
-        ids[at : at + len(piece)] = encoded
-        at += len(piece)
-    if at != num_chars:
-        raise ValueError(f"the text has {at} characters, expected {num_chars}")
-    ids.flush()
-    for length, samples in cut_windows(num_chars, buckets).items():
-        np.save(folder / f"bucket_{length:05d}.npy", samples, allow_pickle=False)
-    return digest.hexdigest()
-
-
-def cut_text(texts: Callable[[], Iterable[str]], at: int) -> tuple[Iterator[str], Iterator[str]]:
-    """Return the stream `texts()` as two: the pieces before character `at`, and those from it on."""
-    return _before(texts(), at), _from(texts(), at)
-
-
-def _before(texts: Iterable[str], at: int) -> Iterator[str]:
-    for text in texts:
-        if at <= 0:
-            return
-        yield text[:at]
-        at -= len(text)
-
-
-def _from(texts: Iterable[str], at: int) -> Iterator[str]:
-    for text in texts:
-        if at < len(text):
-            yield text[max(at, 0) :]
-        at -= len(text)
+def bucket_file(folder: Path, length: int) -> Path:
+    """Return the file of the table of a bucket's samples."""
+    return folder / f"bucket_{length:05d}.npy"

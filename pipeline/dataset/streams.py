@@ -1,0 +1,93 @@
+"""From rows of documents to the streams of text that are encoded: one for each side of the split, in pieces.
+
+In a stream of documents each stands between two marks, characters that no clean text has; in one of joined text they
+are separated by one character.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.corpus.kernels.spaces import join, join_lines
+from pipeline.corpus.rows import Bytes, buffers, flags
+from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK
+from pipeline.dataset.sides import NAMES, cuts, side_rule
+from pipeline.params.split import SplitParams
+
+BEGIN, END = ord(BEGIN_MARK), ord(END_MARK)
+
+Tables = Callable[[], Iterable[pa.RecordBatch]]
+
+
+class Piece(NamedTuple):
+    """Some of a side's stream, as UTF-8."""
+
+    side: int
+    data: Bytes
+
+
+def streams(tables: Tables, params: SplitParams, *, separator: str) -> Iterator[Piece]:
+    """Yield the streams of all sides in pieces, each side's in order; UserError as the rules for sides."""
+    if params.samples == "stream" and params.by == "position":
+        yield from _cut_stream(tables, params, separator)
+        return
+    total = sum(int(np.asarray(batch.column("chars")).sum()) for batch in tables()) if params.by == "position" else 0
+    rule = side_rule(params, total=total)
+    joiners = [Joiner(params.samples, separator) for _ in NAMES]
+    for batch in tables():
+        sides = rule(batch)
+        for side in np.unique(sides).tolist():
+            chosen = sides == side
+            rows = batch if chosen.all() else batch.filter(pa.array(chosen))
+            yield Piece(side, joiners[side].join(rows))
+
+
+def _cut_stream(tables: Tables, params: SplitParams, separator: str) -> Iterator[Piece]:
+    """Yield the one stream of all documents, cut at a character whatever document it is in."""
+    total, documents = 0, 0
+    for batch in tables():
+        total += int(np.asarray(batch.column("chars")).sum())
+        documents += int(flags(batch.column("last")).sum())
+    borders = (*cuts(params, total + max(documents - 1, 0)), None)
+    joiner = Joiner("stream", separator)
+    side, at = 0, 0
+    for batch in tables():
+        first = np.asarray(batch.column("part")) == 0
+        size = int(np.asarray(batch.column("chars")).sum()) + int(first.sum()) - (not joiner.started)
+        data = joiner.join(batch)
+        while (border := borders[side]) is not None and at + size >= border:
+            before = len(str(data, "utf-8")[: border - at].encode())
+            yield Piece(side, data[:before])
+            data, size, at = data[before:], at + size - border, border
+            side += 1
+        yield Piece(side, data)
+        at += size
+
+
+class Joiner:
+    """Makes one stream of the rows of one side, given batch by batch."""
+
+    def __init__(self, samples: str, separator: str) -> None:
+        self.samples = samples
+        self.separator = ord(separator)
+        self.started = False
+        self._line_open = False
+
+    def join(self, batch: pa.RecordBatch) -> Bytes:
+        """Return the next piece of the stream, UTF-8."""
+        data, offsets = buffers(batch.column("text"))
+        first, last = np.asarray(batch.column("part")) == 0, flags(batch.column("last"))
+        if self.samples == "lines":
+            out = np.empty(2 * len(data) + 2 * len(first), dtype=np.uint8)
+            size, self._line_open = join_lines(data, offsets, last, BEGIN, END, self._line_open, out)
+            return out[: int(size)]
+        bounded = self.samples == "documents"
+        before = np.where(first, BEGIN if bounded else self.separator, 0).astype(np.uint8)
+        after = np.where(last, END if bounded else 0, 0).astype(np.uint8)
+        if not bounded and not self.started and len(before):
+            before[0] = 0
+        self.started = self.started or len(before) > 0
+        out = np.empty(len(data) + 2 * len(first), dtype=np.uint8)
+        return out[: int(join(data, offsets, before, after, out))]
