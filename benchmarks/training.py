@@ -64,6 +64,11 @@ def matrix_rate(dtype: torch.dtype, size: int = 1024) -> float:
     return count * 2 * size**3 / (time.perf_counter() - started) / 1e9
 
 
+def stream_of(ids: np.ndarray, bucket: int) -> Split:
+    """Return a text of `ids` in windows of one length."""
+    return Split(ids, cut_windows(len(ids), (bucket,)))
+
+
 def ours(layers: int, hidden: int, batch: int, window: int, seconds: float) -> float:
     """Return characters per second of our trainer: data, update, clipping and report."""
     make_deterministic(threads=0)
@@ -75,8 +80,8 @@ def ours(layers: int, hidden: int, batch: int, window: int, seconds: float) -> f
     device = torch.device("cpu")
     trainer = Trainer(
         CharNetwork(config),
-        train=Split(ids, cut_windows(len(ids), (window,))),
-        eval_ids=ids[:1000],
+        train=stream_of(ids, window),
+        evaluation=stream_of(ids[:1000], window),
         params=TrainParams.model_validate({"epochs": 1000.0, "batch_size": batch, "evals_per_epoch": 0.001}),
         window=window,
         device=device,
@@ -210,8 +215,8 @@ def overhead(updates: int = 2000) -> tuple[float, float]:
     def make() -> Trainer:
         return Trainer(
             CharNetwork(config),
-            train=Split(ids, cut_windows(len(ids), (32,))),
-            eval_ids=eval_ids,
+            train=stream_of(ids, 32),
+            evaluation=stream_of(eval_ids, 32),
             params=TrainParams.model_validate(params),
             window=100,
             device=device,

@@ -8,16 +8,13 @@ import typer
 from pipeline.dataset.batches import ordered_batches
 from pipeline.dataset.splits import load_split
 from pipeline.evaluation.breakdown import Breakdown
-from pipeline.evaluation.perplexity import Total, measure, total, window_batches
+from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.files import read_json, whole_file, write_json
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import SavedModel
 from pipeline.params.evaluate import EvaluateParams
 from pipeline.params.reader import read_group
 from pipeline.tracking.stage import stage
-
-# The text is read in pieces of this length when the state is carried; only memory depends on it.
-STATEFUL_CHUNK = 1024
 
 
 def main() -> None:
@@ -28,7 +25,7 @@ def main() -> None:
         network.load_weights(saved.weights)
         split = load_split(Path("data/split/eval"))
         whole, breakdown = Total(), Breakdown.empty(window=params.window, vocab_size=len(saved.dictionary))
-        for losses in measure(network, window_batches(split.ids, window=params.window, batch_size=params.batch_size)):
+        for losses in measure(network, window_batches(split, window=params.window, batch_size=params.batch_size)):
             whole.add(losses)
             breakdown.add(losses)
         buckets = {
@@ -36,10 +33,10 @@ def main() -> None:
             for length, samples in split.buckets.items()
             if len(samples)
         }
+        test = _test_figures(network, params)
         # One character after the other is no work for two threads: no faster, and far slower when cores are shared.
         torch.set_num_threads(1)
-        pieces = window_batches(split.ids, window=STATEFUL_CHUNK, batch_size=1)
-        stateful = total(measure(network, pieces, carry_state=True))
+        stateful = total(measure(network, whole_batches(split)))
         write_json(
             Path("metrics/evaluate.json"),
             {
@@ -49,6 +46,7 @@ def main() -> None:
                 "bits_per_char": whole.bits_per_char,
                 "accuracy": whole.accuracy,
                 "num_chars": whole.chars,
+                **test,
                 "buckets": {
                     str(length): {"perplexity": one.perplexity, "num_chars": one.chars}
                     for length, one in buckets.items()
@@ -63,6 +61,16 @@ def main() -> None:
         ):
             with whole_file(Path("plots") / f"{name}.csv") as part:
                 table.to_csv(part, index=False, lineterminator="\n", float_format="%.6f")
+
+
+def _test_figures(network: CharNetwork, params: EvaluateParams) -> dict[str, float]:
+    """Return the figures of the test text, by the same protocol; none if the split has none."""
+    folder = Path("data/split/test")
+    if not folder.exists():
+        return {}
+    batches = window_batches(load_split(folder), window=params.window, batch_size=params.batch_size)
+    found = total(measure(network, batches))
+    return {"test_perplexity": found.perplexity, "test_bits_per_char": found.bits_per_char, "test_chars": found.chars}
 
 
 if __name__ == "__main__":

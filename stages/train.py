@@ -51,7 +51,7 @@ def main() -> None:
         trainer = Trainer(
             network,
             train=splits["train"],
-            eval_ids=splits["eval"].ids,
+            evaluation=splits["eval"],
             params=params,
             window=window,
             device=device,

@@ -3,13 +3,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from hypothesis import settings
 
+from pipeline.corpus.documents import PIECE_CHARACTERS, Row, batches_of, cut_pieces, schema_of
 from pipeline.dataset.building import build_splits
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.model.config import NetworkConfig
 from pipeline.model.saved import SavedModel
 from pipeline.params.split import SplitParams
+
+# The first call of a kernel compiles it.
+settings.register_profile("charlm", deadline=None)
+settings.load_profile("charlm")
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DVC_NO_ANALYTICS"] = "true"
@@ -38,8 +46,29 @@ def split_folder(tmp_path: Path, text: str) -> Path:
     """A folder as the split stage leaves it, of a small text."""
     folder = tmp_path / "split"
     folder.mkdir()
-    build_splits(lambda: [text[:1000], text[1000:]], folder, SplitParams(buckets=(20,)))
+    build_splits(tables(text), folder, SplitParams(buckets=(20,)))
     return folder
+
+
+def tables(*texts: str, most: int = PIECE_CHARACTERS, at_once: int = 1000, **metadata: list):
+    """What gives the documents `texts`, as a stage reads them: in rows of at most `most` characters, some at once."""
+    rows = [
+        Row(f"document {number}", piece, part, last=part == len(pieces) - 1,
+            metadata={name: values[number] for name, values in metadata.items()})
+        for number, text in enumerate(texts)
+        for pieces in [list(cut_pieces([text], most)) or [""]]
+        for part, piece in enumerate(pieces)
+    ]  # fmt: skip
+    schema = schema_of((name, pa.array(values).type) for name, values in metadata.items())
+    batches = [
+        pa.RecordBatch.from_arrays(
+            [*batch.columns, pc.utf8_length(batch.column("text")).cast(pa.int64())],
+            schema=schema.append(pa.field("chars", pa.int64())),
+        )
+        for at in range(0, len(rows), at_once)
+        for batch in batches_of(rows[at : at + at_once], schema)
+    ]
+    return lambda: iter(batches)
 
 
 def random_model(

@@ -1,23 +1,22 @@
-"""From documents to clean documents: every rule of `clean`, in one pass over the table, or more if rare characters go."""
+"""Cleaning a table of documents by every rule of `clean`: in one pass over the table, or more if rare characters go."""
 
 import csv
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.corpus.cleaning import UNKNOWN, Changes, Cleaner
-from pipeline.corpus.duplicates import Hashes, SeenTexts, joined, polynomials
+from pipeline.corpus.duplicates import SeenTexts, polynomials
+from pipeline.corpus.kept import Kept, Prepared, Sink
 from pipeline.corpus.kernels.utf8 import CODES
 from pipeline.corpus.rewriting import Counts, Rewriter, count_characters
 from pipeline.corpus.rows import buffers, flags
-from pipeline.corpus.shards import ShardWriter, read_batches, schema_in, shard_writer
+from pipeline.corpus.shards import read_batches, schema_in, shard_writer
 from pipeline.errors import UserError
 from pipeline.files import whole_file
 from pipeline.params.clean import CleanParams
@@ -26,26 +25,11 @@ from pipeline.threads import available_cores, ordered_map
 
 @dataclass
 class Cleaned:
-    """What became of a corpus: how many of what, and `rare`, the characters that became the unknown symbol.
+    """What became of a corpus: which documents were kept, what the rule for characters did, which were rare."""
 
-    `changes` are those of the rule for characters, `texts` of documents.
-    """
-
-    documents: int = 0
-    empty: int = 0
-    duplicates: int = 0
-    characters: int = 0
+    kept: Kept = field(default_factory=Kept)
     changes: Changes = field(default_factory=Changes)
     rare: dict[str, int] = field(default_factory=dict)
-
-
-class Prepared(NamedTuple):
-    """A batch whose texts are done, and what the sink needs of them: hashes uint64 [rows], whether one is empty."""
-
-    batch: pa.RecordBatch
-    hashes: Hashes
-    is_empty: npt.NDArray[np.bool_]
-    changes: Changes | None
 
 
 def clean_documents(
@@ -67,7 +51,7 @@ def clean_documents(
         return _prepared(batch, texts, changes)
 
     _write(_watched(read_batches(source), read), by_rules, target, schema_in(source), params, done)
-    if not done.characters:
+    if not done.kept.characters:
         raise UserError(
             f"clean.charset: {params.charset} leaves nothing of {done.changes.counts.sum()} characters; "
             "allowed are ascii and unicode"
@@ -84,11 +68,11 @@ def figures(done: Cleaned, params: CleanParams) -> dict[str, int]:
     for _, became, _, count in Cleaner(params).told(done.changes.counts):
         counted["replaced" if became else "dropped"] += count
     return {
-        "documents": done.documents,
-        "empty_documents": done.empty,
-        "duplicate_documents": done.duplicates,
+        "documents": done.kept.documents,
+        "empty_documents": done.kept.empty,
+        "duplicate_documents": done.kept.duplicates,
         "characters_before": int(done.changes.counts.sum()) + done.changes.composed,
-        "characters": done.characters,
+        "characters": done.kept.characters,
         **counted,
         "composed": done.changes.composed,
         "collapsed": done.changes.collapsed,
@@ -124,71 +108,12 @@ def _write(
 ) -> None:
     """Write the batches that `prepare` makes, less the documents that are left out; `done` is added to."""
     with shard_writer(target, schema) as writer:
-        sink = Sink(writer, done, seen=SeenTexts() if params.duplicates == "drop" else None)
+        sink = Sink(writer, done.kept, seen=SeenTexts() if params.duplicates == "drop" else None)
         for prepared in ordered_map(prepare, batches, threads=available_cores()):
             if prepared.changes:
                 done.changes.add(prepared.changes)
             sink.take(prepared)
-    done.documents, done.characters = writer.documents, writer.characters
-
-
-class Sink:
-    """Leaves out empty documents and those that stood before, and writes the others.
-
-    A document of one row is judged by it. One of several rows is written, and taken back at its end if it has to go.
-    """
-
-    def __init__(self, writer: ShardWriter, done: Cleaned, *, seen: SeenTexts | None) -> None:
-        self.writer = writer
-        self.done = done
-        self.seen = seen
-        self._hash = 0
-        self._bytes = 0
-
-    def take(self, prepared: Prepared) -> None:
-        """Write what stays of a batch."""
-        batch = prepared.batch
-        first, last = np.asarray(batch.column("part")) == 0, flags(batch.column("last"))
-        alone = first & last
-        # Runs of rows that are whole documents go together, the others row by row.
-        borders = np.flatnonzero(np.diff(alone)) + 1
-        for rows in np.split(np.arange(len(alone)), borders):
-            if alone[rows[0]]:
-                self._take_whole(prepared, rows)
-            else:
-                for row in rows.tolist():
-                    self._take_part(prepared, row, first=bool(first[row]), last=bool(last[row]))
-
-    def _take_whole(self, prepared: Prepared, rows: npt.NDArray[np.int64]) -> None:
-        stays = ~prepared.is_empty[rows]
-        self.done.empty += int((~stays).sum())
-        if self.seen is not None:
-            new = self.seen.add(prepared.hashes[rows][stays])
-            self.done.duplicates += int((~new).sum())
-            stays[np.flatnonzero(stays)[~new]] = False
-        batch = prepared.batch.slice(rows[0], len(rows))
-        if not stays.all():
-            batch = batch.filter(pa.array(stays))
-        if batch.num_rows:
-            self.writer.write(batch)
-
-    def _take_part(self, prepared: Prepared, row: int, *, first: bool, last: bool) -> None:
-        if first:
-            self.writer.mark()
-            self._hash = self._bytes = 0
-        batch = prepared.batch.slice(row, 1)
-        size = int(buffers(batch.column("text"))[1][-1])
-        self._hash = joined(self._hash, int(prepared.hashes[row]), size)
-        self._bytes += size
-        self.writer.write(batch)
-        if not last:
-            return
-        if not self._bytes:
-            self.done.empty += 1
-            self.writer.take_back()
-        elif self.seen is not None and not self.seen.add(np.array([self._hash], dtype=np.uint64))[0]:
-            self.done.duplicates += 1
-            self.writer.take_back()
+    done.kept.documents, done.kept.characters = writer.documents, writer.characters
 
 
 def _rare_characters(folder: Path, min_count: int) -> dict[str, int]:

@@ -17,7 +17,7 @@ from anyascii import anyascii
 
 from pipeline.corpus.kernels.spaces import collapse
 from pipeline.corpus.kernels.utf8 import CODES
-from pipeline.corpus.normal_forms import FragileCharacters, normalised
+from pipeline.corpus.normal_forms import Form, FragileCharacters, normalised
 from pipeline.corpus.rewriting import Counts, Rewriter, count_characters
 from pipeline.corpus.rows import buffers, text_array
 from pipeline.params.clean import CleanParams
@@ -26,6 +26,8 @@ from pipeline.params.clean import CleanParams
 JOINERS = "\u200c\u200d"
 # Stands for what is unknown; and how a document's ends are marked in a stream, so that no text may hold them.
 UNKNOWN, MARKS = "\ufffd", "\x02\x03"
+
+FORMS: dict[str, Form] = {"nfc": "NFC", "nfkc": "NFKC"}
 
 Flags = npt.NDArray[np.bool_]
 
@@ -88,7 +90,7 @@ class Cleaner:
         self.params = params
         self.rule = rule_of(params)
         self._rewriter = Rewriter(lambda char: self.rule(char)[0])
-        self._fragile = FragileCharacters(params.normalize.upper()) if params.charset == "unicode" else None
+        self._fragile = FragileCharacters(FORMS[params.normalize]) if params.charset == "unicode" else None
 
     def clean(self, texts: pa.LargeStringArray, first: Flags, last: Flags) -> tuple[pa.LargeStringArray, Changes]:
         """Return `texts` cleaned, and what was changed. Cleaning clean text changes nothing.

@@ -2,6 +2,7 @@
 
 import unicodedata
 from functools import cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +11,13 @@ import pyarrow as pa
 from pipeline.corpus.kernels.utf8 import ASCII, CODES
 from pipeline.corpus.rows import buffers
 
+Form = Literal["NFC", "NFKC"]
 
-def normalised(texts: pa.LargeStringArray, form: str) -> pa.LargeStringArray:
-    """Return `texts` in the normal form `form` ("NFC", "NFKC"): `texts` itself if nothing changes."""
+
+def normalised(texts: pa.LargeStringArray, form: Form) -> pa.LargeStringArray:
+    """Return `texts` in the normal form `form`: `texts` itself if nothing changes."""
     data, _ = buffers(texts)
-    if unicodedata.is_normalized(form, str(data, "utf-8")):  # all rows as one text: quick, and mostly true
+    if unicodedata.is_normalized(form, str(data.data, "utf-8")):  # all rows as one text: quick, and mostly true
         return texts
     normal = pa.array([unicodedata.normalize(form, text) for text in texts.to_pylist()], pa.large_string())
     return texts if normal.equals(texts) else normal
@@ -26,7 +29,7 @@ class FragileCharacters:
     A character counts as one if its small letter does.
     """
 
-    def __init__(self, form: str) -> None:
+    def __init__(self, form: Form) -> None:
         self.form = form
         self._known: dict[int, bool] = {}
 

@@ -9,9 +9,9 @@ Offsets = npt.NDArray[np.int64]
 
 
 def buffers(texts: pa.Array) -> tuple[Bytes, Offsets]:
-    """Return the UTF-8 of all rows of a large_string array, uint8, and where each begins and the last ends, int64 [n + 1].
+    """Return the UTF-8 of all rows of a large_string array, uint8, and where each begins, int64 [n + 1].
 
-    A null row is empty. Nothing is copied but the offsets of a slice.
+    The last of these is where the last row ends. A null row is empty. Nothing is copied but the offsets of a slice.
     """
     _, offset_buffer, data_buffer = texts.buffers()
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]

@@ -6,6 +6,8 @@ import numpy.typing as npt
 # What a batch may hold of padding; the longest sample (a longer document is cut): what a network still learns from.
 MOST_PADDING = 0.05
 LONGEST = 256
+# What split.buckets allows.
+SHORTEST = 2
 
 
 def lengths_of_samples(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -26,13 +28,16 @@ def choose_buckets(counts: npt.NDArray[np.int64]) -> tuple[int, ...]:
     in k buckets is that of those up to some i in k - 1 buckets, and of the others in a bucket of length j.
     """
     lengths = np.arange(len(counts))
-    longest = max(int(lengths[counts > 0].max(initial=2)), 2)
+    counts = counts.copy()
+    counts[SHORTEST] += counts[:SHORTEST].sum()  # padded whatever is chosen
+    counts[:SHORTEST] = 0
+    longest = int(lengths[counts > 0].max(initial=SHORTEST))
     samples, places = np.cumsum(counts)[: longest + 1], np.cumsum(counts * lengths)[: longest + 1]
     # padded[i, j]: places of padding if the samples longer than i, up to j, stand in a bucket of length j.
     ends = lengths[: longest + 1]
     padded = (samples[None, :] - samples[:, None]) * ends[None, :] - (places[None, :] - places[:, None])
     padded = np.where(ends[:, None] < ends[None, :], padded.astype(np.float64), np.inf)
-    padded[:, :2] = np.inf  # a bucket holds at least two positions
+    padded[:, :SHORTEST] = np.inf
     least = padded[0].copy()
     choices: list[npt.NDArray[np.int64]] = []
     while least[longest] > MOST_PADDING * (least[longest] + places[longest]):

@@ -36,6 +36,11 @@ def cuts(params: SplitParams, total: int) -> tuple[int, int]:
     return train, max(total - round(total * params.test_fraction), train)
 
 
+def characters_in(batch: pa.RecordBatch) -> int:
+    """Return how many characters the texts of a batch have."""
+    return int(np.asarray(batch.column("chars")).sum())
+
+
 class _ByPosition:
     """A document is on the side in which its first character stands."""
 
@@ -59,7 +64,7 @@ class _ByPosition:
 
 
 def _by_hash(params: SplitParams) -> Rule:
-    """A hash of the name, or of the group, in [0, 1): the others do not matter, so new documents move none."""
+    """Return the rule by a hash of the name, or of the group: the others do not matter, so new documents move none."""
 
     def rule(batch: pa.RecordBatch) -> Sides:
         names = _column(batch, params.group_by, "split.group_by") if params.group_by else batch.column("document")
@@ -107,7 +112,8 @@ def _spelt(values: pa.Array, name: str) -> Sides:
                 f"split.column: {name} holds {value!r}; allowed are {', '.join(SPELT)}, or set split.train_until"
             )
         sides.append(SPELT[value])
-    return np.array(sides, dtype=np.int8)[np.asarray(coded.indices)]
+    found: Sides = np.array(sides, dtype=np.int8)[np.asarray(coded.indices)]
+    return found
 
 
 def _column(batch: pa.RecordBatch, name: str, key: str) -> Any:

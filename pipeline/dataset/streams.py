@@ -13,7 +13,8 @@ import pyarrow as pa
 from pipeline.corpus.kernels.spaces import join, join_lines
 from pipeline.corpus.rows import Bytes, buffers, flags
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK
-from pipeline.dataset.sides import NAMES, cuts, side_rule
+from pipeline.dataset.lines import cut_at_lines
+from pipeline.dataset.sides import NAMES, characters_in, cuts, side_rule
 from pipeline.params.split import SplitParams
 
 BEGIN, END = ord(BEGIN_MARK), ord(END_MARK)
@@ -33,32 +34,40 @@ def streams(tables: Tables, params: SplitParams, *, separator: str) -> Iterator[
     if params.samples == "stream" and params.by == "position":
         yield from _cut_stream(tables, params, separator)
         return
-    total = sum(int(np.asarray(batch.column("chars")).sum()) for batch in tables()) if params.by == "position" else 0
-    rule = side_rule(params, total=total)
     joiners = [Joiner(params.samples, separator) for _ in NAMES]
+    for side, batch in _sided(tables, params):
+        yield Piece(side, joiners[side].join(batch))
+
+
+def _sided(tables: Tables, params: SplitParams) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of each side, in order, with the side."""
+    total = sum(characters_in(batch) for batch in tables()) if params.by == "position" else 0
+    if params.samples == "lines" and params.by == "position":
+        yield from cut_at_lines(tables(), cuts(params, total))
+        return
+    rule = side_rule(params, total=total)
     for batch in tables():
         sides = rule(batch)
         for side in np.unique(sides).tolist():
             chosen = sides == side
-            rows = batch if chosen.all() else batch.filter(pa.array(chosen))
-            yield Piece(side, joiners[side].join(rows))
+            yield side, batch if chosen.all() else batch.filter(pa.array(chosen))
 
 
 def _cut_stream(tables: Tables, params: SplitParams, separator: str) -> Iterator[Piece]:
     """Yield the one stream of all documents, cut at a character whatever document it is in."""
     total, documents = 0, 0
     for batch in tables():
-        total += int(np.asarray(batch.column("chars")).sum())
+        total += characters_in(batch)
         documents += int(flags(batch.column("last")).sum())
     borders = (*cuts(params, total + max(documents - 1, 0)), None)
     joiner = Joiner("stream", separator)
     side, at = 0, 0
     for batch in tables():
         first = np.asarray(batch.column("part")) == 0
-        size = int(np.asarray(batch.column("chars")).sum()) + int(first.sum()) - (not joiner.started)
+        size = characters_in(batch) + int(first.sum()) - (not joiner.started)
         data = joiner.join(batch)
         while (border := borders[side]) is not None and at + size >= border:
-            before = len(str(data, "utf-8")[: border - at].encode())
+            before = len(str(data.data, "utf-8")[: border - at].encode())
             yield Piece(side, data[:before])
             data, size, at = data[before:], at + size - border, border
             side += 1

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.dataset.batches import Batch, ordered_batches
-from pipeline.dataset.dictionary import PADDING, Ids
-from pipeline.dataset.samples import cut_windows
+from pipeline.dataset.batches import Batch, gather, ordered_batches
+from pipeline.dataset.dictionary import PADDING
+from pipeline.dataset.splits import Split
 from pipeline.model.network import CharNetwork, State
 
 # The tutorial floors probabilities at 1e-15 before the logarithm.
 MAX_NLL = -math.log(1e-15)
+# Where the state is carried, so many positions are read at once, of so many documents; only memory depends on it.
+PIECE, TOGETHER = 1024, 32
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,24 @@ class Total:
         return float(np.mean(self.batch_perplexities)) if self.batch_perplexities else math.nan
 
 
-def window_batches(ids: Ids, *, window: int, batch_size: int) -> Iterator[Batch]:
-    """Yield the windows of a split's whole text, in order, the last one padded."""
-    return ordered_batches(ids, cut_windows(len(ids), (window,))[window], window, batch_size)
+def window_batches(split: Split, *, window: int, batch_size: int) -> Iterator[Batch]:
+    """Yield a split's whole text in windows of `window`, in order, the last one (of each document) padded."""
+    return ordered_batches(split.ids, split.windows(window), window, batch_size)
+
+
+def whole_batches(split: Split) -> Iterator[Batch]:
+    """Yield a split's whole text in batches that continue each other: the stream, or documents of like length."""
+    starts = np.zeros(1, np.int64) if split.documents is None else np.asarray(split.documents)
+    ends = np.array([len(split.ids) - 1]) if split.documents is None else split.ends
+    order = np.argsort(ends - starts, kind="stable")
+    for at in range(0, len(order), TOGETHER):
+        own = order[at : at + TOGETHER]
+        longest = int((ends[own] - starts[own]).max())
+        for done in range(0, longest, PIECE):
+            begins = starts[own] + done
+            lengths = np.clip(ends[own] - begins, 0, PIECE)
+            rows = np.stack([begins, lengths], axis=1)
+            yield gather(split.ids, rows, int(lengths.max()), continues=done > 0)
 
 
 def measure(
@@ -85,13 +102,12 @@ def measure(
     *,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
-    carry_state: bool = False,
 ) -> Iterator[Losses]:
     """Yield the losses of `batches`, without dropout.
 
     Matrix products run in `dtype`, the losses in float32. Figures that are compared are measured in float32; a training
-    watches itself in the precision that it trains in. Each batch starts from zero state or, with `carry_state`, from
-    where the one before ended. The network is left in the mode (training or not) in which it was.
+    watches itself in the precision that it trains in. Each batch starts from zero state, unless it continues the one
+    before. The network is left in the mode (training or not) in which it was.
     """
     state: State | None = None
     for batch in batches:
@@ -102,12 +118,10 @@ def measure(
             with torch.inference_mode(), torch.autocast(kind, dtype, enabled=dtype != torch.float32):
                 inputs = torch.from_numpy(batch.inputs.T.copy()).to(device)
                 labels = torch.from_numpy(batch.labels.T.copy()).to(device)
-                logits, after = network(inputs, state)
+                logits, state = network(inputs, state if batch.continues else None)
                 losses = _losses(logits, labels)
         finally:
             network.train(was_training)
-        if carry_state:
-            state = after
         yield losses
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.dataset.batches import Batch, batches_per_epoch, epoch_batches
-from pipeline.dataset.dictionary import PADDING, Ids
+from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import Split
 from pipeline.errors import UserError
 from pipeline.evaluation.perplexity import measure, total, window_batches
@@ -62,7 +62,7 @@ class Trainer:
         network: CharNetwork,
         *,
         train: Split,
-        eval_ids: Ids,
+        evaluation: Split,
         params: TrainParams,
         window: int,
         device: torch.device,
@@ -70,7 +70,7 @@ class Trainer:
     ) -> None:
         self.network = network.to(device)
         self.train = train
-        self.eval_ids = eval_ids
+        self.evaluation = evaluation
         self.params = params
         self.window = window
         self.device = device
@@ -183,7 +183,7 @@ class Trainer:
         return float(nll.detach()), norm
 
     def _evaluate(self) -> tuple[float, bool]:
-        batches = window_batches(self.eval_ids, window=self.window, batch_size=EVAL_BATCH)
+        batches = window_batches(self.evaluation, window=self.window, batch_size=EVAL_BATCH)
         perplexity = total(measure(self.network, batches, device=self.device, dtype=self.dtype)).perplexity
         is_best = perplexity < self.sums.best_perplexity
         self.sums.evaluations_without_gain = 0 if is_best else self.sums.evaluations_without_gain + 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.batches import batches_per_epoch, epoch_batches, gather
-from pipeline.dataset.samples import cut_windows
+from pipeline.dataset.samples import Table, cut_documents, cut_windows
 from pipeline.dataset.splits import Split
 
 IDS = np.arange(1, 238, dtype=np.uint8)
@@ -45,6 +45,31 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert order() == order()
     assert order() != order(number=1)
     assert order() != order(seed=2)
+
+
+def test_a_large_split_is_shuffled_in_parts_and_none_is_left_out(monkeypatch):
+    monkeypatch.setattr("pipeline.dataset.batches.SHUFFLED_AT_ONCE", 4)
+    batches = epoch(batch_size=2)
+    assert len(batches) == batches_per_epoch(SPLIT, 2)
+    labels = np.concatenate([batch.labels.ravel() for batch in batches])
+    assert sorted(labels[labels != 0].tolist()) == IDS[1:].tolist()
+    # A part has samples from all of the text.
+    first = [int(row[0]) for batch in batches[:2] for row in batch.inputs]
+    assert max(first) - min(first) > len(IDS) / 3
+    for skip in (1, 3, 5, len(batches)):
+        rest = list(epoch_batches(SPLIT, 2, seed=1, epoch=0, skip=skip))
+        assert [batch.inputs.tolist() for batch in rest] == [batch.inputs.tolist() for batch in batches[skip:]]
+
+
+def test_documents_are_padded_and_never_shifted():
+    ids = np.array([1, 9, 9, 2, 1, 2, 1, *[9] * 8, 2], dtype=np.uint8)  # between 1 and 2
+    starts = np.array([0, 4, 6])
+    tables = cut_documents(starts, np.array([3, 5, 15]), (4, 6))
+    split = Split(ids, {length: Table(rows) for length, rows in tables.items()}, starts)
+    for number in range(5):
+        batches = list(epoch_batches(split, 2, seed=1, epoch=number, shift=True))
+        assert sorted(int(label) for batch in batches for label in batch.labels.ravel() if label) == [2] * 3 + [9] * 10
+        assert sorted(int(row[0]) for batch in batches for row in batch.inputs) == [1, 1, 1, 9]
 
 
 def test_shifted_windows_begin_elsewhere_in_each_epoch():

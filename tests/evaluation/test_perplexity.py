@@ -6,12 +6,14 @@ import torch
 from conftest import random_model
 
 from pipeline.dataset.batches import ordered_batches
-from pipeline.dataset.samples import cut_windows
+from pipeline.dataset.samples import Table, cut_documents, cut_windows
+from pipeline.dataset.splits import Split
 from pipeline.evaluation.breakdown import Breakdown, show
-from pipeline.evaluation.perplexity import Total, measure, total, window_batches
+from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork
 
 IDS = np.random.default_rng(0).integers(1, 11, 537).astype(np.uint8)
+SPLIT = Split(IDS, cut_windows(len(IDS), (30,)))
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def by_hand(network, window):
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 1000])
 @pytest.mark.parametrize("window", [50, 100])
 def test_the_exact_perplexity_does_not_depend_on_the_batch_size(network, batch_size, window):
-    found = total(measure(network, window_batches(IDS, window=window, batch_size=batch_size)))
+    found = total(measure(network, window_batches(SPLIT, window=window, batch_size=batch_size)))
     assert found.chars == len(IDS) - 1
     assert found.perplexity == pytest.approx(by_hand(network, window), rel=1e-6)
 
@@ -50,13 +52,61 @@ def test_bucketing_does_not_change_what_is_counted(network):
 
 
 @pytest.mark.parametrize("chunk", [10, 100, 1000])
-def test_the_carried_state_does_not_depend_on_the_chunk(network, chunk):
-    found = total(measure(network, window_batches(IDS, window=chunk, batch_size=1), carry_state=True))
+def test_the_carried_state_does_not_depend_on_the_chunk(network, chunk, monkeypatch):
+    monkeypatch.setattr("pipeline.evaluation.perplexity.PIECE", chunk)
+    found = total(measure(network, whole_batches(SPLIT)))
+    assert found.chars == len(IDS) - 1
     assert found.perplexity == pytest.approx(by_hand(network, len(IDS)), rel=1e-6)
 
 
+# Documents between a begin (2) and an end symbol (3), of 0 to 60 characters; ids from 4 are characters.
+LENGTHS = (0, 1, 5, 19, 20, 21, 40, 60, 59, 3)
+TEXTS = [np.random.default_rng(size).integers(4, 11, size) for size in LENGTHS]
+DOCUMENTS = np.concatenate([[2, *text, 3] for text in TEXTS]).astype(np.uint8)
+STARTS = np.flatnonzero(DOCUMENTS == 2)
+
+
+def documents(buckets):
+    split = Split(DOCUMENTS, {}, STARTS)
+    tables = cut_documents(STARTS, split.ends, buckets)
+    return Split(DOCUMENTS, {length: Table(rows) for length, rows in tables.items()}, STARTS)
+
+
+def each_by_hand(network, window):
+    """Every document alone, in windows from zero state."""
+    nll, count = 0.0, 0
+    with torch.inference_mode():
+        for text in TEXTS:
+            ids = torch.tensor([2, *text, 3])
+            for start in range(0, len(ids) - 1, window):
+                piece = ids[start : start + window + 1]
+                logits = network(piece[:-1, None])[0][:, 0].double()
+                nll -= float(torch.log_softmax(logits, -1)[torch.arange(len(piece) - 1), piece[1:]].sum())
+                count += len(piece) - 1
+    return math.exp(nll / count), count
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+@pytest.mark.parametrize("buckets", [(20,), (5, 30), (61,)])
+def test_the_perplexity_of_documents_depends_on_neither_batch_size_nor_buckets(network, batch_size, buckets):
+    found = total(measure(network, window_batches(documents(buckets), window=20, batch_size=batch_size)))
+    perplexity, count = each_by_hand(network, 20)
+    assert found.chars == count == sum(LENGTHS) + len(LENGTHS)
+    assert found.perplexity == pytest.approx(perplexity, rel=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [7, 1000])
+def test_the_state_is_carried_through_a_document_and_no_further(network, chunk, monkeypatch):
+    monkeypatch.setattr("pipeline.evaluation.perplexity.PIECE", chunk)
+    monkeypatch.setattr("pipeline.evaluation.perplexity.TOGETHER", 3)
+    found = total(measure(network, whole_batches(documents((20,)))))
+    perplexity, count = each_by_hand(network, 1000)
+    assert found.chars == count
+    assert found.perplexity == pytest.approx(perplexity, rel=1e-6)
+
+
 def test_the_tutorials_mean_is_over_batches(network):
-    found = total(measure(network, window_batches(IDS, window=100, batch_size=2)))
+    found = total(measure(network, window_batches(SPLIT, window=100, batch_size=2)))
     assert len(found.batch_perplexities) == 3
     assert found.perplexity_batch_mean == pytest.approx(sum(found.batch_perplexities) / 3)
     assert found.bits_per_char == pytest.approx(math.log2(found.perplexity))
@@ -64,7 +114,7 @@ def test_the_tutorials_mean_is_over_batches(network):
 
 def test_measuring_leaves_the_mode_as_it_was(network):
     network.train()
-    next(measure(network, window_batches(IDS, window=50, batch_size=2)))
+    next(measure(network, window_batches(SPLIT, window=50, batch_size=2)))
     assert network.training
 
 
@@ -74,7 +124,7 @@ def test_nothing_measured_is_nan():
 
 def test_the_breakdown_adds_up(network):
     breakdown, whole = Breakdown.empty(window=100, vocab_size=11), Total()
-    for losses in measure(network, window_batches(IDS, window=100, batch_size=2)):
+    for losses in measure(network, window_batches(SPLIT, window=100, batch_size=2)):
         breakdown.add(losses)
         whole.add(losses)
     dictionary = random_model().dictionary

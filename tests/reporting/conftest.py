@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import random_model
+from conftest import random_model, tables
 
 from pipeline.dataset.building import build_splits
 from pipeline.params.split import SplitParams
@@ -66,7 +66,7 @@ def write_project(folder, *, evaluate=None, params=PARAMS, files=None, samples=S
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     (folder / "data/split").mkdir(parents=True)
-    build_splits(lambda: [TEXT], folder / "data/split", SplitParams(buckets=(20,)))
+    build_splits(tables(TEXT), folder / "data/split", SplitParams(buckets=(20,)))
     random_model(seed=seed).save(folder / "models/charlm")
     return folder
 

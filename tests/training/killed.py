@@ -31,7 +31,7 @@ initialise(network, magnitude=3.0, generator=torch.Generator().manual_seed(1))
 trainer = Trainer(
     network,
     train=load_split(split / "train"),
-    eval_ids=load_split(split / "eval").ids,
+    evaluation=load_split(split / "eval"),
     params=TrainParams.model_validate(
         {"epochs": 3.0, "batch_size": 8, "optimizer": {"lr": 0.02}, "evals_per_epoch": 3.0}
     ),

@@ -29,7 +29,7 @@ def trainer_of(folder, *, cell="lstm", dropout=0.0, **params):
     return Trainer(
         network,
         train=load_split(folder / "train"),
-        eval_ids=load_split(folder / "eval").ids,
+        evaluation=load_split(folder / "eval"),
         params=settings,
         window=20,
         device=torch.device("cpu"),

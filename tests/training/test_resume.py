@@ -19,14 +19,14 @@ def train(split, folder, output, kill_at=0):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    from conftest import TEXT
+    from conftest import TEXT, tables
 
     from pipeline.dataset.building import build_splits
     from pipeline.params.split import SplitParams
 
     folder = tmp_path_factory.mktemp("uninterrupted")
     (folder / "split").mkdir()
-    build_splits(lambda: [TEXT], folder / "split", SplitParams(buckets=(20,)))
+    build_splits(tables(TEXT), folder / "split", SplitParams(buckets=(20,)))
     assert train(folder / "split", folder / "kept", folder / "weights") == 0
     said = json.loads((folder / "weights.json").read_text())
     assert said["resumed"] is None

@@ -33,8 +33,10 @@ def mix(value):
 
 @entry
 def hash_rows(data, offsets, out):
-    """Set out[i], uint64 [n], to the sum of (byte + 1) * FACTOR**(bytes after it) of row i: a polynomial, so that
-    `chained` gives a text's hash from those of its parts."""
+    """Set out[i], uint64 [n], to the hash of row i: the sum of (byte + 1) * FACTOR**(bytes after it).
+
+    It is a polynomial, so that `chained` gives a text's hash from those of its parts.
+    """
     squared = FACTOR * FACTOR
     cubed = squared * FACTOR
     fourth = squared * squared
@@ -58,7 +60,7 @@ def hash_rows(data, offsets, out):
 
 @entry
 def chained(before, value, num_bytes):
-    """Return the hash of a text of which the first part has the hash `before` and the rest, `num_bytes` long, `value`."""
+    """Return the hash of a text: `before` is that of its first part, `value` that of the rest, `num_bytes` long."""
     return np.uint64(before) * power(num_bytes) + np.uint64(value)
 
 

