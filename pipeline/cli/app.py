@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli.clean import clean
+from pipeline.cli.corpus import corpus
 from pipeline.cli.curves import curves
 from pipeline.cli.generate import generate
 from pipeline.cli.presets import apply_preset, list_presets, read_preset
@@ -34,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.command()(corpus)
 app.command()(generate)
 app.command()(score)
 app.command()(report)

@@ -36,6 +36,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
+def parse_value(text: str) -> Any:
+    """Return the value of an option like `-S key=TEXT`: YAML 1.2 if it is that, else the text itself."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        return text
+
+
 def read_group(name: str, kind: type[G], path: Path = PARAMS_FILE) -> G:
     """Return group `name` of params.yaml as a `kind`; UserError names the key, the value and what is allowed."""
     return parse_group(name, read_yaml(path).get(name), kind, file=path.name)

@@ -7,12 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from pipeline.errors import UserError
 from pipeline.params.groups import GROUPS
-from pipeline.params.reader import PARAMS_FILE, flatten, parse_group, read_groups, read_yaml
+from pipeline.params.reader import PARAMS_FILE, flatten, parse_group, parse_value, read_groups, read_yaml
 from pipeline.sweeping.space import Choices, Dimension, Range, corners, option_text
 from pipeline.threads import available_cores
 
@@ -182,10 +179,7 @@ def _option(option: str, base: Mapping[str, Any]) -> tuple[str, tuple[Any, str]]
         raise UserError(f"-S: found {option!r}, allowed is key=value")
     if key not in base:
         raise UserError(f"-S {key}: no such param in {PARAMS_FILE}{_suggest(key, base)}")
-    try:
-        return key, (YAML(typ="safe", pure=True).load(text), text)
-    except YAMLError:
-        return key, (text, text)
+    return key, (parse_value(text), text)
 
 
 def _suggest(found: str, allowed: Iterable[str]) -> str:
