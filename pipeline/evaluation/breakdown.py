@@ -10,17 +10,21 @@ import pandas as pd
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.evaluation.perplexity import Losses
 
+# Pairs that are kept as they came before they are counted.
+WAITING_PAIRS = 1 << 20
+
 NAMES = {" ": "space", "\n": "newline", "\t": "tab"}
 
 
 @dataclass
 class Breakdown:
-    """Losses summed by position (float64 [window]) and by label; counts of label against prediction [vocab, vocab]."""
+    """Losses and counts by position (float64 and int64 [window]) and by label ([vocab]), and the mistakes."""
 
     position_nll: npt.NDArray[np.float64]
     position_count: npt.NDArray[np.int64]
     label_nll: npt.NDArray[np.float64]
-    confusion: npt.NDArray[np.int64]
+    label_count: npt.NDArray[np.int64]
+    wrong: "PairCounts"
 
     @classmethod
     def empty(cls, *, window: int, vocab_size: int) -> "Breakdown":
@@ -29,7 +33,8 @@ class Breakdown:
             position_nll=np.zeros(window),
             position_count=np.zeros(window, np.int64),
             label_nll=np.zeros(vocab_size),
-            confusion=np.zeros((vocab_size, vocab_size), np.int64),
+            label_count=np.zeros(vocab_size, np.int64),
+            wrong=PairCounts(vocab_size),
         )
 
     def add(self, losses: Losses) -> None:
@@ -37,8 +42,10 @@ class Breakdown:
         counted = losses.counted
         self.position_nll += np.where(counted, losses.nll, 0.0).sum(axis=0)
         self.position_count += counted.sum(axis=0)
-        np.add.at(self.label_nll, losses.labels[counted], losses.nll[counted])
-        np.add.at(self.confusion, (losses.labels[counted], losses.predicted[counted]), 1)
+        labels, predicted = losses.labels[counted], losses.predicted[counted]
+        np.add.at(self.label_nll, labels, losses.nll[counted])
+        np.add.at(self.label_count, labels, 1)
+        self.wrong.add(labels[labels != predicted], predicted[labels != predicted])
 
     def by_position(self) -> pd.DataFrame:
         """Return position (from 1: characters read before the prediction), perplexity, chars."""
@@ -54,7 +61,7 @@ class Breakdown:
 
     def by_character(self, dictionary: Dictionary, *, most: int = 30) -> pd.DataFrame:
         """Return character, count, mean_nats, share_of_loss of the `most` characters that cost most, these first."""
-        counts = self.confusion.sum(axis=1)
+        counts = self.label_count
         seen = np.flatnonzero(counts)
         table = pd.DataFrame(
             {
@@ -68,23 +75,47 @@ class Breakdown:
 
     def mistakes(self, dictionary: Dictionary, *, most: int = 30) -> pd.DataFrame:
         """Return the most frequent mistakes: mistake (character → taken for), count, share of the character's."""
-        wrong = self.confusion.copy()
-        np.fill_diagonal(wrong, 0)
-        order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-        labels, predicted = np.unravel_index(order, wrong.shape)
-        counts = wrong[labels, predicted]
-        totals = self.confusion.sum(axis=1)[labels]
-        table = pd.DataFrame(
+        labels, predicted, counts = self.wrong.most_frequent(most)
+        return pd.DataFrame(
             {
                 "mistake": [
                     f"{show(dictionary.symbols[label])} → {show(dictionary.symbols[taken])}"
                     for label, taken in zip(labels, predicted, strict=True)
                 ],
                 "count": counts,
-                "share": counts / np.maximum(totals, 1),
+                "share": counts / self.label_count[labels],
             }
         )
-        return table[table["count"] > 0]
+
+
+class PairCounts:
+    """How often each pair of ids below `size` came: as a list of those that did, since an alphabet may be large."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._keys = np.empty(0, dtype=np.int64)
+        self._counts = np.empty(0, dtype=np.int64)
+        self._waiting: list[npt.NDArray[np.int64]] = []
+
+    def add(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> None:
+        """Count pairs, int64 [n] each."""
+        self._waiting.append(first * self.size + second)
+        if sum(map(len, self._waiting)) > WAITING_PAIRS:
+            self._settle()
+
+    def most_frequent(self, most: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return first ids, second ids and counts of the most frequent pairs, these first; of as many the lower ids."""
+        self._settle()
+        order = np.argsort(-self._counts, kind="stable")[:most]
+        first, second = np.divmod(self._keys[order], self.size)
+        return first, second, self._counts[order]
+
+    def _settle(self) -> None:
+        keys = np.concatenate([self._keys, *self._waiting])
+        weights = np.concatenate([self._counts, np.ones(len(keys) - len(self._keys), dtype=np.int64)])
+        self._keys, places = np.unique(keys, return_inverse=True)
+        self._counts = np.bincount(places, weights=weights, minlength=len(self._keys)).astype(np.int64)
+        self._waiting = []
 
 
 def show(symbol: str) -> str:

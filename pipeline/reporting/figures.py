@@ -33,6 +33,7 @@ def headline(projects: Sequence[Project]) -> list[Figure]:
     rows = [
         figure("Perplexity", "evaluate", "perplexity", decimal, "lower", _protocol(projects)),
         figure("Bits per character", "evaluate", "bits_per_char", decimal, "lower", "log₂ of the perplexity"),
+        figure("Test perplexity", "evaluate", "test_perplexity", decimal, "lower", "text that nothing was chosen by"),
         figure("Accuracy", "evaluate", "accuracy", percent, "higher", "the likeliest character was right"),
         figure("With the state carried", "evaluate", "perplexity_stateful", decimal, "lower", "perplexity, whole text"),
         figure("Training", "train", "seconds", seconds, "lower", _hardware(projects)),
@@ -53,13 +54,18 @@ def corpus(projects: Sequence[Project]) -> list[Figure]:
     entries = (
         ("Documents", "clean", "documents", whole, ""),
         ("Empty documents", "clean", "empty_documents", whole, "left out"),
+        ("Duplicate documents", "clean", "duplicate_documents", whole, "left out"),
         ("Characters found", "ingest", "characters", whole, ""),
         ("Characters replaced", "clean", "replaced", whole, ""),
         ("Characters dropped", "clean", "dropped", whole, ""),
+        ("Rare characters", "clean", "rare_characters", whole, "became the unknown symbol"),
         ("Characters after cleaning", "clean", "characters", whole, ""),
         ("Dictionary", "split", "dictionary_size", whole, "ids, padding included"),
         ("Training text", "split", "train_chars", whole, "characters"),
         ("Eval text", "split", "eval_chars", whole, "characters"),
+        ("Test text", "split", "test_chars", whole, "characters"),
+        ("Training documents", "split", "train_documents", whole, "samples of their own"),
+        ("Padding", "split", "padding", percent, "of all places in the buckets"),
         ("Training text, SHA-256", "split", "train_sha256", _short, ""),
         ("Eval text, SHA-256", "split", "eval_sha256", _short, ""),
     )

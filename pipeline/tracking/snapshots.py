@@ -64,8 +64,8 @@ def snapshot(revision: str) -> Iterator[Path]:
 
 
 def _names() -> list[str]:
-    names = ["params.yaml", str(LOCK_FILE), "dvc.yaml", "data/split", "models/charlm", "plots/tutorial.csv"]
+    names = ["params.yaml", str(LOCK_FILE), "dvc.yaml", "data/split/eval", "models/charlm", "plots/tutorial.csv"]
     for files in STAGES.values():
         names += [name for name in (files.metrics, files.curve, *files.artifacts) if name]
-    # data/split holds the dictionary as well; Data Docs are no output, so no revision has them.
-    return [name for name in dict.fromkeys(names) if name not in {"data/split/dictionary.json", "reports/data_docs"}]
+    # Data Docs are no output, so no revision has them.
+    return [name for name in dict.fromkeys(names) if name != "reports/data_docs"]
