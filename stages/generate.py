@@ -5,9 +5,10 @@ from typing import Any
 
 import typer
 
-from pipeline.corpus.documents import read_rows
-from pipeline.evaluation.samples import known_words, longest_copy, longest_repeat, words_of
-from pipeline.files import read_json, whole_folder, write_json
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.splits import load_split
+from pipeline.evaluation.samples import find, known_words, longest_repeat
+from pipeline.files import whole_folder, write_json
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.params.generate import GenerateParams
@@ -20,28 +21,28 @@ def main() -> None:
     with stage("generate"):
         params = read_group("generate", GenerateParams)
         writer = Writer.load(Path("models/charlm"), precision=params.precision)
-        texts = [row["text"] for row in read_rows(Path("data/clean.parquet"), ["text"])]
-        vocabulary = words_of(texts)
-        training_text = "".join(texts)[: read_json(Path("metrics/split.json"))["train_chars"]]
+        dictionary = Dictionary.load(Path("data/split/dictionary.json"))
+        asked = [(prompt, mode, sampling) for prompt in params.prompts for mode, sampling in _modes(params)]
+        texts = writer.generate([prompt for prompt, _, _ in asked], [sampling for _, _, sampling in asked])
+        found = find([one.completion for one in texts], load_split(Path("data/split/train")).ids, dictionary)
 
         samples: list[dict[str, Any]] = []
-        for prompt in params.prompts:
-            modes = _modes(params)
-            texts = writer.generate([prompt] * len(modes), [sampling for _, sampling in modes])
-            for (mode, sampling), done in zip(modes, texts, strict=True):
-                samples.append(
-                    {
-                        "mode": mode,
-                        "seed": sampling.seed if mode == "sampled" else None,
-                        "temperature": sampling.temperature,
-                        "prompt": prompt,
-                        "completion": done.completion,
-                        "warnings": list(done.warnings),
-                        "known_words": known_words(done.completion, vocabulary),
-                        "longest_repeat": longest_repeat(done.completion),
-                        "longest_copy": longest_copy(done.completion, training_text),
-                    }
-                )
+        for (prompt, mode, sampling), done, copy in zip(asked, texts, found.longest_copies, strict=True):
+            ended = done.finish_reason == "stop"  # there are no stop strings here
+            samples.append(
+                {
+                    "mode": mode,
+                    "seed": sampling.seed if mode == "sampled" else None,
+                    "temperature": sampling.temperature,
+                    "prompt": prompt,
+                    "completion": done.completion,
+                    **({"finish_reason": done.finish_reason} if writer.dictionary.bounded else {}),
+                    "warnings": list(done.warnings),
+                    "known_words": known_words(done.completion, found.words, ended=ended),
+                    "longest_repeat": longest_repeat(done.completion),
+                    "longest_copy": copy,
+                }
+            )
         with whole_folder(Path("samples")) as folder:
             write_json(folder / "samples.json", samples)
             (folder / "samples.txt").write_text("\n\n".join(_readable(sample) for sample in samples) + "\n", "utf-8")
@@ -72,7 +73,8 @@ def _readable(sample: dict[str, Any]) -> str:
         if sample["mode"] == "greedy"
         else f"sampled, temperature {sample['temperature']}, seed {sample['seed']}"
     )
-    return f"--- {how}\n{sample['prompt']}{sample['completion']}"
+    end = ", ended by itself" if sample.get("finish_reason") == "stop" else ""
+    return f"--- {how}{end}\n{sample['prompt']}{sample['completion']}"
 
 
 def _figures(samples: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -85,6 +87,8 @@ def _figures(samples: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
                 "longest_repeat": max(sample["longest_repeat"] for sample in own),
                 "longest_copy": max(sample["longest_copy"] for sample in own),
             }
+            if "finish_reason" in own[0]:
+                figures[mode]["ended"] = sum(sample["finish_reason"] == "stop" for sample in own) / len(own)
     return figures
 
 

@@ -98,7 +98,10 @@ def generate(
 
 
 def _take_turns(writer: "Writer", text: str, sampling: Sampling) -> None:
-    """Continue `text`, then what is typed after it, and so on; the model goes on from all that stands there."""
+    """Continue `text`, then what is typed after it, and so on; the model goes on from all that stands there.
+
+    When it ends the text by itself, what is typed next begins another.
+    """
     _say("Type and press Enter, and the model goes on; Enter alone: it writes more. Ctrl-D ends.")
     state, at = None, 0
     while True:
@@ -107,11 +110,16 @@ def _take_turns(writer: "Writer", text: str, sampling: Sampling) -> None:
             state = writer.read(text, state)
             _show(text if not at else "")
             written = ""
-            for one in writer.stream("", replace(sampling, seed=sample_seed(sampling.seed, at)), state=state):
+            draft = writer.draft(
+                writer.read_prompt("").ids, replace(sampling, seed=sample_seed(sampling.seed, at)), state=state
+            )
+            for one in writer.follow(draft):
                 written += one.char
                 _show(one.char)
-            state = writer.read(written, state)
+            state = None if draft.ended else writer.read(written, state)
             _show("\n")
+            if draft.ended:
+                _say("The text has ended; what you type begins another.")
             at += 1
         try:
             text = input("> " if sys.stdin.isatty() else "")

@@ -16,7 +16,7 @@ from pipeline.errors import UserError
 from pipeline.params.generate import Precision
 
 if TYPE_CHECKING:
-    from pipeline.generation.text import Score
+    from pipeline.generation.pieces import Score
 
 MODEL_FOLDER = Path("models/charlm")
 # From this many bits on a character is shown in full red: one guess in a thousand.

@@ -1,5 +1,6 @@
-"""Counting ids, a chunk at a time: the array may be far larger than memory."""
+"""Reading and counting ids, a chunk at a time: the array may be far larger than memory."""
 
+import mmap
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,6 +21,22 @@ def count_ids(ids: Ids, num_ids: int) -> npt.NDArray[np.int64]:
 
 
 def chunks_of(ids: Ids) -> Iterator[Ids]:
-    """Yield `ids` in pieces of CHUNK."""
+    """Yield `ids` in pieces of CHUNK.
+
+    Of a memory map that is only read, a piece's memory is given back when the next one is asked for: else all of the
+    file would count as this process's, until others press. Whoever keeps a piece has it read from the file again.
+    """
     for at in range(0, len(ids), CHUNK):
-        yield ids[at : at + CHUNK]
+        chunk = ids[at : at + CHUNK]
+        yield chunk
+        _give_back(chunk)
+
+
+def _give_back(chunk: Ids) -> None:
+    """Take the pages that lie in `chunk` out of this process, if it is of a memory map that is only read."""
+    source = getattr(chunk, "_mmap", None)  # NumPy's own name for it; there is no public one
+    if source is None or chunk.flags.writeable or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    start = chunk.ctypes.data - np.frombuffer(source, dtype=np.uint8).ctypes.data
+    first = start - start % mmap.PAGESIZE
+    source.madvise(mmap.MADV_DONTNEED, first, start + chunk.nbytes - first)

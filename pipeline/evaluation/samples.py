@@ -1,37 +1,52 @@
 """Figures of generated text: does it use the corpus's words, does it loop, does it copy."""
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import NamedTuple
 
-WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
+from pipeline.dataset.counting import chunks_of
+from pipeline.dataset.dictionary import Dictionary, Ids
+from pipeline.evaluation.copies import Copies
+from pipeline.evaluation.words import WORD, WordSearch, lowered, words_of
 
 
-def words_of(texts: Iterable[str]) -> set[str]:
-    """Return the distinct words of `texts`, lowercased."""
-    return {word for text in texts for word in WORD.findall(text.lower())}
+class Found(NamedTuple):
+    """What of some texts stands in a stream: which of their words, lowercased, and each text's longest copy."""
+
+    words: set[str]
+    longest_copies: list[int]
 
 
-def known_words(text: str, vocabulary: set[str]) -> float:
-    """Return the share of the words of `text` that are in `vocabulary`; 1 if it has no word.
+def find(texts: Sequence[str], ids: Ids, dictionary: Dictionary) -> Found:
+    """Return what of `texts` stands in the text of `ids`, which is read once, in chunks, whatever its length.
 
-    The last word is left out: the text may end within it.
+    No word and no copy goes over a symbol that is no character: over the end of a document, where the dictionary has
+    one.
     """
-    found = [match.group() for match in WORD.finditer(text.lower()) if match.end() < len(text)]
+    words, copies = WordSearch(words_of(texts), dictionary), Copies(texts, dictionary)
+    with ThreadPoolExecutor(2) as pool:  # the kernels let go of Python's lock
+        for chunk in chunks_of(ids):
+            list(pool.map(_read, (words, copies), repeat(chunk)))
+    return Found(words.known(), copies.longest())
+
+
+def _read(search: WordSearch | Copies, ids: Ids) -> None:
+    search.read(ids)
+
+
+def known_words(text: str, vocabulary: Collection[str], *, ended: bool = False) -> float:
+    """Return the share of the words of `text` that are in `vocabulary` (lowercased); 1 if it has no word.
+
+    The last word is left out if the text may end within it: if it has not `ended` by itself.
+    """
+    found = [lowered(match.group()) for match in WORD.finditer(text) if ended or match.end() < len(text)]
     return sum(word in vocabulary for word in found) / len(found) if found else 1.0
 
 
 def longest_repeat(text: str) -> int:
     """Return the length of the longest substring that stands in `text` twice (it may overlap itself)."""
     return _longest(len(text) - 1, lambda length: _repeats(text, length))
-
-
-def longest_copy(text: str, corpus: str) -> int:
-    """Return the length of the longest substring of `text` that also stands in `corpus`."""
-    longest = 0
-    for start in range(len(text)):
-        while start + longest < len(text) and text[start : start + longest + 1] in corpus:
-            longest += 1
-    return longest
 
 
 def _repeats(text: str, length: int) -> bool:

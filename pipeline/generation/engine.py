@@ -80,14 +80,15 @@ class Engine:
 
     def __init__(self, model: SavedModel, *, threads: int = 0, precision: Precision = "fp32") -> None:
         self.config = model.config
-        self.first_id = model.dictionary.first_id
         self.vocab_size = model.config.vocab_size
         self.threads = threads or available_cores()
         self._weights = pack(model, precision)
         # Multiply-adds per character
         self.products = sum(value.size for value in (self._weights.inputs, self._weights.hidden, self._weights.output))
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="engine")
-        self._characters = np.arange(self.vocab_size) >= self.first_id
+        self._writable = np.arange(self.vocab_size) >= model.dictionary.first_id
+        if model.dictionary.end is not None:
+            self._writable[model.dictionary.end] = True
         zeros = np.zeros((model.config.num_layers, model.config.num_hidden), dtype=np.float32)
         self._start = State(h=zeros, c=zeros)
 
@@ -131,7 +132,7 @@ class Engine:
         """Return a text at `state` that goes on as `sampling` says.
 
         `before` are the ids that a repetition penalty looks back at, `allowed` those that may be written (None: all
-        characters).
+        characters, and the end symbol).
         """
         window = sampling.repetition_window if sampling.repetition_penalty != 1 else 0
         recent = np.full(window, -1, dtype=np.int32)
@@ -139,7 +140,7 @@ class Engine:
             last = np.asarray(before[-window:], dtype=np.int32)
             recent[-len(last) :] = last
         return Row(
-            state=state, rule=rule_of(sampling), allowed=self._characters if allowed is None else allowed, recent=recent
+            state=state, rule=rule_of(sampling), allowed=self._writable if allowed is None else allowed, recent=recent
         )
 
     def write(self, rows: Sequence[Row], steps: int, *, predictions: bool = False) -> list[Written]:

@@ -1,6 +1,7 @@
 """How the next character is chosen: the options, their ranges, and the order in which they apply.
 
-    1. symbols that are no character (padding, unknown) are out, and every character that is not in `allowed`;
+    1. symbols that are no character (padding, unknown, begin) are out, and every character that is not in `allowed`;
+       the end symbol, of a model that has one, stays in whatever is allowed, and counts as a character from here on;
     2. the logit of each character among the last `repetition_window`, those of the prompt included, is divided by
        `repetition_penalty` if it is positive and multiplied by it if it is not (Keskar et al. 2019, CTRL);
     3. temperature 0 takes the most likely character (the lowest id among equals) and ends here;
@@ -30,7 +31,8 @@ class Sampling:
 
     `max_new_chars` characters at most; `temperature` 0 is greedy; `top_k` 0, `top_p` 1, `min_p` 0 and
     `repetition_penalty` 1 leave all; `allowed` are the only characters that may be written (None: all that the model
-    knows); the text ends before the first of the strings in `stop` that would appear.
+    knows); the text ends before the first of the strings in `stop` that would appear. A model with an end symbol
+    may end a text sooner.
     """
 
     max_new_chars: int = 100

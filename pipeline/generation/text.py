@@ -1,16 +1,19 @@
-"""Text at the rim: prompts in, characters out as they come. Streams, batches and the server are built on `Draft`."""
+"""Text at the rim: prompts in, characters out as they come. Streams, batches and the server are built on `Draft`.
 
-import math
+With a dictionary that has a begin and an end symbol a text starts after the begin symbol, and is over when the end
+symbol is drawn.
+"""
+
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import UserError
-from pipeline.generation.engine import Engine, Row, State
+from pipeline.generation.engine import Engine, State
+from pipeline.generation.pieces import Character, Completion, Draft, FinishReason, Piece, Prompt, Score
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.stops import StopFilter
 from pipeline.model.saved import SavedModel
@@ -24,127 +27,6 @@ PRODUCTS_AT_ONCE = 50_000_000
 MOST_AT_ONCE = 128
 # Texts written side by side, and prompts whose states are kept at once.
 BATCH = 64
-
-
-class Character(NamedTuple):
-    """A written or scored character.
-
-    `log_prob` is the natural logarithm of its probability, the network's own whatever the sampling; `alternatives` are
-    the most likely characters with theirs, the likeliest first, if asked for.
-    """
-
-    char: str
-    log_prob: float
-    alternatives: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What was written after a prompt; `warnings` tell what the model could not read of it.
-
-    `log_probs` float32 [len(completion)] are as in Character.
-    """
-
-    prompt: str
-    completion: str
-    log_probs: npt.NDArray[np.float32] = field(compare=False)
-    finish_reason: Literal["length", "stop"]
-    warnings: tuple[str, ...]
-
-    @property
-    def text(self) -> str:
-        """The prompt and what was written after it."""
-        return self.prompt + self.completion
-
-
-@dataclass(frozen=True)
-class Score:
-    """A text and the logarithm of each character's probability, float32 [len(text)]; `dropped` counts the unknown.
-
-    `predictions` float32 [len(text), vocab] are the logarithms of all probabilities, if they were asked for.
-    """
-
-    text: str
-    log_probs: npt.NDArray[np.float32] = field(compare=False)
-    dropped: int
-    predictions: npt.NDArray[np.float32] | None = field(default=None, compare=False)
-
-    @property
-    def bits_per_char(self) -> float:
-        """The mean of -log2 of the probabilities."""
-        return -float(self.log_probs.mean(dtype=np.float64)) / math.log(2)
-
-    @property
-    def perplexity(self) -> float:
-        """2 to the power of the bits per character."""
-        return float(2**self.bits_per_char)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt as the model reads it: `ids` of the characters it knows, and warnings about the others."""
-
-    ids: npt.NDArray[np.int64]
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some characters of a text: `log_probs` float32 [n], and `predictions` float32 [n, vocab] if they were asked for.
-
-    Both are the network's own, whatever the sampling.
-    """
-
-    text: str
-    log_probs: npt.NDArray[np.float32]
-    predictions: npt.NDArray[np.float32] | None
-
-    @classmethod
-    def of(cls, pieces: "Sequence[Piece]") -> "Piece":
-        """Return all `pieces`, at least one, one after the other; all have predictions, or none."""
-        every = [piece.predictions for piece in pieces if piece.predictions is not None]
-        return cls(
-            text="".join(piece.text for piece in pieces),
-            log_probs=np.concatenate([piece.log_probs for piece in pieces]),
-            predictions=np.concatenate(every) if every else None,
-        )
-
-    @classmethod
-    def nothing(cls) -> "Piece":
-        """Return the piece of no characters."""
-        return cls(text="", log_probs=np.empty(0, dtype=np.float32), predictions=None)
-
-    def part(self, start: int, end: int) -> "Piece":
-        """Return the characters from `start` to `end`."""
-        predictions = None if self.predictions is None else self.predictions[start:end]
-        return Piece(self.text[start:end], self.log_probs[start:end], predictions)
-
-
-@dataclass
-class Draft:
-    """A text in the making: give what was written of it to `take`, until `finish_reason` is set.
-
-    `row` is what the engine moves; `left` how many characters may still be written.
-    """
-
-    row: Row
-    left: int
-    stops: StopFilter
-    finish_reason: Literal["length", "stop"] | None = None
-    _held: Piece | None = None
-
-    def take(self, piece: Piece) -> Piece:
-        """Return the characters that are now sure to belong to the text: of `piece`, and those held back before."""
-        piece = piece.part(0, self.left)  # texts are written side by side, some further than they go
-        whole = piece if self._held is None else Piece.of([self._held, piece])
-        self.left -= len(piece.text)
-        sure, stopped = self.stops.feed(piece.text)
-        if stopped:
-            self.finish_reason = "stop"
-        elif not self.left:
-            self.finish_reason, sure = "length", len(whole.text)
-        self._held = whole.part(sure, len(whole.text)) if sure < len(whole.text) else None
-        return whole.part(0, sure)
 
 
 class Writer:
@@ -188,28 +70,30 @@ class Writer:
     def draft(self, ids: npt.NDArray[np.int64], sampling: Sampling, *, state: State | None = None) -> Draft:
         """Return a text that goes on after `ids` and has nothing written yet; `state` is the one after them, if known.
 
-        From no ids and no state the text starts from the zero state; its first character is then drawn from what the
-        network predicts after a newline, or after a space if it knows no newline.
+        Without a state the text starts from the zero state: after the begin symbol, then `ids`. Where there is no begin
+        symbol, a text without ids begins as one after a newline, or after a space if the model knows no newline.
         """
         if state is None:
-            state = self.engine.read(self._or_opening(ids))
+            state = self.engine.read(self._opened(ids))
         row = self.engine.row(state, sampling, before=ids, allowed=self._allowed(sampling.allowed))
-        finish_reason: Literal["length"] | None = None if sampling.max_new_chars else "length"
+        finish_reason: FinishReason | None = None if sampling.max_new_chars else "length"
         return Draft(row, sampling.max_new_chars, StopFilter(sampling.stop), finish_reason)
 
     def write(self, drafts: Sequence[Draft], steps: int, *, predictions: bool = False) -> list[Piece]:
         """Move all `drafts` on, `steps` characters at most each; returns what is sure of each one's text."""
         steps = min(steps, max(draft.left for draft in drafts))
         written = self.engine.write([draft.row for draft in drafts], steps, predictions=predictions)
+        pieces = [Piece(self._decode(one.ids), one.log_probs, one.predictions) for one in written]
+        ends = [self._end_in(one.ids) for one in written]
         return [
-            draft.take(Piece(self._decode(one.ids), one.log_probs, one.predictions))
-            for draft, one in zip(drafts, written, strict=True)
+            draft.take(piece.part(0, end), ended=end < len(piece.text))
+            for draft, piece, end in zip(drafts, pieces, ends, strict=True)
         ]
 
     def read(self, text: str, state: State | None = None) -> State:
         """Return the state after `text`, from `state` (None: a text's start); it can be gone on from many times."""
         ids = self.read_prompt(text).ids
-        return self.engine.read(self._or_opening(ids) if state is None else ids, state)
+        return self.engine.read(self._opened(ids) if state is None else ids, state)
 
     def stream(
         self, prompt: str, sampling: Sampling, *, state: State | None = None, alternatives: int = 0
@@ -219,7 +103,10 @@ class Writer:
         `state` is the one after the prompt, if it is known already (`read`). With stop strings, characters that may
         belong to one are held back until it is clear that they do not.
         """
-        draft = self.draft(self.read_prompt(prompt).ids, sampling, state=state)
+        yield from self.follow(self.draft(self.read_prompt(prompt).ids, sampling, state=state), alternatives)
+
+    def follow(self, draft: Draft, alternatives: int = 0) -> Iterator[Character]:
+        """Yield the characters of `draft` as `stream` does; it tells afterwards why the text is over."""
         at_once = 1
         while draft.finish_reason is None:
             yield from self.characters(self.write([draft], at_once, predictions=alternatives > 0)[0], alternatives)
@@ -241,17 +128,21 @@ class Writer:
             done += self._generate(prompts[at : at + BATCH], samplings[at : at + BATCH])
         return done
 
-    def score(self, text: str, *, predictions: bool = False) -> Score:
+    def score(self, text: str, *, predictions: bool = False, ended: bool = False) -> Score:
         """Return how likely each character of `text` was, after those before it; unknown ones are left out.
 
-        The first is predicted from the state that a text without a prompt starts from.
+        The first is predicted from the state that a text without a prompt starts from. With `ended` the end symbol
+        after the text is scored too, and stands as a line break in the score's text; a model without one leaves it out.
         """
         ids = self.dictionary.encode(text)
         known = ids[ids >= self.dictionary.first_id]
-        start = self.engine.read(self._or_opening(known[:0]))
+        shown, dropped = self._decode(known), len(ids) - len(known)
+        if ended and self.dictionary.end is not None:
+            known, shown = np.append(known, self.dictionary.end), f"{shown}\n"
+        start = self.engine.read(self._opened(known[:0]))
         every = np.empty((len(known), len(self.dictionary)), dtype=np.float32) if predictions else None
         log_probs, _ = self.engine.score(known, start, predictions=every)
-        return Score(self._decode(known), log_probs, dropped=len(ids) - len(known), predictions=every)
+        return Score(shown, log_probs, dropped=dropped, predictions=every)
 
     def characters(self, piece: Piece, alternatives: int = 0) -> list[Character]:
         """Return the characters of `piece`, each with its `alternatives` most likely rivals (if it has predictions)."""
@@ -268,7 +159,7 @@ class Writer:
 
     def _generate(self, prompts: Sequence[str], samplings: Sequence[Sampling]) -> list[Completion]:
         read = {prompt: self.read_prompt(prompt) for prompt in dict.fromkeys(prompts)}
-        states = {prompt: self.engine.read(self._or_opening(one.ids)) for prompt, one in read.items()}
+        states = {prompt: self.engine.read(self._opened(one.ids)) for prompt, one in read.items()}
         drafts = [
             self.draft(read[prompt].ids, sampling, state=states[prompt])
             for prompt, sampling in zip(prompts, samplings, strict=True)
@@ -283,7 +174,7 @@ class Writer:
         ]
 
     def _allowed(self, characters: str | None) -> npt.NDArray[np.bool_] | None:
-        """Return which ids may be written; UserError if the dictionary has none of them."""
+        """Return which ids may be written, the end symbol's with them; UserError if the dictionary has none of them."""
         if characters is None:
             return None
         ids = self.dictionary.encode(characters)
@@ -292,16 +183,25 @@ class Writer:
             raise UserError(f"allowed: the model knows none of the characters {characters[:SHOWN_CHARACTERS]!r}")
         allowed = np.zeros(len(self.dictionary), dtype=np.bool_)
         allowed[ids] = True
+        if self.dictionary.end is not None:
+            allowed[self.dictionary.end] = True
         return allowed
 
-    def _or_opening(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return `ids`, or what a text without a prompt begins after."""
+    def _opened(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return `ids` with what the network reads before them: the begin symbol, else what a text begins after."""
+        if self.dictionary.begin is not None:
+            return np.concatenate([[self.dictionary.begin], ids]).astype(np.int64)
         if len(ids):
             return ids
         for char in "\n ":
             if char in self.dictionary.characters:
                 return self.dictionary.encode(char)
         return ids
+
+    def _end_in(self, ids: npt.NDArray[np.int32]) -> int:
+        """Return how many of `ids` stand before the first end symbol: all, if there is none."""
+        found = np.flatnonzero(ids == self.dictionary.end) if self.dictionary.end is not None else ids[:0]
+        return int(found[0]) if len(found) else len(ids)
 
     def _decode(self, ids: npt.NDArray[np.integer[Any]]) -> str:
         return str(self._codes[ids].tobytes(), "utf-32-le", "surrogatepass")

@@ -1,4 +1,8 @@
-"""The beginning of the eval text as the models saw it: how many bits each character cost, and what else was likely."""
+"""The beginning of the eval text as the models saw it: how many bits each character cost, and what else was likely.
+
+Where the text is of documents between begin and end symbols, each is read from its begin, and its end is shown as a
+line break.
+"""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.dictionary import END_MARK, Dictionary, Ids
 from pipeline.dataset.splits import load_split
 from pipeline.errors import UserError
-from pipeline.generation.text import Score, Writer
+from pipeline.generation.pieces import Score
+from pipeline.generation.text import Writer
 from pipeline.reporting.project import Project, same_text
 from pipeline.reporting.words import sign
 
@@ -65,9 +70,17 @@ def excerpts(projects: Sequence[Project]) -> list[Excerpt | None]:
 def _beginning(project: Project, length: int) -> str:
     try:
         dictionary = Dictionary.load(project.folder / "data/split/dictionary.json")
-        return dictionary.decode(np.asarray(load_split(project.folder / "data/split/eval").ids[:length]))
+        return _marked(dictionary, load_split(project.folder / "data/split/eval").ids[:length])
     except (UserError, IndexError):
         return ""
+
+
+def _marked(dictionary: Dictionary, ids: Ids) -> str:
+    """Return the text of `ids`, an END_MARK where a document ends."""
+    symbols = list(dictionary.symbols)
+    if dictionary.begin is not None and dictionary.end is not None:
+        symbols[dictionary.begin], symbols[dictionary.end] = "", END_MARK
+    return "".join(symbols[i] for i in ids.tolist())
 
 
 def _read(project: Project, text: str) -> Excerpt | None:
@@ -75,19 +88,21 @@ def _read(project: Project, text: str) -> Excerpt | None:
         writer = Writer.load(project.folder / "models/charlm", threads=1)
     except UserError:
         return None
-    scored = writer.score(text, predictions=True)
-    return _excerpt(scored, writer.dictionary.symbols) if scored.text else None
+    *whole, cut = text.split(END_MARK)
+    scores = [writer.score(document, predictions=True, ended=True) for document in whole]
+    scores += [writer.score(cut, predictions=True)] if cut else []
+    return _excerpt(scores, writer.dictionary.symbols) if any(one.text for one in scores) else None
 
 
-def _excerpt(scored: Score, symbols: Sequence[str]) -> Excerpt:
-    if scored.predictions is None:
-        raise ValueError("the score has no predictions")
-    bits = np.maximum(-scored.log_probs.astype(np.float64) / math.log(2), 0)
-    order = np.argsort(-scored.predictions, axis=1, kind="stable")[:, :RIVALS]
-    shares = np.exp(np.take_along_axis(scored.predictions, order, axis=1).astype(np.float64)) * 100
+def _excerpt(scores: Sequence[Score], symbols: Sequence[str]) -> Excerpt:
+    predictions = np.concatenate([one.predictions for one in scores if one.predictions is not None])
+    log_probs = np.concatenate([one.log_probs for one in scores]).astype(np.float64)
+    bits = np.maximum(-log_probs / math.log(2), 0)
+    order = np.argsort(-predictions, axis=1, kind="stable")[:, :RIVALS]
+    shares = np.exp(np.take_along_axis(predictions, order, axis=1).astype(np.float64)) * 100
     likely = [
         [part for i, share in zip(ids, row, strict=True) for part in (sign(symbols[i]), round(share, 1))]
         for ids, row in zip(order.tolist(), shares.tolist(), strict=True)
     ]
     levels = np.minimum(np.rint(bits), TOP_LEVEL).astype(int).tolist()
-    return Excerpt(scored.text, [round(one, 2) for one in bits.tolist()], levels, likely)
+    return Excerpt("".join(one.text for one in scores), [round(one, 2) for one in bits.tolist()], levels, likely)

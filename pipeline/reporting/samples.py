@@ -32,10 +32,12 @@ def _sample(one: dict[str, Any]) -> Sample:
     figures = [
         text
         for key, text in (
-            ("known_words", f"{percent(one.get('known_words'), 0)} of the words stand in the corpus"),
+            ("known_words", f"{percent(one.get('known_words'), 0)} of the words stand in the training text"),
             ("longest_repeat", f"longest repeat {whole(one.get('longest_repeat'))}"),
-            ("longest_copy", f"longest copy from the corpus {whole(one.get('longest_copy'))} characters"),
+            ("longest_copy", f"longest copy from the training text {whole(one.get('longest_copy'))} characters"),
         )
         if is_number(one.get(key))
     ]
+    if one.get("finish_reason") == "stop":
+        figures.append("ended by itself")
     return Sample(mode, how, str(one.get("prompt", "")), str(one.get("completion", "")), ", ".join(figures))

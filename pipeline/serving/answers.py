@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import UserError
+from pipeline.generation.pieces import Completion
 from pipeline.generation.sampling import Sampling
-from pipeline.generation.text import Completion, Writer
+from pipeline.generation.text import Writer
 
 MAX_PROMPTS = 1024
 # One request must end within MLflow's 60 seconds.

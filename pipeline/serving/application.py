@@ -20,8 +20,9 @@ from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from pipeline.errors import UserError
+from pipeline.generation.pieces import Character, Piece
 from pipeline.generation.sampling import Sampling
-from pipeline.generation.text import Character, Piece, Writer
+from pipeline.generation.text import Writer
 from pipeline.seeds import sample_seed
 from pipeline.serving.batching import Batcher, Opening, StoppedError
 from pipeline.serving.completions import CompletionRequest, logprobs_of, usage_of

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.generation.engine import State
+from pipeline.generation.pieces import Draft, FinishReason, Piece
 from pipeline.generation.sampling import Sampling
-from pipeline.generation.text import Draft, Piece, Writer
+from pipeline.generation.text import Writer
 
 # A step writes as many characters of each text as this many multiply-adds make: some milliseconds, so that a text that
 # joins does not wait long, and few steps make a text.
@@ -52,7 +52,7 @@ class Ticket:
     opening: Opening
     sampling: Sampling
     predictions: bool
-    deliver: Callable[[Piece | Exception, Literal["length", "stop"] | None], None]
+    deliver: Callable[[Piece | Exception, FinishReason | None], None]
     draft: Draft | None = None
     cancelled: bool = field(default=False)
 

@@ -14,7 +14,7 @@ MOST_POINTS = 200
 
 
 def card_of(model: SavedModel) -> dict[str, Any]:
-    """Return what the model's folder alone tells."""
+    """Return what the model's folder alone tells; `ends` is whether its texts end by themselves."""
     config = model.config
     layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
     return {
@@ -23,6 +23,7 @@ def card_of(model: SavedModel) -> dict[str, Any]:
         "network": f"{config.cell.upper()}, {layers} of {config.num_hidden}",
         "parameters": sum(weight.size for weight in model.weights.values()),
         "characters": "".join(model.dictionary.characters),
+        "ends": model.dictionary.bounded,
         "perplexity": None,
         "bits_per_char": None,
         "corpus": None,

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.errors import UserError
+from pipeline.generation.pieces import Character
 from pipeline.generation.sampling import MAX_STOPS, Sampling
-from pipeline.generation.text import Character
 from pipeline.serving.limits import Limits
 
 # Seeds that survive JSON in every client: JavaScript's numbers are exact to here.

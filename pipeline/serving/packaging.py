@@ -44,6 +44,7 @@ MODULES = (
     "pipeline/generation/kernels/loops.py",
     "pipeline/generation/kernels/packing.py",
     "pipeline/generation/kernels/tiles.py",
+    "pipeline/generation/pieces.py",
     "pipeline/generation/sampling.py",
     "pipeline/generation/stops.py",
     "pipeline/generation/text.py",

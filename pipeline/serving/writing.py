@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from pipeline.generation.pieces import FinishReason, Piece
 from pipeline.generation.sampling import Sampling
-from pipeline.generation.text import Piece, Writer
+from pipeline.generation.text import Writer
 from pipeline.serving.batching import Batcher, Opening, Ticket
-
-FinishReason = Literal["length", "stop"]
 
 
 class Part(NamedTuple):

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from pipeline.cli.presets import FOLDER, apply_preset, list_presets, read_preset
 from pipeline.cli.score import ground, shaded
-from pipeline.generation.text import Score
+from pipeline.generation.pieces import Score
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import flatten, read_groups, read_yaml
 
@@ -153,6 +153,21 @@ def test_in_turns_it_goes_on_from_all_that_stands_there(folder):
     assert first + second == whole
     after = charlm("generate", first + second + "def", "--num-chars", "15", "--greedy", cwd=folder).stdout.rstrip("\n")
     assert first + second + "def" + third == after
+
+
+def test_a_model_that_ends_its_texts(tmp_path):
+    random_model(bounded=True, ending=1.0).save(tmp_path / "models/charlm")
+    arguments = ["generate", "abc", "--num-chars", "300", "--temperature", "1"]
+    one, two = (json.loads(charlm(*arguments, "--seed", seed, "--json", cwd=tmp_path).stdout) for seed in ("3", "4"))
+    assert (one["finish_reason"], two["finish_reason"]) == ("stop", "stop")
+    plain, streamed = (
+        charlm(*arguments, "--seed", "3", how, cwd=tmp_path).stdout for how in ("--stream", "--no-stream")
+    )
+    assert plain == streamed == f"abc{one['completion']}\n"
+    turns = charlm(*arguments, "--seed", "3", "--interactive", cwd=tmp_path, input="\n")
+    first = turns.stdout.splitlines()[0] if one["completion"].isprintable() else None
+    assert first in {None, "abc" + one["completion"]}
+    assert turns.stderr.count("The text has ended") == 2
 
 
 def test_score_says_how_well_a_text_is_predicted(folder):

@@ -46,7 +46,7 @@ def test_greedy_is_the_networks_greedy_on_a_long_text(cell):
     (written,) = engine.write([engine.row(engine.read([1]), Sampling(temperature=0))], 2000)
     ids = np.concatenate([[1], written.ids]).astype(np.int64)
     predicted = log_probs_of(model, ids)[:-1]
-    predicted[:, : engine.first_id] = -np.inf
+    predicted[:, : model.dictionary.first_id] = -np.inf
     best = np.sort(predicted, axis=1)[:, -2:]
     unsure = np.flatnonzero(best[:, 1] - best[:, 0] < 1e-5)
     end = unsure[0] if len(unsure) else len(written.ids)

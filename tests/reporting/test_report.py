@@ -3,7 +3,9 @@ import re
 import socket
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
+from conftest import random_model
 from reporting.conftest import FILES, SHA, write_project
 
 from pipeline.reporting.project import Project
@@ -81,7 +83,7 @@ def test_every_section_is_there_in_order(page):
         "Training 42.7 s fp32 on cpu, 2 threads",
         "Parameters 4,321 LSTM, 2 layers of 12",
         "Corpus 1,200 characters, corpus.txt",
-        "a bad bad bad 100 % of the words stand in the corpus, longest repeat 8",
+        "a bad bad bad 100 % of the words stand in the training text, longest repeat 8",
         "Sampled temperature 0.8, seed 7",
         "20 3.750 119",
         "a 40 1.00 50.0 %",
@@ -118,6 +120,30 @@ def test_the_excerpt_is_what_the_model_says(html, project):
     assert len(text) == 116
     assert sum(excerpt["bits"]) / len(text) == pytest.approx(scored.bits_per_char, abs=0.01)
     assert html.count('<span class="b') >= len(text)
+
+
+def test_an_excerpt_of_documents_reads_each_from_its_begin_to_its_end(tmp_path):
+    from pipeline.generation.text import Writer
+    from pipeline.reporting.excerpt import excerpts
+
+    model = random_model(bounded=True, unknown=True)
+    dictionary = model.dictionary
+    model.save(tmp_path / "models/charlm")
+    begin, end = [dictionary.begin], [dictionary.end]
+    ids = [one for text in ("ab", "", "c\nd", "e" * 5000) for one in [*begin, *dictionary.encode(text), *end]]
+    (tmp_path / "data/split/eval").mkdir(parents=True)
+    np.save(tmp_path / "data/split/eval/ids.npy", np.array(ids, dtype=dictionary.dtype))
+    dictionary.save(tmp_path / "data/split/dictionary.json")
+    (excerpt,) = excerpts([Project("x", tmp_path)])
+    assert excerpt.text == "ab\n\nc\nd\n" + "e" * (3000 - 12)
+    writer = Writer.load(tmp_path / "models/charlm")
+    log_probs = np.concatenate(
+        [writer.score(text, ended=True).log_probs for text in ("ab", "", "c\nd")]
+        + [writer.score("e" * (3000 - 12)).log_probs]
+    )
+    np.testing.assert_allclose(excerpt.bits, -log_probs / np.log(2), atol=0.006)
+    signs = {name for row in excerpt.likely for name in row[::2]}
+    assert signs <= {*"abcdefgh␣⏎", "\u2402", "\u2403", "\ufffd", "¤"}
 
 
 def test_it_says_how_to_make_it_again_and_names_nobody(page, project):

@@ -13,8 +13,8 @@ from pipeline.serving.card import card_of
 from pipeline.serving.source import Served
 
 
-def served(seed=0, version="1", hidden=12):
-    model = random_model(seed=seed, hidden=hidden)
+def served(seed=0, version="1", hidden=12, **options):
+    model = random_model(seed=seed, hidden=hidden, **options)
     return Served(Writer(model), card_of(model) | {"version": version})
 
 

@@ -38,7 +38,8 @@ export async function readCard() {
   return readJson(await ask("/card", {}));
 }
 
-/** Yield lists of characters as the model writes them; how to write is in `request`. `signal` ends it. */
+/** Yield {characters, reason} as the model writes; how to write is in `request`. `signal` ends it.
+ *  `reason` is null until the text is over, then "length" or "stop". */
 export async function* write(request, signal) {
   const response = await complete({ ...request, logprobs: ALTERNATIVES, stream: true }, signal);
   try {
@@ -46,7 +47,8 @@ export async function* write(request, signal) {
       if (data === "[DONE]") return;
       const event = JSON.parse(data);
       if (event.error) throw new Failure("other", event.error.message);
-      yield charactersOf(event.choices[0].logprobs);
+      const [{ logprobs, finish_reason: reason }] = event.choices;
+      yield { characters: charactersOf(logprobs), reason };
     }
   } catch (error) {
     if (error instanceof Failure || error.name === "AbortError") throw error;

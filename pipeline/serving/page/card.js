@@ -35,6 +35,7 @@ function figuresOf(card) {
     ["Trained on", card.train_chars, (value) => `${whole(value)} characters`],
     ["Measured on", card.eval_chars, (value) => `${whole(value)} characters`],
     ["Knows", card.characters && Array.from(card.characters).length, (value) => `${whole(value)} different characters`],
+    ["Ends a text", card.ends, (ends) => (ends ? "by itself" : "only where it is told to")],
     ["Version", card.version, String],
   ];
   return figures.filter(([, value]) => value !== null && value !== undefined).map(([name, value, show]) => [name, show(value)]);

@@ -14,6 +14,7 @@ const NAMES = new Map([
   ["\t", "tab"],
   ["\r", "carriage return"],
   ["\u00a0", "no-break space"],
+  ["\u2403", "end of the text"],
 ]);
 
 /** A character so that one can see it. */

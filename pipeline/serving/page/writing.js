@@ -36,23 +36,26 @@ class Column {
 
   async write(seed, signal) {
     const prompt = this.#given.textContent + this.view.text;
+    let ended = false;
     this.#element.classList.add("busy");
     try {
-      for await (const characters of write({ prompt, ...this.requestOf(seed) }, signal)) {
+      for await (const { characters, reason } of write({ prompt, ...this.requestOf(seed) }, signal)) {
         if (signal.aborted) return;
         this.view.add(characters);
+        ended = reason === "stop";
       }
     } finally {
-      if (!signal.aborted || signal.reason === STOPPED) this.#finish(seed);
+      if (!signal.aborted || signal.reason === STOPPED) this.#finish(seed, ended);
     }
   }
 
-  #finish(seed) {
+  #finish(seed, ended) {
     this.view.flush();
     this.#element.classList.remove("busy");
     const { count: length, bits } = summaryOf(this.view.characters);
     if (!length) return;
     const facts = [`Seed ${seed}`, count(length, "character"), `${decimal(bits)} bits per character`];
+    if (ended) facts.push("ended by itself");
     const loop = endingLoop(this.view.characters);
     if (loop) facts.push(`repeats the same ${count(loop.period, "character")} from character ${loop.start + 1} on`);
     this.#facts.textContent = facts.join(" · ");

@@ -1,0 +1,1 @@
+"""Compiled loops over the training text: `copies` and `words`."""

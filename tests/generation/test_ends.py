@@ -1,0 +1,176 @@
+"""Models with a begin and an end symbol: texts that start after the one and stop at the other."""
+
+import math
+
+import numpy as np
+import pytest
+from conftest import random_model
+
+from pipeline.errors import UserError
+from pipeline.generation.pieces import Draft, Piece
+from pipeline.generation.sampling import Sampling
+from pipeline.generation.stops import StopFilter
+from pipeline.generation.text import Writer
+
+WRITER = Writer(random_model(bounded=True, unknown=True, ending=-0.5))
+CERTAIN = Writer(random_model(bounded=True, ending=100))
+NEVER = Writer(random_model(bounded=True, ending=-100))
+MANY = [Sampling(max_new_chars=60, seed=seed) for seed in range(100)]
+
+
+def written(prompt="abc", writer=WRITER, **options):
+    return writer.complete(prompt, Sampling(**{"max_new_chars": 300, "seed": 3, **options}))
+
+
+def streamed(prompt, sampling):
+    draft = WRITER.draft(WRITER.read_prompt(prompt).ids, sampling)
+    return list(WRITER.follow(draft)), draft
+
+
+def ids_of(prompt, sampling, steps):
+    """What the engine writes, the end symbol and what it writes after it included."""
+    state = WRITER.engine.read([WRITER.dictionary.begin, *WRITER.dictionary.encode(prompt)])
+    (one,) = WRITER.engine.write([WRITER.engine.row(state, sampling)], steps)
+    return one.ids.tolist()
+
+
+def test_a_text_ends_before_the_first_end_symbol():
+    for prompt in ("", "abc"):
+        for sampling in MANY:
+            done = WRITER.complete(prompt, sampling)
+            ids = ids_of(prompt, sampling, 60)
+            end = ids.index(WRITER.dictionary.end) if WRITER.dictionary.end in ids else 60
+            assert done.completion == WRITER.dictionary.decode(ids[:end])
+            assert done.finish_reason == ("stop" if end < 60 else "length")
+            assert len(done.log_probs) == len(done.completion)
+    reasons = [done.finish_reason for done in WRITER.generate(["abc"] * 100, MANY)]
+    assert 5 < reasons.count("stop") < 100
+
+
+def test_alone_in_a_stream_and_in_company_it_is_the_same_text():
+    for prompt in ("", "abc"):
+        together = WRITER.generate([prompt] * 100, MANY)
+        for sampling, done in zip(MANY, together, strict=True):
+            characters, draft = streamed(prompt, sampling)
+            assert "".join(one.char for one in characters) == done.completion
+            assert [one.log_prob for one in characters] == done.log_probs.tolist()
+            assert (draft.finish_reason, draft.ended) == (done.finish_reason, done.finish_reason == "stop")
+
+
+def test_an_end_that_is_certain_leaves_no_text():
+    for temperature in (0.0, 1.0):
+        done = written(writer=CERTAIN, temperature=temperature)
+        assert (done.completion, done.finish_reason, done.log_probs.tolist()) == ("", "stop", [])
+
+
+def test_an_end_that_never_comes_changes_nothing():
+    done = written(writer=NEVER)
+    assert (len(done.completion), done.finish_reason) == (300, "length")
+
+
+def test_no_characters_are_no_end():
+    assert written(writer=CERTAIN, max_new_chars=0).finish_reason == "length"
+
+
+def test_the_most_characters_are_an_upper_bound():
+    texts = {sampling.seed: WRITER.complete("abc", sampling) for sampling in MANY}
+    seed = next(at for at, one in texts.items() if one.finish_reason == "stop" and len(one.completion) > 3)
+    length = len(texts[seed].completion)
+    reasons = [written(seed=seed, max_new_chars=most).finish_reason for most in (length - 1, length, length + 1)]
+    # The end symbol takes a step of its own: a text that has all its characters is over before.
+    assert reasons == ["length", "length", "stop"]
+
+
+def test_what_is_written_after_the_end_does_not_count():
+    piece = Piece("abcdef", np.arange(6, dtype=np.float32), None)
+    drafts = [Draft(None, left, StopFilter([])) for left in (3, 6, 7)]
+    taken = [draft.take(piece, ended=True) for draft in drafts]
+    assert [one.text for one in taken] == ["abc", "abcdef", "abcdef"]
+    assert [(one.finish_reason, one.ended) for one in drafts] == [("length", False), ("length", False), ("stop", True)]
+
+
+def test_no_symbol_is_ever_written():
+    text = "".join(one.completion for one in WRITER.generate([""] * 200, Sampling(max_new_chars=100, temperature=5)))
+    several = WRITER.generate(["a"] * 200, [Sampling(max_new_chars=100, temperature=5, seed=at) for at in range(200)])
+    assert set(text + "".join(one.completion for one in several)) <= set(WRITER.dictionary.characters)
+
+
+def test_greedy_ends_where_the_end_is_likeliest():
+    writer = Writer(random_model(bounded=True, ending=1.0, seed=1, scale=0.9))
+    done = writer.complete("abc", Sampling(max_new_chars=300, temperature=0))
+    ids = writer.dictionary.encode("abc" + done.completion)
+    state = writer.engine.read([writer.dictionary.begin, *ids])
+    if done.finish_reason == "stop":
+        logits = writer.engine.predict(state)
+        assert logits[writer.dictionary.end] >= logits[writer.dictionary.first_id :].max()
+    assert done.completion == writer.complete("abc", Sampling(max_new_chars=300, temperature=0, seed=5)).completion
+
+
+def test_whatever_is_allowed_a_text_may_end():
+    texts = [written(allowed="ab", seed=seed, max_new_chars=200) for seed in range(20)]
+    assert {one.finish_reason for one in texts} >= {"stop"}
+    assert set("".join(one.completion for one in texts)) == {"a", "b"}
+    assert written(writer=CERTAIN, allowed="ab").finish_reason == "stop"
+    with pytest.raises(UserError, match=r"^allowed: the model knows none"):
+        written(allowed="\u2403\ufffd")
+
+
+def test_a_stop_string_before_the_end_counts_and_one_that_has_only_begun_does_not():
+    seed, whole = next((at, one) for at in range(100) if len((one := written(seed=at)).completion) > 20)
+    assert whole.finish_reason == "stop"
+    stop = whole.completion[10:13]
+    stopped = written(seed=seed, stop=(stop,))
+    assert (stopped.completion, stopped.finish_reason) == (whole.completion[: whole.completion.index(stop)], "stop")
+    # The last characters are held back, in case that the stop string goes on; the end gives them free.
+    begun = written(seed=seed, stop=(whole.completion[-2:] + "hhhhhhhh",))
+    assert begun == whole
+    characters, draft = streamed("abc", Sampling(max_new_chars=300, seed=seed, stop=(whole.completion[-2:] + "hhhhh",)))
+    assert ("".join(one.char for one in characters), draft.ended) == (whole.completion, True)
+    _, draft = streamed("abc", Sampling(max_new_chars=300, seed=seed, stop=(stop,)))
+    assert (draft.finish_reason, draft.ended) == ("stop", False)
+
+
+def test_a_repetition_penalty_leaves_the_end_alone():
+    plain, penalised = (
+        written("abab", writer=CERTAIN, repetition_penalty=penalty, temperature=0) for penalty in (1.0, 100.0)
+    )
+    assert plain == penalised
+
+
+def test_a_text_is_scored_after_the_begin_symbol():
+    dictionary, engine = WRITER.dictionary, WRITER.engine
+    ids = dictionary.encode("abc")
+    scored = WRITER.score("abc")
+    expected, _ = engine.score(ids, engine.read([dictionary.begin]))
+    assert (scored.text, scored.log_probs.tolist()) == ("abc", expected.tolist())
+    done = next(one for one in WRITER.generate([""] * 100, MANY) if one.completion)
+    np.testing.assert_allclose(WRITER.score(done.completion).log_probs, done.log_probs, atol=1e-5)
+
+
+def test_the_end_is_scored_if_asked():
+    dictionary, engine = WRITER.dictionary, WRITER.engine
+    scored = WRITER.score("abc", predictions=True, ended=True)
+    state = engine.read([dictionary.begin, *dictionary.encode("abc")])
+    assert scored.text == "abc\n"
+    assert scored.log_probs[3] == pytest.approx(engine.predict(state)[dictionary.end], abs=1e-5)
+    assert scored.predictions.shape == (4, len(dictionary))
+    assert Writer(random_model()).score("abc", ended=True).text == "abc"
+
+
+def test_alternatives_name_the_end_by_its_sign():
+    one = next(WRITER.stream("abc", Sampling(max_new_chars=5, seed=1, top_k=3), alternatives=len(WRITER.dictionary)))
+    shares = dict(one.alternatives)
+    assert shares["\u2403"] < 0
+    assert sum(map(math.exp, shares.values())) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_kept_state_is_gone_on_from():
+    kept = WRITER.read("c", WRITER.read("ab"))
+    characters = WRITER.stream("", Sampling(max_new_chars=300, seed=3), state=kept)
+    assert "".join(one.char for one in characters) == written("abc").completion
+
+
+def test_the_unknown_symbols_sign_in_a_prompt_is_dropped():
+    read = WRITER.read_prompt("a\ufffdb\u2402")
+    assert read.ids.tolist() == WRITER.dictionary.encode("ab").tolist()
+    assert read.warnings == ("dropped 2 characters that the model does not know: '\u2402', '\ufffd'",)

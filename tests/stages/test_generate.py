@@ -1,0 +1,68 @@
+"""The generate stage over a split and a model that are there already, without MLflow."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from conftest import random_model
+
+from pipeline.files import read_json
+from stages import generate
+
+DOCUMENTS = ["abc def", "he had a bag", "a bad cab"] * 50
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(generate, "stage", nullcontext)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "params.yaml").write_text(
+        "generate: {prompts: [abc, had], num_chars: 60, num_samples: 12, temperature: 1.0}\n", encoding="utf-8"
+    )
+    return tmp_path
+
+
+def write(project, model, text_ids):
+    model.save(project / "models/charlm")
+    (project / "data/split/train").mkdir(parents=True)
+    model.dictionary.save(project / "data/split/dictionary.json")
+    np.save(project / "data/split/train/ids.npy", np.array(text_ids, dtype=model.dictionary.dtype))
+
+
+def test_samples_of_a_model_that_ends_its_texts(project):
+    model = random_model(bounded=True, unknown=True, ending=-0.5)
+    dictionary = model.dictionary
+    write(
+        project, model, [i for text in DOCUMENTS for i in (dictionary.begin, *dictionary.encode(text), dictionary.end)]
+    )
+    generate.main()
+    samples = read_json(project / "samples/samples.json")
+    figures = read_json(project / "metrics/generate.json")
+    assert [(one["mode"], one["prompt"]) for one in samples] == [
+        (mode, prompt) for prompt in ("abc", "had") for mode in ("greedy", *["sampled"] * 12)
+    ]
+    sampled = [one for one in samples if one["mode"] == "sampled"]
+    ended = [one for one in sampled if one["finish_reason"] == "stop"]
+    assert ended
+    assert figures["sampled"]["ended"] == len(ended) / 24
+    assert figures["sampled"]["longest_copy"] == max(one["longest_copy"] for one in sampled)
+    text = (project / "samples/samples.txt").read_text(encoding="utf-8")
+    assert text.count(", ended by itself\n") == sum(one["finish_reason"] == "stop" for one in samples)
+    for one in samples:
+        written = one["completion"]
+        parts = {written[i:j] for i in range(len(written)) for j in range(i + 1, len(written) + 1)}
+        assert one["longest_copy"] == max((len(part) for part in parts if any(part in d for d in DOCUMENTS)), default=0)
+
+
+def test_samples_of_a_model_of_one_stream_have_no_ends(project):
+    model = random_model()
+    write(project, model, model.dictionary.encode("\n".join(DOCUMENTS)))
+    generate.main()
+    assert "finish_reason" not in read_json(project / "samples/samples.json")[0]
+    assert set(read_json(project / "metrics/generate.json")["greedy"]) == {
+        "known_words", "longest_repeat", "longest_copy",
+    }  # fmt: skip
+    first = (project / "samples/samples.txt").read_bytes()
+    generate.main()
+    assert (project / "samples/samples.txt").read_bytes() == first
