@@ -1,4 +1,4 @@
-"""validate: what must hold of the data, or the pipeline stops here with one line."""
+"""validate: what must hold of the data, or the pipeline stops here with one line; what only warns; drift."""
 
 import shutil
 from dataclasses import asdict
@@ -7,10 +7,17 @@ from pathlib import Path
 import typer
 
 from pipeline.corpus.contracts import Bounds, contracts
-from pipeline.corpus.documents import read_rows
-from pipeline.corpus.validation import check, told
+from pipeline.corpus.document_facts import COLUMNS, document_facts, size_of
+from pipeline.corpus.shards import read_shard, shards_in
+from pipeline.corpus.validation import check, told, warnings
+from pipeline.dataset.alphabet import read_alphabet, write_alphabet
+from pipeline.dataset.counting import count_ids
+from pipeline.dataset.coverage import cover
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.facts import bucket_facts, dictionary_facts, document_facts, split_facts
+from pipeline.dataset.drift import drift
+from pipeline.dataset.facts import bucket_facts, dictionary_facts, split_facts, text_facts
+from pipeline.dataset.leakage import overlap
+from pipeline.dataset.sides import NAMES
 from pipeline.dataset.splits import load_split
 from pipeline.errors import UserError
 from pipeline.files import write_json
@@ -19,43 +26,76 @@ from pipeline.params.reader import read_group
 from pipeline.params.split import SplitParams
 from pipeline.params.train import TrainParams
 from pipeline.params.validate import ValidateParams
-from pipeline.tracking.stage import stage
+from pipeline.tracking.stage import StageRun, stage
 
+SPLITS = Path("data/split")
 PASSED = Path("data/validated.json")
+ALPHABET = Path("reports/alphabet.csv")
 DATA_DOCS = Path("reports/data_docs")
 
 
 def main() -> None:
-    with stage("validate"):
+    with stage("validate") as run:
         params = read_group("validate", ValidateParams)
-        window = read_group("evaluate", EvaluateParams).window
+        split_params = read_group("split", SplitParams)
         PASSED.unlink(missing_ok=True)
-        dictionary = Dictionary.load(Path("data/split/dictionary.json"))
-        splits = {name: load_split(Path("data/split") / name) for name in ("train", "eval")}
-        fraction = read_group("split", SplitParams).train_fraction
+        dictionary = Dictionary.load(SPLITS / "dictionary.json")
+        splits = {name: load_split(SPLITS / name) for name in NAMES if (SPLITS / name).exists()}
+        counts = {name: count_ids(split.ids, len(dictionary)) for name, split in splits.items()}
+        covered = {name: cover(split, dictionary) for name, split in splits.items()}
+        train = splits["train"].ids
+        overlaps = {name: overlap(splits[name].ids, train, dictionary) for name in splits if name != "train"}
+        documents = document_facts((path.name, read_shard(path, COLUMNS)) for path in shards_in(Path("data/clean")))
+        size = size_of(documents)
         tables = {
-            "documents": document_facts(read_rows(Path("data/clean.parquet"), ["document", "text"])),
-            "dictionary": dictionary_facts(dictionary, splits),
-            "splits": split_facts(splits, train_fraction=fraction, window=window),
-            "buckets": bucket_facts(splits),
+            "documents": documents,
+            "text": text_facts(size, splits, split_params),
+            "dictionary": dictionary_facts(dictionary, counts),
+            "splits": split_facts(splits, counts, covered, overlaps, size=size, params=split_params),
+            "buckets": bucket_facts(splits, covered),
         }
         bounds = Bounds(
             dictionary_size=len(dictionary),
             batch_size=read_group("train", TrainParams).batch_size,
-            window=window,
+            window=read_group("evaluate", EvaluateParams).window,
             max_overlap=params.max_overlap,
         )
         shutil.rmtree(DATA_DOCS, ignore_errors=True)
-        outcomes = check(tables, contracts(bounds), data_docs=DATA_DOCS if params.data_docs else None)
-        failed = [outcome.name for outcome in outcomes if not outcome.passed]
-        write_json(
-            Path("reports/validation.json"),
-            {"passed": not failed, "expectations": [asdict(outcome) for outcome in outcomes]},
-        )
-        write_json(Path("metrics/validate.json"), {"expectations": len(outcomes), "failed": len(failed)})
-        if line := told(outcomes):
-            raise UserError(line)
+        docs = DATA_DOCS if params.data_docs else None
+        outcomes = check(tables, contracts(bounds), fail_on=params.fail_on, data_docs=docs)
+        stopped, warned = told(outcomes), warnings(outcomes)
+        expectations = [asdict(outcome) for outcome in outcomes]
+        write_json(Path("reports/validation.json"), {"passed": stopped is None, "expectations": expectations})
+        failed = sum(outcome.stops and not outcome.passed for outcome in outcomes)
+        figures = {"expectations": len(outcomes), "failed": failed, "warned": len(warned)}
+        write_json(Path("metrics/validate.json"), figures)
+        write_alphabet(ALPHABET, dictionary, counts)
+        for line in warned:
+            run.say(line)
+        if stopped:
+            raise UserError(stopped)
+        warn_of_drift(run, params.max_drift)
         write_json(PASSED, {"passed": True})
+
+
+def warn_of_drift(run: StageRun, max_drift: float) -> None:
+    """Compare the text's characters with those of the champion's.
+
+    A warning is all that comes of it: what is written does not depend on the registry.
+    """
+    if (champion := run.of_champion(ALPHABET)) is None:
+        return
+    try:
+        found = drift(read_alphabet(champion.text.splitlines()), read_alphabet(ALPHABET.open(encoding="utf-8")))
+    except UserError as error:
+        run.say(f"warning: the champion's {ALPHABET.name} could not be read: {error}")
+        return
+    run.tag("drift", f"{found.told()}, from champion version {champion.version}'s")
+    if found.over(max_drift):
+        run.say(
+            f"warning: the text drifted from champion version {champion.version}'s: {found.told()} "
+            f"(validate.max_drift {max_drift:g})"
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,22 @@
 """What must hold of the data before a training starts, as Great Expectations over the facts tables, with reasons.
 
-A contract knows tables by name and columns by name; it never sees text.
+A contract knows tables by name and columns by name; it never sees text. The tables are those of `document_facts` and of
+`dataset/facts.py`.
 """
 
 from dataclasses import dataclass
 
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
+
+# The facts tables, for who reads the Data Docs.
+TABLES = {
+    "documents": "The clean documents, one row for each file of the table in data/clean.",
+    "text": "The clean text beside what the splits hold of it, one row.",
+    "dictionary": "The dictionary, one row for each id.",
+    "splits": "The splits train, eval and, if there is one, test, one row for each.",
+    "buckets": "The samples, one row for each split and bucket.",
+}
 
 
 @dataclass(frozen=True)
@@ -30,119 +40,144 @@ class Bounds:
 
 
 def contracts(bounds: Bounds) -> list[Contract]:
-    """Return all contracts, in the order in which they are checked and told."""
-    between = gxe.ExpectColumnValuesToBeBetween
-    splits, buckets, documents, dictionary = "splits", "buckets", "documents", "dictionary"
+    """Return all contracts, in the order in which they are checked and told: that of EXPECTATIONS."""
+    return [*_documents(), *_dictionary(), *_ids(bounds), *_samples(), *_enough(bounds)]
+
+
+def _documents() -> list[Contract]:
+    table = "documents"
     return [
         Contract(
             "documents_present",
-            documents,
-            gxe.ExpectTableRowCountToBeBetween(min_value=1),
+            table,
+            gxe.ExpectColumnSumToBeBetween(column="documents", min_value=1),
             "there is no text",
         ),
-        Contract(
-            "documents_named",
-            documents,
-            gxe.ExpectColumnValuesToNotBeNull(column="document"),
-            "a document lacks a name",
-        ),
+        Contract("documents_named", table, _none("unnamed"), "a document lacks a name"),
         Contract(
             "documents_distinct",
-            documents,
-            gxe.ExpectColumnValuesToBeUnique(column="document"),
-            "two documents have the same name",
+            table,
+            _none("repeated"),
+            "two documents have the same name, and would be drawn to a side together",
         ),
         Contract(
-            "documents_have_text",
-            documents,
-            gxe.ExpectColumnValuesToNotBeNull(column="chars"),
-            "a document's text is null",
+            "documents_whole",
+            table,
+            _none("broken"),
+            "a document's rows do not follow each other up to its last one, so another text would be put together",
         ),
-        Contract(
-            "documents_not_empty",
-            documents,
-            between(column="chars", min_value=1),
-            "a document has no characters left",
-        ),
+        Contract("documents_have_text", table, _none("without_text"), "a document's text is null"),
+        Contract("documents_not_empty", table, _none("empty"), "a document has no characters left"),
+    ]
+
+
+def _dictionary() -> list[Contract]:
+    table = "dictionary"
+    return [
         Contract(
             "dictionary_distinct",
-            dictionary,
+            table,
             gxe.ExpectColumnValuesToBeUnique(column="symbol"),
             "two ids stand for the same character",
         ),
         Contract(
             "dictionary_sorted",
-            dictionary,
+            table,
             gxe.ExpectColumnValuesToBeInSet(column="rises", value_set=[True]),
             "the ids of another run would mean other characters",
         ),
         Contract(
             "dictionary_used",
-            dictionary,
+            table,
             gxe.ExpectColumnValuesToBeInSet(column="idle", value_set=[False]),
             "a character of the dictionary stands nowhere in the text",
         ),
+    ]
+
+
+def _ids(bounds: Bounds) -> list[Contract]:
+    return [
         Contract(
             "ids_within_dictionary",
-            splits,
-            between(column="max_id", max_value=bounds.dictionary_size - 1),
+            "splits",
+            gxe.ExpectColumnValuesToBeBetween(column="max_id", max_value=bounds.dictionary_size - 1),
             "an id has no character",
         ),
-        Contract("no_padding_in_text", splits, between(column="min_id", min_value=1), "padding stands in the text"),
+        Contract(
+            "no_padding_in_text",
+            "splits",
+            gxe.ExpectColumnValuesToBeBetween(column="min_id", min_value=1),
+            "padding stands in the text",
+        ),
+        Contract(
+            "whole_text_split", "text", _none("lost_chars"), "part of the clean text is in no split, or in one twice"
+        ),
         Contract(
             "fractions_as_asked",
+            "splits",
+            _none("misplaced_chars"),
+            "the text was not cut at split.train_fraction and split.test_fraction",
+        ),
+    ]
+
+
+def _samples() -> list[Contract]:
+    splits, buckets = "splits", "buckets"
+    return [
+        Contract("samples_in_order", buckets, _none("out_of_order"), "a sample starts before the one ahead of it"),
+        Contract(
+            "samples_within_text", buckets, _none("out_of_range"), "a sample reaches beyond the text or its bucket"
+        ),
+        Contract("every_character_labelled", splits, _none("unlabelled"), "part of the text would never be predicted"),
+        Contract("no_character_labelled_twice", splits, _none("repeated"), "samples overlap"),
+        Contract(
+            "documents_bounded",
             splits,
-            between(column="misplaced_chars", max_value=1),
-            "the text was not cut at split.train_fraction",
+            _none("unbounded"),
+            "a document does not stand between a begin and an end symbol, so its bounds could not be learnt",
         ),
         Contract(
-            "every_character_labelled",
+            "no_begin_labelled",
             splits,
-            between(column="unlabelled", max_value=0),
-            "part of the text would never be predicted",
+            _none("labelled_begins"),
+            "a sample goes over a document's end, and the next begin would be predicted from it",
         ),
-        Contract("no_character_labelled_twice", splits, between(column="repeated", max_value=0), "samples overlap"),
-        Contract(
-            "samples_within_text",
-            buckets,
-            between(column="out_of_range", max_value=0),
-            "a sample reaches beyond the text or its bucket",
-        ),
-        Contract(
-            "labels_one_on",
-            buckets,
-            between(column="misplaced_labels", max_value=0),
-            "a label is not the character after its input",
-        ),
+        Contract("labels_one_on", buckets, _none("misplaced_labels"), "a label is not the character after its input"),
+    ]
+
+
+def _enough(bounds: Bounds) -> list[Contract]:
+    return [
         Contract(
             "eval_not_in_train",
-            splits,
-            between(column="overlap", max_value=bounds.max_overlap),
-            "eval windows stand in the training text, so the perplexity would flatter; remove the copies, or raise "
-            "validate.max_overlap",
+            "splits",
+            gxe.ExpectColumnValuesToBeBetween(column="overlap", max_value=bounds.max_overlap),
+            "what is evaluated or tested stands in the training text, so the perplexity would flatter; remove the "
+            "copies, or raise validate.max_overlap",
         ),
         Contract(
             "train_fills_a_batch",
-            splits,
-            between(
-                column="samples",
-                min_value=bounds.batch_size,
-                row_condition='split == "train"',
-                condition_parser="pandas",
-            ),
+            "splits",
+            _least("samples", bounds.batch_size, 'split == "train"'),
             f"the text is too short for one batch of train.batch_size {bounds.batch_size}: use more text, a smaller "
             "batch or shorter split.buckets",
         ),
         Contract(
             "eval_fills_a_window",
-            splits,
-            between(
-                column="chars",
-                min_value=bounds.window + 1,
-                row_condition='split == "eval"',
-                condition_parser="pandas",
-            ),
-            f"the eval text is too short for one window of evaluate.window {bounds.window}: use more text or a smaller "
-            "split.train_fraction",
+            "splits",
+            _least("chars", bounds.window + 1, 'split != "train"'),
+            f"the eval or test text is too short for one window of evaluate.window {bounds.window}: use more text or "
+            "a smaller split.train_fraction",
         ),
     ]
+
+
+def _none(column: str) -> Expectation:
+    """Nothing of what `column` counts."""
+    return gxe.ExpectColumnValuesToBeBetween(column=column, max_value=0)
+
+
+def _least(column: str, least: int, rows: str) -> Expectation:
+    return gxe.ExpectColumnValuesToBeBetween(
+        column=column, min_value=least, row_condition=rows, condition_parser="pandas"
+    )

@@ -137,10 +137,15 @@ def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator
     UserError if a file is damaged.
     """
     for path in shards_in(folder):
-        try:
-            with pq.ParquetFile(path, pre_buffer=False) as table:
-                for group in range(table.num_row_groups):
-                    for batch in table.read_row_group(group, columns=columns).combine_chunks().to_batches():
-                        yield batch.replace_schema_metadata(None)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise UserError(f"{path}: damaged: {error}; `dvc checkout` brings it back") from None
+        yield from read_shard(path, columns)
+
+
+def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of one file of a table, as `read_batches`."""
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as table:
+            for group in range(table.num_row_groups):
+                for batch in table.read_row_group(group, columns=columns).combine_chunks().to_batches():
+                    yield batch.replace_schema_metadata(None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: damaged: {error}; `dvc checkout` brings it back") from None

@@ -1,9 +1,10 @@
 """Checking contracts with Great Expectations: an ephemeral context, no analytics, plain results, Data Docs."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
@@ -11,44 +12,54 @@ import great_expectations as gx  # reads the variable above
 import pandas as pd
 from great_expectations.checkpoint import UpdateDataDocsAction
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.expectations.expectation import Expectation
+from great_expectations.expectations.metadata_types import FailureSeverity
 
-from pipeline.corpus.contracts import Contract
+from pipeline.corpus.contracts import TABLES, Contract
+from pipeline.corpus.data_docs import SITE, make_readable, site
 
-DOCS_SITE = "facts"
+FailOn = Collection[str] | Literal["all"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one contract came out; `found` and `allowed` are for people."""
+    """How one contract came out; one that `stops` ends the pipeline if it fails; `found`, `allowed` are for people."""
 
     name: str
     table: str
     passed: bool
+    stops: bool
     found: str
     allowed: str
     why: str
 
 
 def check(
-    tables: dict[str, pd.DataFrame], contracts: list[Contract], *, data_docs: Path | None = None
+    tables: dict[str, pd.DataFrame],
+    contracts: list[Contract],
+    *,
+    fail_on: FailOn = "all",
+    data_docs: Path | None = None,
 ) -> list[Outcome]:
-    """Return the outcome of every contract, in order; writes Data Docs into the folder `data_docs` if one is given."""
+    """Return the outcome of every contract, in order; those named in `fail_on` stop the pipeline.
+
+    Writes Data Docs into the folder `data_docs` if one is given.
+    """
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     actions = []
     if data_docs is not None:
-        context.add_data_docs_site(DOCS_SITE, _site(data_docs))
-        actions.append(UpdateDataDocsAction(name="docs", site_names=[DOCS_SITE]))
+        context.add_data_docs_site(SITE, site(data_docs))
+        actions.append(UpdateDataDocsAction(name="docs", site_names=[SITE]))
     source = context.data_sources.add_pandas("facts")
     results: dict[str, ExpectationValidationResult] = {}
     for name, table in tables.items():
-        own = [contract for contract in contracts if contract.table == name]
-        suite = gx.ExpectationSuite(name=name)
-        for contract in own:
-            contract.expectation.meta = {"name": contract.name}
-            contract.expectation.notes = f"**{contract.name}**: otherwise {contract.why}"
-            suite.add_expectation(contract.expectation)
+        suite = gx.ExpectationSuite(name=name, notes=TABLES[name])
+        for contract in contracts:
+            if contract.table == name:
+                suite.add_expectation(_described(contract, stops=_stops(contract, fail_on)))
         batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
         definition = gx.ValidationDefinition(name=name, data=batch, suite=context.suites.add(suite))
         checkpoint = gx.Checkpoint(
@@ -57,28 +68,57 @@ def check(
             actions=actions,
             result_format={"result_format": "COMPLETE"},
         )
-        ran = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
+        run_id = RunIdentifier(run_name="validate")
+        ran = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table}, run_id=run_id)
         for run_result in ran.run_results.values():
             for result in run_result.results:
                 results[result.expectation_config.meta["name"]] = result
-    return [_outcome(contract, results[contract.name]) for contract in contracts]
+    if data_docs is not None:
+        make_readable(data_docs)
+    return [_outcome(contract, results[contract.name], stops=_stops(contract, fail_on)) for contract in contracts]
 
 
 def told(outcomes: list[Outcome]) -> str | None:
-    """Return the failed contracts as one line, None if all passed."""
-    failed = [outcome for outcome in outcomes if not outcome.passed]
+    """Return the failed contracts that stop the pipeline as one line, None if there are none."""
+    failed = [outcome for outcome in outcomes if outcome.stops and not outcome.passed]
     if not failed:
         return None
-    first = failed[0]
     more = f" (failed too: {', '.join(outcome.name for outcome in failed[1:])})" if len(failed) > 1 else ""
-    return f"validate: {first.name}: {first.why}; found {first.found}, allowed is {first.allowed}{more}"
+    return f"{_line(failed[0])}{more}"
 
 
-def _outcome(contract: Contract, result: ExpectationValidationResult) -> Outcome:
+def warnings(outcomes: list[Outcome]) -> list[str]:
+    """Return the failed contracts that do not stop the pipeline, a line each."""
+    return [f"warning: {_line(outcome)}" for outcome in outcomes if not (outcome.stops or outcome.passed)]
+
+
+def _stops(contract: Contract, fail_on: FailOn) -> bool:
+    return fail_on == "all" or contract.name in fail_on
+
+
+def _described(contract: Contract, *, stops: bool) -> Expectation:
+    """Return the contract's expectation, with the words that Data Docs have for it."""
+    expectation = contract.expectation
+    condition = getattr(expectation, "row_condition", None)
+    where = f" where {condition.pass_through_filter}" if condition else ""
+    wanted = f"{expectation.column}{where}: {_allowed(expectation)}"
+    expectation.meta = {"name": contract.name}
+    expectation.description = f"{contract.name}: {wanted}. Otherwise {contract.why}."
+    expectation.notes = None if stops else "Only warns: validate.fail_on does not list it."
+    expectation.severity = FailureSeverity.CRITICAL if stops else FailureSeverity.WARNING
+    return expectation
+
+
+def _line(outcome: Outcome) -> str:
+    return f"validate: {outcome.name}: {outcome.why}; found {outcome.found}, allowed is {outcome.allowed}"
+
+
+def _outcome(contract: Contract, result: ExpectationValidationResult, *, stops: bool) -> Outcome:
     return Outcome(
         name=contract.name,
         table=contract.table,
         passed=bool(result.success),
+        stops=stops,
         found=_found(result),
         allowed=_allowed(contract.expectation),
         why=contract.why,
@@ -101,7 +141,7 @@ def _found(result: ExpectationValidationResult) -> str:
 
 
 def _show(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, str) else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _allowed(expectation: Any) -> str:
@@ -113,14 +153,3 @@ def _allowed(expectation: Any) -> str:
     if (allowed := getattr(expectation, "value_set", None)) is not None:
         return ", ".join(str(value) for value in allowed)
     return "distinct values" if "Unique" in type(expectation).__name__ else "no nulls"
-
-
-def _site(folder: Path) -> dict[str, Any]:
-    return {
-        "class_name": "SiteBuilder",
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-        "store_backend": {
-            "class_name": "TupleFilesystemStoreBackend",
-            "base_directory": str(folder.resolve()),
-        },
-    }

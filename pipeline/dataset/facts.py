@@ -1,26 +1,49 @@
-"""Facts tables: what must hold of the data, counted from the files themselves in chunks.
+"""Facts tables: what must hold of the splits, counted from the files themselves, a stretch at a time.
 
 They are small whatever the corpus's size, so that a validation never has the text in a data frame, and they are taken
 from what is on disk, so that what was checked is what trains.
 """
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from pipeline.dataset.batches import ordered_batches
-from pipeline.dataset.counting import chunks_of, count_ids
-from pipeline.dataset.dictionary import PADDING, Dictionary, Ids
-from pipeline.dataset.samples import Samples, cut_windows
+from pipeline.corpus.document_facts import TextSize
+from pipeline.dataset.coverage import Covered
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.samples import Samples, chunks_of_samples, num_positions
+from pipeline.dataset.sides import NAMES, TRAIN
 from pipeline.dataset.splits import Split
+from pipeline.dataset.stretches import within
+from pipeline.params.split import SplitParams
 
-BATCH = 4096
+Counts = Mapping[str, npt.NDArray[np.int64]]
+Splits = Mapping[str, Split]
 
 
-def dictionary_facts(dictionary: Dictionary, splits: dict[str, Split]) -> pd.DataFrame:
-    """Return one row per id.
+def text_facts(size: TextSize, splits: Splits, params: SplitParams) -> pd.DataFrame:
+    """Return one row: the clean text beside what the splits hold of it.
+
+    Columns: documents, clean_chars, split_chars (without begin and end symbols), lost_chars (how many more or fewer
+    these are than those of the clean text, with the separators between the documents of a stream; of lines, without the
+    newlines).
+    """
+    bounded = params.samples != "stream"
+    found = sum(map(num_chars, splits.values()))
+    if params.samples == "lines":
+        wanted = size.chars - size.newlines
+    else:
+        streams = 1 if params.by == "position" else len(splits)
+        wanted = size.chars + (0 if bounded else size.documents - streams)
+    row = {"documents": size.documents, "clean_chars": size.chars, "split_chars": found}
+    return pd.DataFrame([{**row, "lost_chars": abs(found - wanted)}])
+
+
+def dictionary_facts(dictionary: Dictionary, counts: Counts) -> pd.DataFrame:
+    """Return one row per id; `counts` has how often each stands in each split, int64 [at least all ids], by its name.
 
     Columns: id, symbol, is_character, rises (sorted after the character before), a count per split, total, idle (a
     character that the text does not have).
@@ -35,115 +58,108 @@ def dictionary_facts(dictionary: Dictionary, splits: dict[str, Split]) -> pd.Dat
             "rises": [i <= first or codes[i] > codes[i - 1] for i in range(len(codes))],
         }
     )
-    for name, split in splits.items():
-        table[name] = count_ids(split.ids, len(dictionary))[: len(dictionary)]
-    table["total"] = table[list(splits)].sum(axis=1)
+    for name, found in counts.items():
+        table[name] = found[: len(dictionary)]
+    table["total"] = table[list(counts)].sum(axis=1)
     table["idle"] = table["is_character"] & (table["total"] == 0)
     return table
 
 
-def split_facts(splits: dict[str, Split], *, train_fraction: float, window: int) -> pd.DataFrame:
-    """Return one row per split.
+def split_facts(
+    splits: Splits,
+    counts: Counts,
+    covered: Mapping[str, Covered],
+    overlaps: Mapping[str, float],
+    *,
+    size: TextSize,
+    params: SplitParams,
+) -> pd.DataFrame:
+    """Return one row per split, of what was counted for each: its ids, what its samples cover, its overlap with train.
 
-    Columns: split, chars, samples, min_id, max_id, misplaced_chars (how far the cut is from `train_fraction`),
-    unlabelled (characters after the first that no sample has as a label), repeated (that several have), overlap (share
-    of the split's windows of `window` ids that also stand, at a window's place, in the training split; 0 for that
-    itself).
+    Columns: split, ids, chars (without begin and end symbols), documents, samples, min_id, max_id, misplaced_chars (see
+    `misplaced`), unlabelled, repeated, labelled_begins, unbounded (see `Covered`), overlap (share of its substrings
+    that stand in the training text; 0 for that itself).
     """
-    total = sum(len(split.ids) for split in splits.values())
-    seen = _window_hashes(splits["train"].ids, window)
+    shares = dict(zip(NAMES, (params.train_fraction, _eval_fraction(params), params.test_fraction), strict=True))
+    total = sum(map(num_chars, splits.values()))
     rows = []
     for name, split in splits.items():
-        wanted = round(total * (train_fraction if name == "train" else 1 - train_fraction))
-        own = _window_hashes(split.ids, window) if name != "train" else seen[:0]
-        unlabelled, repeated = _coverage(split)
+        there = np.flatnonzero(counts[name])
         rows.append(
             {
                 "split": name,
-                "chars": len(split.ids),
+                "ids": len(split.ids),
+                "chars": num_chars(split),
+                "documents": 0 if split.documents is None else len(split.documents),
                 "samples": split.num_samples,
-                "min_id": min((int(chunk.min()) for chunk in chunks_of(split.ids)), default=0),
-                "max_id": max((int(chunk.max()) for chunk in chunks_of(split.ids)), default=0),
-                "misplaced_chars": abs(len(split.ids) - wanted),
-                "unlabelled": unlabelled,
-                "repeated": repeated,
-                "overlap": float(np.isin(own, seen).mean()) if own.size else 0.0,
+                "min_id": int(there.min(initial=len(counts[name]))),
+                "max_id": int(there.max(initial=0)),
+                "misplaced_chars": misplaced(num_chars(split), total * shares[name], size, params),
+                "unlabelled": covered[name].unlabelled,
+                "repeated": covered[name].repeated,
+                "labelled_begins": covered[name].labelled_begins,
+                "unbounded": covered[name].unbounded,
+                "overlap": 0.0 if name == NAMES[TRAIN] else overlaps[name],
             }
         )
     return pd.DataFrame(rows)
 
 
-def bucket_facts(splits: dict[str, Split]) -> pd.DataFrame:
+def misplaced(chars: int, wanted: float, size: TextSize, params: SplitParams) -> int:
+    """Return by how many characters a side that has `chars` is further from the `wanted` than its rule explains.
+
+    A stream is cut at a character. A document is on the side where it begins, so a border is off by less than the
+    longest; lines have left their newlines behind, all of which may have stood on one side. Only `by: position` asks
+    for so much text: sides drawn by a hash, or said by a column, are as large as they come out, so 0.
+    """
+    if params.by != "position":
+        return 0
+    allowed = 1 if params.samples == "stream" else 1 + size.longest
+    if params.samples == "lines":
+        allowed += size.newlines
+    return max(math.ceil(abs(chars - wanted)) - allowed, 0)
+
+
+def bucket_facts(splits: Splits, covered: Mapping[str, Covered]) -> pd.DataFrame:
     """Return one row per split and bucket.
 
     Columns: split, bucket, samples, positions (labels that count), padding (share of the bucket's places that are
-    padding), out_of_range (samples that reach beyond the text or their bucket), misplaced_labels (labels in the batches
-    that are not the input one on).
+    padding), out_of_range (samples that reach beyond the text or their bucket), out_of_order (that start before the one
+    ahead of them), misplaced_labels (places in its batches that do not hold the text).
     """
-    rows = []
-    for name, split in splits.items():
-        for bucket, samples in split.buckets.items():
-            valid = _valid(split.ids, samples, bucket)
-            positions = int(samples[valid, 1].sum())
-            places = int(valid.sum()) * bucket
-            rows.append(
-                {
-                    "split": name,
-                    "bucket": bucket,
-                    "samples": len(samples),
-                    "positions": positions,
-                    "padding": 1 - positions / places if places else 0.0,
-                    "out_of_range": int((~valid).sum()),
-                    "misplaced_labels": _misplaced_labels(split.ids, samples[valid], bucket),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def document_facts(rows: Iterator[dict[str, Any]]) -> pd.DataFrame:
-    """Return one row per document, without its text: document, chars."""
     return pd.DataFrame(
-        [{"document": row["document"], "chars": len(row["text"]) if row["text"] is not None else None} for row in rows],
-        columns=["document", "chars"],
+        [
+            {
+                "split": name,
+                "bucket": bucket,
+                "samples": len(samples),
+                "positions": (positions := num_positions(samples)),
+                "padding": 1 - positions / (len(samples) * bucket) if len(samples) else 0.0,
+                "out_of_range": sum(
+                    int((~within(rows, bucket, len(split.ids))).sum()) for rows in chunks_of_samples(samples)
+                ),
+                "out_of_order": _out_of_order(samples),
+                "misplaced_labels": covered[name].misplaced_labels[bucket],
+            }
+            for name, split in splits.items()
+            for bucket, samples in split.buckets.items()
+        ]
     )
 
 
-def _coverage(split: Split) -> tuple[int, int]:
-    spans = np.concatenate(
-        [np.empty((0, 2), np.int64)]
-        + [np.asarray(s)[_valid(split.ids, s, bucket)] for bucket, s in split.buckets.items()]
-    )
-    spans = spans[np.argsort(spans[:, 0], kind="stable")]
-    ends = spans.sum(axis=1)
-    before = np.concatenate([[0], np.maximum.accumulate(ends)[:-1]]) if len(ends) else ends
-    covered = int(np.maximum(ends - np.maximum(spans[:, 0], before), 0).sum())
-    return max(len(split.ids) - 1, 0) - covered, int(spans[:, 1].sum()) - covered
+def num_chars(split: Split) -> int:
+    """Return how many characters `split` has, without begin and end symbols."""
+    return len(split.ids) - (0 if split.documents is None else 2 * len(split.documents))
 
 
-def _valid(ids: Ids, samples: Samples, bucket: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    start, length = samples[:, 0], samples[:, 1]
-    return (start >= 0) & (length > 0) & (length <= bucket) & (start + length < len(ids))
+def _eval_fraction(params: SplitParams) -> float:
+    return 1 - params.train_fraction - params.test_fraction
 
 
-def _misplaced_labels(ids: Ids, samples: Samples, bucket: int) -> int:
-    wrong = 0
-    offsets = np.arange(bucket, dtype=np.int64)
-    for at, batch in enumerate(ordered_batches(ids, samples, bucket, BATCH)):
-        own = samples[at * BATCH : (at + 1) * BATCH]
-        counted = offsets < own[:, 1:]
-        following = ids[np.minimum(own[:, :1] + offsets + 1, len(ids) - 1)]
-        wrong += int(((batch.labels != following) & counted).sum()) + int((batch.labels[~counted] != PADDING).sum())
-        wrong += int(((batch.inputs[:, 1:] != batch.labels[:, :-1]) & counted[:, 1:]).sum())
-    return wrong
-
-
-def _window_hashes(ids: Ids, window: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """Return a 64-bit hash of every window of `window` ids, in order (polynomial, modulo 2**64)."""
-    samples = cut_windows(len(ids), (window,))[window]
-    samples = samples[samples[:, 1] == window]
-    powers = np.cumprod(np.full(window, 0x9E3779B97F4A7C15, dtype=np.uint64), dtype=np.uint64)
-    parts = [
-        (batch.labels.astype(np.uint64) + np.uint64(1)) * powers
-        for batch in ordered_batches(ids, samples, window, BATCH)
-    ]
-    return np.concatenate([part.sum(axis=1, dtype=np.uint64) for part in parts]) if parts else np.empty(0, np.uint64)
+def _out_of_order(samples: Samples) -> int:
+    count, before = 0, np.empty(0, dtype=np.int64)
+    for rows in chunks_of_samples(samples):
+        starts = np.concatenate([before, rows[:, 0]])
+        count += int((np.diff(starts) < 0).sum())
+        before = starts[-1:]
+    return count

@@ -45,6 +45,8 @@ def publish(
         for name in stages:
             if name not in session.published:
                 record = read_record(name, execution.folder)
+                own = {key: value for key, value in session.tags.items() if key.startswith(f"{name}.")}
+                record = replace(record, tags=record.tags | own)
                 if name in session.seconds:  # what ran here has sent part of its curve already
                     record = replace(record, curve=[point for point in record.curve if point[0] > session.live_step])
                 _send(client, session.run_id, record, session.seconds.get(name), execution)

@@ -32,7 +32,7 @@ STAGES: dict[str, Files] = {
     "validate": Files(
         after=("split",),
         metrics="metrics/validate.json",
-        artifacts=("reports/validation.json", "reports/data_docs"),
+        artifacts=("reports/validation.json", "reports/alphabet.csv", "reports/data_docs"),
     ),
     "train": Files(
         after=("validate",),

@@ -122,8 +122,14 @@ def rollback(client: MlflowClient, name: str, *, reason: str) -> str:
 
 def find_champion(client: MlflowClient, name: str) -> Standing | None:
     """Return the standing of the version with the alias `champion`, None if there is none."""
+    version = champion_version(client, name)
+    return None if version is None else standing_of(version)
+
+
+def champion_version(client: MlflowClient, name: str) -> ModelVersion | None:
+    """Return the version with the alias `champion`, None if there is none."""
     try:
-        return standing_of(client.get_model_version_by_alias(name, CHAMPION))
+        return client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
         if error.error_code in NOT_THERE:
             return None

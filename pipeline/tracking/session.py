@@ -22,6 +22,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 class Session:
     """What is known of one execution. `seconds` has an entry for each stage that ran in it.
 
+    `tags` are those that no file says, named by their stage as in `validate.drift`;
     `live_step` is the update up to which the training's curve has been sent while it ran, `registered` whether the
     registry has the model, `unsent` the folder in which is kept what MLflow could not be given.
     """
@@ -31,6 +32,7 @@ class Session:
     run_id: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     published: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
     live_step: int = 0
     registered: bool = False
     unsent: str | None = None
@@ -61,8 +63,9 @@ class Session:
         """Note that `stage` starts. A stage that this session's run already has starts a run of its own."""
         if stage in self.seconds and (stage in self.published or self.unsent):
             self.run_id, self.seconds, self.published, self.live_step = None, {}, [], 0
-            self.registered, self.unsent = False, None
+            self.registered, self.unsent, self.tags = False, None, {}
         self.published = [name for name in self.published if name != stage]
+        self.tags = {name: value for name, value in self.tags.items() if not name.startswith(f"{stage}.")}
 
 
 def _forget_old(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """What every stage script runs in: errors for people, times, and the stage's record in MLflow.
 
-`source`, `ingest`, `clean`, `split` and `validate` take a second or two, so they do not load MLflow: their records are
-sent by the next stage that does, or at once if they fail.
+`source`, `ingest`, `clean`, `split` and `validate` take a second or two, so they do not load MLflow (`validate` does if
+there may be a champion to compare with): their records are sent by the next stage that does, or at once if they fail.
 """
 
 import os
@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import UserError, one_line
+from pipeline.tracking.champion import OfChampion, of_champion
 from pipeline.tracking.curve_file import note_point
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import stages_before
@@ -88,6 +90,21 @@ class StageRun:
     def say(self, line: str) -> None:
         """Tell the person who watches."""
         _say(line)
+
+    def tag(self, name: str, value: str) -> None:
+        """Let the run have a tag about this stage that none of its files says."""
+        self.session.tags[f"{self.name}.{name}"] = value
+
+    def of_champion(self, path: Path) -> OfChampion | None:
+        """Return the file `path` of this stage as it was when the champion was made.
+
+        None if there is no champion or it has no such file; with a warning, if MLflow is away.
+        """
+        try:
+            return of_champion(f"{self.name}/{path.name}")
+        except Exception as problem:  # noqa: BLE001  only a comparison is lost
+            _say(f"warning: {self.name}: not compared with the champion ({_one_line(problem)})")
+            return None
 
     def register(self, action: Callable[["Execution", str], str]) -> str | None:
         """Let `action` register the model of the execution, given too the id of its MLflow run; returns what it says.
