@@ -1,5 +1,6 @@
 """Writing files whole or not at all: beside the target first, then renamed over it."""
 
+import glob
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ CHUNK = 1 << 20
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; when the block ends well it replaces `path`, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
@@ -28,6 +30,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside `path` to fill; when the block ends well it replaces `path`, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
@@ -40,6 +43,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes left beside `path` that were killed while they wrote it."""
+    for beside in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
+        pid, _, ending = beside.name.removeprefix(f".{path.name}.").partition(".")
+        if ending not in {"part", "old"} or not pid.isdigit() or _lives(int(pid)):
+            continue
+        if beside.is_dir():
+            shutil.rmtree(beside, ignore_errors=True)
+        else:
+            beside.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # another user's, or none that this system could have
+    return True
 
 
 def write_json(path: Path, value: Any) -> None:

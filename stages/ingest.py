@@ -1,29 +1,38 @@
-"""ingest: the source's documents as one Parquet table."""
+"""ingest: the source's documents as a table, one row a document (or several, if it is long)."""
 
 from pathlib import Path
 
 import typer
 
-from pipeline.corpus.documents import write_documents
-from pipeline.corpus.reading import read_documents
-from pipeline.files import read_json, write_json
+from pipeline.corpus.reading import open_documents
+from pipeline.corpus.shards import shard_writer
+from pipeline.errors import UserError
+from pipeline.files import read_json, whole_folder, write_json
 from pipeline.params.data import DataParams
 from pipeline.params.reader import read_group
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.stage import stage
+from pipeline.tracking.throughput import throughput
 
 
 def main() -> None:
     with stage("ingest"):
         params = read_group("data", DataParams)
-        documents = read_documents(
-            params,
-            root=project_root(),
-            cache=state_folder() / "downloads",
-            expected=read_json(Path("data/source.json")),
-        )
-        count, characters = write_documents(Path("data/documents.parquet"), documents)
-        write_json(Path("metrics/ingest.json"), {"documents": count, "characters": characters})
+        said = read_json(Path("data/source.json"))
+        size = sum(file["bytes"] for file in said["files"]) if "files" in said else None
+        with throughput("ingest", size) as advance, whole_folder(Path("data/documents")) as folder:
+            documents = open_documents(
+                params, root=project_root(), cache=state_folder() / "downloads", expected=said, read=advance
+            )
+            with shard_writer(folder, documents.schema) as writer:
+                for batch in documents:
+                    writer.write(batch)
+            if not writer.characters:
+                raise UserError("data.source: holds no text; allowed is at least one character")
+        figures = {"documents": writer.documents, "characters": writer.characters}
+        if documents.table is not None:
+            figures["rows_without_text"] = documents.table.rows_without_text
+        write_json(Path("metrics/ingest.json"), figures)
 
 
 if __name__ == "__main__":

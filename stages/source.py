@@ -16,13 +16,17 @@ from pipeline.params.reader import read_groups
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.server import check_server
 from pipeline.tracking.stage import stage
+from pipeline.tracking.throughput import throughput
 
 
 def main() -> None:
     with stage("source"):
         params = read_groups(GROUPS)["data"]
         check_server()
-        said = describe(cast("DataParams", params), root=project_root(), cache=state_folder() / "downloads")
+        with throughput("source", None) as advance:
+            said = describe(
+                cast("DataParams", params), root=project_root(), cache=state_folder() / "downloads", read=advance
+            )
         write_json(Path("data/source.json"), said)
 
 

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from pipeline.files import read_json, sha256_of, whole_file, whole_folder, write_json
@@ -26,6 +30,26 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     with whole_folder(path) as part:
         (part / "c").write_text("three")
     assert [inner.name for inner in path.iterdir()] == ["c"]
+
+
+def test_what_a_killed_process_left_is_removed_and_a_living_ones_not(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    dead, alive = int(killed.stdout), os.getppid()
+    for pid in (dead, alive):
+        (tmp_path / f".file.{pid}.part").write_text("half")
+        (tmp_path / f".folder.{pid}.part").mkdir()
+        (tmp_path / f".folder.{pid}.part/a").write_text("half")
+        (tmp_path / f".folder.{pid}.old").mkdir()
+    (tmp_path / f".other.{dead}.part").write_text("another file's")
+    (tmp_path / ".file.notes.part").write_text("somebody's own")
+    with whole_file(tmp_path / "file") as part:
+        part.write_text("whole")
+    with whole_folder(tmp_path / "folder") as part:
+        (part / "a").write_text("whole")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "file", "folder", ".file.notes.part", f".other.{dead}.part",
+        f".file.{alive}.part", f".folder.{alive}.part", f".folder.{alive}.old",
+    }  # fmt: skip
 
 
 def test_json_and_hashes(tmp_path):

@@ -1,132 +1,127 @@
-"""What `data.source` names: a list of files, each with a stable name and the bytes it holds.
+"""What identifies a source's content, and whether it can be read: the door that bad text does not pass.
 
-Knows sotu, files, folders, globs, zips and https URLs; knows nothing about text.
+Every file is read to its end, decoded, and parsed if it is a table; what was found is remembered for files that do not
+change.
 """
 
-import glob
 import hashlib
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import version
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpus.text import decode
+from pipeline.corpus.formats.columns import plain_type, wider, written_type
+from pipeline.corpus.formats.tables import blocks_of
+from pipeline.corpus.formats.text import decode, encoding_of
+from pipeline.corpus.places.addresses import shown
+from pipeline.corpus.places.finding import SOTU, find_files
+from pipeline.corpus.places.remembered import Remembered
+from pipeline.corpus.places.source_file import SourceFile, hold_tables
+from pipeline.corpus.places.streams import Allowance, Meter, chunks_of
+from pipeline.corpus.speeches import describe_speeches
 from pipeline.errors import UserError
-from pipeline.params.data import DataParams
-
-SOTU = "sotu"
-FOLDER_PATTERN = "**/*.txt"
-# A zip's members together, unpacked: a small archive may claim to hold far more than a disk.
-MAX_UNPACKED_BYTES = 8 << 30
+from pipeline.files import sha256_of
+from pipeline.params.data import AUTO, DataParams
 
 
-@dataclass(frozen=True)
-class SourceFile:
-    """One file of a source: `name` is relative to the source, with forward slashes; `member` is set inside a zip."""
-
-    name: str
-    path: Path
-    member: str | None = None
-
-    def read(self) -> bytes:
-        """Return the file's bytes; UserError if it cannot be read."""
-        try:
-            if self.member is None:
-                return self.path.read_bytes()
-            with zipfile.ZipFile(self.path) as archive:
-                return archive.read(self.member)
-        except (OSError, zipfile.BadZipFile, RuntimeError) as error:
-            raise UserError(f"data.source: {self.name}: cannot be read: {error}") from None
-
-
-def find_files(params: DataParams, *, root: Path, cache: Path) -> list[SourceFile]:
-    """Return the files that `data.source` names, sorted by name; never empty.
-
-    Relative paths are relative to `root`; downloads are kept under `cache`. UserError if there is nothing.
-    Not for sotu, which is a package and no files.
-    """
-    source = params.source
-    if source.startswith(("https://", "http://")):
-        from pipeline.corpus.download import download  # httpx: only for who fetches
-
-        path = download(source, cache=cache, sha256=params.sha256)
-        return _expand(path, path.name.partition("-")[2])
-    path = root / Path(source).expanduser()
-    if path.is_file():
-        return _expand(path, path.name)
-    if path.is_dir():
-        return _many(path, FOLDER_PATTERN, source)
-    if any(mark in source for mark in "*?["):
-        pattern = Path(source).expanduser()
-        base = Path(pattern.anchor) if pattern.is_absolute() else root
-        return _many(base, str(pattern.relative_to(pattern.anchor)), source)
-    raise UserError(
-        f"data.source: no such file or folder: {source!r}; allowed are {SOTU!r}, a file, folder or glob of text files, "
-        "a zip of them, or an https URL"
-    )
-
-
-def describe(params: DataParams, *, root: Path, cache: Path) -> dict[str, Any]:
+def describe(
+    params: DataParams, *, root: Path, cache: Path, read: Callable[[int], None] = lambda _: None
+) -> dict[str, Any]:
     """Return what identifies the source's content, as JSON data: names, sizes and SHA-256 of its files.
 
-    For sotu the package's version and the selection, since a version's texts never change. UserError if the source is
-    missing or empty, a file is binary or not in `data.encoding`, or not what `data.sha256` says.
+    A file of a guessed encoding has it beside (`encoding`), a table the types of its metadata (`columns`). For sotu it
+    is the package's version and the selection. What was found is remembered beside the folder `cache`; `read` is told
+    of the bytes that are fetched or read.
+
+    UserError if the source is missing, empty or larger than `data.max_gb`, a file is binary, damaged or not in
+    `data.encoding`, a column is missing, or the content is not what `data.sha256` says.
     """
     if params.source == SOTU:
-        return {"source": SOTU, "version": version("sotu"), "select": params.select.model_dump()}
-    files = []
-    for file, content in read_files(params, root=root, cache=cache):
-        decode(content, file.name, params.encoding, params.errors)
-        files.append({"name": file.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
-    if not any(file["bytes"] for file in files):
+        return describe_speeches(params)
+    with _remembered(params, cache) as remembered:
+
+        def sha256(path: Path) -> str:
+            return str(remembered.get(path, "sha256", partial(sha256_of, path)))
+
+        files = find_files(params, root=root, cache=cache, read=read, sha256=sha256)
+        check_columns(params, tables=hold_tables(files, params.source))
+        _check_sha256(params, files, sha256)
+        allowance = Allowance(params)
+        entries = []
+        for file in files:
+            find = partial(_describe_file, file, params, cache, read)
+            found = remembered.get(file.path, _asked(file, params), find)
+            allowance.spend(found["unpacked"])
+            entries.append(found["entry"])
+    if not any(entry["bytes"] for entry in entries):
         raise UserError(f"data.source: {params.source}: empty; allowed is text of at least one character")
-    return {"files": files}
+    return {"files": entries}
 
 
-def read_files(params: DataParams, *, root: Path, cache: Path) -> Iterator[tuple[SourceFile, bytes]]:
-    """Yield each file of the source with its bytes; checks `data.sha256` for a source of one file."""
-    files = find_files(params, root=root, cache=cache)
-    if params.sha256 is not None:
-        outer = {file.path for file in files}
-        if len(outer) > 1:
-            raise UserError(
-                f"data.sha256: {params.source} is {len(outer)} files; allowed is a sha256 for one file only"
-            )
-        found = hashlib.sha256(outer.pop().read_bytes()).hexdigest()
-        if found != params.sha256:
-            raise UserError(f"data.sha256: {params.source} has {found}, allowed is {params.sha256}")
-    for file in files:
-        yield file, file.read()
+def check_columns(params: DataParams, *, tables: bool) -> None:
+    """Refuse the names of columns for files that are text."""
+    if tables:
+        return
+    if params.metadata:
+        raise UserError(f"data.metadata: found {', '.join(params.metadata)}, allowed is none: only tables have columns")
+    if params.id_column is not None:
+        raise UserError(f"data.id_column: found {params.id_column!r}, allowed is null: only tables have columns")
 
 
-def _many(base: Path, pattern: str, source: str) -> list[SourceFile]:
-    names = sorted(glob.glob(pattern, root_dir=base, recursive=True))  # noqa: PTH207  pathlib cannot sort out root_dir
-    files = [file for name in names if (base / name).is_file() for file in _expand(base / name, Path(name).as_posix())]
-    if not files:
-        raise UserError(f"data.source: {source}: no files match {pattern!r}; a folder's *.txt are read, or name a glob")
-    return files
+@contextmanager
+def _remembered(params: DataParams, cache: Path) -> Iterator[Remembered]:
+    source = hashlib.sha256(params.source.encode()).hexdigest()[:16]
+    remembered = Remembered(cache.parent / "described" / f"{source}.json")
+    yield remembered
+    remembered.save()
 
 
-def _expand(path: Path, name: str) -> list[SourceFile]:
-    if path.suffix.lower() != ".zip":
-        return [SourceFile(name=name, path=path)]
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = sorted(
-                (info for info in archive.infolist() if not info.is_dir() and not _is_junk(info.filename)),
-                key=lambda info: info.filename,
-            )
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"data.source: {name}: not a readable zip: {error}") from None
-    if not members:
-        raise UserError(f"data.source: {name}: the zip holds no files")
-    if sum(info.file_size for info in members) > MAX_UNPACKED_BYTES:
-        raise UserError(f"data.source: {name}: unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB")
-    return [SourceFile(name=f"{name}/{info.filename}", path=path, member=info.filename) for info in members]
+def _asked(file: SourceFile, params: DataParams) -> str:
+    """Return all that the description of a file hangs on, besides its content."""
+    asked = [file.name, file.member, params.encoding, params.errors]
+    if file.is_table:
+        asked += [params.text_column, params.id_column, *params.metadata]
+    return json.dumps(asked)
 
 
-def _is_junk(member: str) -> bool:
-    parts = member.split("/")
-    return "__MACOSX" in parts or parts[-1].startswith(".")
+def _check_sha256(params: DataParams, files: list[SourceFile], sha256: Callable[[Path], str]) -> None:
+    if params.sha256 is None:
+        return
+    outer = {file.path for file in files}
+    if len(outer) > 1:
+        raise UserError(f"data.sha256: {params.source} is {len(outer)} files; allowed is a sha256 for one file only")
+    if (found := sha256(outer.pop())) != params.sha256:
+        raise UserError(f"data.sha256: {shown(params.source)} has {found}, allowed is {params.sha256}")
+
+
+def _describe_file(file: SourceFile, params: DataParams, cache: Path, read: Callable[[int], None]) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    if params.encoding == AUTO and file.kind != "parquet":
+        begin = next(chunks_of(file, Meter(Allowance(params), lambda _: None)), b"")
+        said["encoding"] = encoding_of(begin, file.name, AUTO)
+        params = params.model_copy(update=said)
+    meter = Meter(Allowance(params), read)
+    if not file.is_table:
+        for _ in decode(chunks_of(file, meter), file.name, params.encoding, params.errors):
+            pass
+    elif columns := _read_table(file, params, meter, cache):
+        said["columns"] = columns
+    return {
+        "entry": {"name": file.name, "bytes": meter.bytes, "sha256": meter.sha256} | said,
+        "unpacked": meter.unpacked,
+    }
+
+
+def _read_table(file: SourceFile, params: DataParams, meter: Meter, cache: Path) -> dict[str, str]:
+    types = dict.fromkeys(params.metadata, "null")
+    written = file.kind in {"csv", "tsv"}
+    for block in blocks_of(file, params, meter, scratch=cache):
+        for name, known in types.items():
+            column = block.column(name)
+            if written and known != "string":
+                types[name] = written_type(column, known)
+            elif not written:
+                types[name] = wider(known, plain_type(column.type, f"data.metadata: {name!r} of {file.name}"))
+    return types

@@ -1,0 +1,102 @@
+"""CSV and TSV as blocks of columns, all of them strings: Arrow parses, nothing is guessed.
+
+Quoted cells may have line ends in them; an empty cell without quotes is missing.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import pyarrow as pa
+import pyarrow.csv as pc
+
+from pipeline.corpus.formats.wanted import LONGEST_ROW, Wanted, row_too_long
+from pipeline.errors import UserError
+
+# Arrow parses a block at once and a row has to fit into it; a longer row costs a start from the beginning.
+BLOCK_BYTES = (4 << 20, 32 << 20, LONGEST_ROW)
+TOO_LONG = "straddling"
+
+
+def csv_blocks(
+    text: Callable[[], Iterator[str]], name: str, wanted: Wanted, *, delimiter: str
+) -> Iterator[pa.RecordBatch]:
+    """Yield the `wanted` columns of the CSV file `name`; `text` gives its text from the start.
+
+    UserError for rows of another length than the header, a missing column, or a row of more than LONGEST_ROW.
+    """
+    done = 0
+    for size in BLOCK_BYTES:
+        try:
+            for block in _blocks(text(), name, wanted, delimiter=delimiter, size=size, skip=done):
+                done += block.num_rows
+                yield block
+        except pa.ArrowInvalid as error:
+            if TOO_LONG not in str(error):
+                raise UserError(f"data.source: {name}: {_why(error)}") from None
+        else:
+            return
+    raise row_too_long(name)
+
+
+def _blocks(
+    text: Iterator[str], name: str, wanted: Wanted, *, delimiter: str, size: int, skip: int
+) -> Iterator[pa.RecordBatch]:
+    first = ""
+    for chunk in text:
+        first += chunk
+        if "\n" in first.lstrip("\n") or len(first) > size:
+            break
+    if not first.strip("\n"):
+        return
+    wanted.check(next(csv.reader(io.StringIO(first.lstrip("\n")), delimiter=delimiter)), name)
+    reader = pc.open_csv(
+        Utf8(chain([first], text)),
+        read_options=pc.ReadOptions(block_size=size, use_threads=False),  # with threads it cannot count rows
+        parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pc.ConvertOptions(
+            include_columns=wanted.names,
+            column_types=dict.fromkeys(wanted.names, pa.string()) | {wanted.text: pa.large_string()},
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
+        ),
+    )
+    for block in reader:
+        kept = block.slice(min(skip, block.num_rows))
+        skip -= block.num_rows - kept.num_rows
+        if kept.num_rows:
+            yield kept
+
+
+class Utf8(io.RawIOBase):
+    """Text that comes in chunks, as a stream of UTF-8."""
+
+    def __init__(self, chunks: Iterator[str]) -> None:
+        super().__init__()
+        self._chunks = chunks
+        self._held = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Return True: this stream is for reading."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next `size` bytes; fewer only at the stream's end."""
+        parts, missing = [], size
+        while missing > 0:
+            if not self._held:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    break
+                self._held = memoryview(chunk.encode())
+            parts.append(self._held[:missing])
+            missing -= len(parts[-1])
+            self._held = self._held[len(parts[-1]) :]
+        return b"".join(parts)
+
+
+def _why(error: Exception) -> str:
+    """Return what is wrong with a row, but not all of a long one."""
+    return " ".join(str(error).removeprefix("CSV parse error: ").split())[:200]

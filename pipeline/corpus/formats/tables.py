@@ -1,0 +1,38 @@
+"""A table's rows as blocks of Arrow columns: the few that are wanted, under their own names, as the file has them.
+
+A block has some megabytes, so that memory stays flat; a row may have up to LONGEST_ROW bytes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.corpus.formats.csv_rows import csv_blocks
+from pipeline.corpus.formats.json_rows import json_blocks
+from pipeline.corpus.formats.parquet_rows import parquet_blocks
+from pipeline.corpus.formats.text import decode
+from pipeline.corpus.formats.wanted import Wanted
+from pipeline.corpus.places.source_file import SourceFile
+from pipeline.corpus.places.streams import Meter, chunks_of, seekable
+from pipeline.params.data import DataParams
+
+
+def blocks_of(file: SourceFile, params: DataParams, meter: Meter, *, scratch: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the table `file`, read by `meter`; files without a name may go to `scratch`.
+
+    UserError for what is no such table, a wanted column that is not there, and whatever its text is refused for.
+    """
+    wanted = Wanted.by(params)
+    if file.kind == "parquet":
+        with seekable(file, meter, scratch=scratch) as stream:
+            yield from parquet_blocks(stream, file.name, wanted, meter.spend)
+        return
+
+    def text() -> Iterator[str]:
+        return decode(chunks_of(file, meter), file.name, params.encoding, params.errors)
+
+    if file.kind == "jsonl":
+        yield from json_blocks(text(), file.name, wanted)
+    else:
+        yield from csv_blocks(text, file.name, wanted, delimiter="\t" if file.kind == "tsv" else ",")

@@ -1,0 +1,102 @@
+"""Which files `data.source` names: a file, a folder, a glob, a zip, or the copies here of what lies elsewhere."""
+
+import glob
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.corpus.places.addresses import own_name, scheme_of
+from pipeline.corpus.places.source_file import ENDINGS, SourceFile, has_known_ending
+from pipeline.corpus.places.streams import DAMAGE, GB, unreadable
+from pipeline.errors import UserError
+from pipeline.files import sha256_of
+from pipeline.params.data import DataParams
+
+SOTU = "sotu"
+MAGIC = "*?["
+
+
+def find_files(
+    params: DataParams,
+    *,
+    root: Path,
+    cache: Path,
+    read: Callable[[int], None] = lambda _: None,
+    sha256: Callable[[Path], str] = sha256_of,
+) -> list[SourceFile]:
+    """Return the files that `data.source` names, sorted by name; never empty.
+
+    Relative paths are relative to `root`; what lies elsewhere is copied to `cache`, `read` is told of the bytes that
+    are fetched. `sha256` hashes a file. UserError if there is nothing, or too much. Not for sotu, which is a package
+    and no files.
+    """
+    source, limit = params.source, int(params.max_gb * GB)
+    scheme = scheme_of(source)
+    if scheme in {"http", "https"}:
+        from pipeline.corpus.places.download import download  # httpx: only for who fetches
+
+        path = download(source, cache=cache, limit=limit, sha256=params.sha256, read=read, hashed=sha256)
+        return _expand(path, own_name(path.name))
+    if scheme is not None:
+        from pipeline.corpus.places.remote import fetch  # fsspec, likewise
+
+        copies = fetch(source, cache=cache, limit=limit, read=read)
+        return sorted(
+            (file for name, path in copies for file in _expand(path, name)), key=lambda one: one.name
+        )  # fmt: skip
+    path = root / Path(source).expanduser()
+    if path.is_file():
+        return _expand(path, path.name)
+    if path.is_dir():
+        return _in_folder(path, source)
+    if any(mark in source for mark in MAGIC):
+        return _matching(source, root)
+    raise UserError(
+        f"data.source: no such file or folder: {source!r}; allowed are {SOTU!r}, a file, folder or glob of text files "
+        "or tables, a zip of them, or the address of one (https://, s3://, …)"
+    )
+
+
+def _in_folder(folder: Path, source: str) -> list[SourceFile]:
+    files = [
+        SourceFile(path.relative_to(folder).as_posix(), path)
+        for path in folder.rglob("*")
+        if has_known_ending(path.name) and not path.name.startswith(".") and path.is_file()
+    ]
+    if not files:
+        raise UserError(f"data.source: {source}: no files of a known ending ({ENDINGS}); others are taken by a glob")
+    return sorted(files, key=lambda file: file.name)
+
+
+def _matching(source: str, root: Path) -> list[SourceFile]:
+    pattern = Path(source).expanduser()
+    base = Path(pattern.anchor) if pattern.is_absolute() else root
+    names = sorted(
+        glob.glob(str(pattern.relative_to(pattern.anchor)), root_dir=base, recursive=True)  # noqa: PTH207  pathlib cannot sort out root_dir
+    )
+    files = [file for name in names if (base / name).is_file() for file in _expand(base / name, Path(name).as_posix())]
+    if not files:
+        raise UserError(f"data.source: {source}: no files match")
+    return files
+
+
+def _expand(path: Path, name: str) -> list[SourceFile]:
+    """Return the members of a zip, which is as a folder; of any other file the file itself."""
+    if path.suffix.lower() != ".zip":
+        return [SourceFile(name, path)]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+    except DAMAGE as error:
+        raise unreadable(name, error) from None
+    members = [member for member in members if not _is_junk(member)]
+    if not members:
+        raise UserError(f"data.source: {name}: the zip holds no files")
+    # Nobody can name a glob inside a zip: without a known ending, all of its files are text.
+    known = [member for member in members if has_known_ending(member)] or members
+    return [SourceFile(f"{name}/{member}", path, member) for member in known]
+
+
+def _is_junk(member: str) -> bool:
+    parts = member.split("/")
+    return "__MACOSX" in parts or parts[-1].startswith(".")

@@ -1,0 +1,102 @@
+"""From a table's blocks to documents: names, texts and metadata, a block at a time; only long texts one by one."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.corpus.documents import BASE, BATCH_BYTES, PIECE_CHARACTERS, batches_of, rows_of
+from pipeline.corpus.formats.columns import as_type
+from pipeline.corpus.formats.text import INSTEAD, NUL
+from pipeline.corpus.formats.wanted import Wanted
+from pipeline.errors import UserError
+
+CHUNK_CHARACTERS = 1 << 20
+
+
+@dataclass
+class TableDocuments:
+    """Turns the blocks of tables into batches of documents with the schema `schema`; counts the rows without text."""
+
+    wanted: Wanted
+    schema: pa.Schema
+    errors: str
+    rows_without_text: int = 0
+
+    def of(self, blocks: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
+        """Yield the documents of one file, which is called `name`; UserError if a text holds NUL under strict."""
+        row = 1
+        for block in blocks:
+            batch = self._batch(block, name, row)
+            row += block.num_rows
+            self.rows_without_text += block.num_rows - batch.num_rows
+            yield from _short(batch, self.schema)
+
+    def _batch(self, block: pa.RecordBatch, name: str, row: int) -> pa.RecordBatch:
+        count = block.num_rows
+        numbers = pa.array(np.arange(row, row + count)).cast(pa.string())
+        names = pc.binary_join_element_wise(name, numbers, ":")
+        if self.wanted.id is not None:
+            names = pc.coalesce(as_type(block.column(self.wanted.id), pa.string()), names)
+        text = self._tidy(block.column(self.wanted.text), name, row)
+        metadata = [as_type(block.column(field.name), field.type) for field in list(self.schema)[len(BASE) :]]
+        batch = pa.RecordBatch.from_arrays(
+            [names, pa.array(np.zeros(count, np.int32)), pa.array(np.ones(count, bool)), text, *metadata],
+            schema=self.schema,
+        )
+        return batch.filter(text.is_valid()) if text.null_count else batch
+
+    def _tidy(self, text: pa.Array, name: str, row: int) -> pa.Array:
+        content = _content(text)
+        if (content == ord(NUL)).any():
+            if self.errors == "strict":
+                at = row + pc.index(pc.match_substring(text, NUL), value=True).as_py()
+                raise UserError(
+                    f"data.source: {name}: NUL in the text of row {at}; set data.errors to replace or ignore"
+                )
+            text = pc.replace_substring(text, NUL, INSTEAD[self.errors])
+        if (content == ord("\r")).any():
+            text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
+        return text
+
+
+def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield `batches` joined to such of about BATCH_BYTES: many small files make few batches."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size >= BATCH_BYTES / 2:
+            yield pa.concat_batches(held) if len(held) > 1 else held[0]
+            held, size = [], 0
+    if held:
+        yield pa.concat_batches(held)
+
+
+def _content(text: pa.Array) -> np.ndarray:
+    """Return the bytes of large strings, one after the other (those of nulls may be among them)."""
+    _, offsets, data = text.buffers()
+    if data is None:
+        return np.empty(0, np.uint8)
+    ends = np.frombuffer(offsets, np.int64)[text.offset : text.offset + len(text) + 1]
+    return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+
+
+def _short(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the documents of `batch`, those of more than PIECE_CHARACTERS as several rows."""
+    sizes = pc.binary_length(batch.column("text"))
+    start = 0
+    for at in np.flatnonzero(sizes.to_numpy(zero_copy_only=False) > PIECE_CHARACTERS).tolist():
+        if at > start:
+            yield batch.slice(start, at - start)
+        values = batch.slice(at, 1).to_pylist()[0]
+        text = values["text"]
+        chunks = (text[place : place + CHUNK_CHARACTERS] for place in range(0, len(text), CHUNK_CHARACTERS))
+        metadata = {name: values[name] for name in schema.names[len(BASE) :]}
+        yield from batches_of(rows_of(values["document"], chunks, metadata), schema)
+        start = at + 1
+    if start < batch.num_rows:
+        yield batch.slice(start)
