@@ -5,17 +5,20 @@ from pathlib import Path
 import typer
 
 from pipeline.corpus.cleaned import clean_documents, figures, write_changes
+from pipeline.corpus.shards import text_bytes
 from pipeline.files import whole_folder, write_json
 from pipeline.params.clean import CleanParams
 from pipeline.params.reader import read_group
 from pipeline.tracking.stage import stage
+from pipeline.tracking.throughput import throughput
 
 
 def main() -> None:
     with stage("clean"):
         params = read_group("clean", CleanParams)
-        with whole_folder(Path("data/clean")) as folder:
-            done = clean_documents(Path("data/documents"), folder, params)
+        source = Path("data/documents")
+        with throughput("clean", text_bytes(source)) as advance, whole_folder(Path("data/clean")) as folder:
+            done = clean_documents(source, folder, params, read=advance)
         write_changes(Path("reports/clean.csv"), done, params)
         write_json(Path("metrics/clean.json"), figures(done, params))
 

@@ -4,21 +4,32 @@ from pathlib import Path
 
 import typer
 
-from pipeline.corpus.shards import read_batches
+from pipeline.corpus.shards import read_batches, text_bytes
 from pipeline.dataset.building import build_splits
 from pipeline.files import whole_folder, write_json
 from pipeline.params.clean import CleanParams
 from pipeline.params.reader import read_group
 from pipeline.params.split import SplitParams
 from pipeline.tracking.stage import stage
+from pipeline.tracking.throughput import throughput
+
+# The text is counted, and then encoded.
+PASSES = 2
 
 
 def main() -> None:
     with stage("split"):
         params = read_group("split", SplitParams)
         separator = "\n" if read_group("clean", CleanParams).keep_newlines else " "
-        with whole_folder(Path("data/split")) as folder:
-            figures = build_splits(lambda: read_batches(Path("data/clean")), folder, params, separator=separator)
+        source = Path("data/clean")
+        with throughput("split", text_bytes(source)) as advance, whole_folder(Path("data/split")) as folder:
+            figures = build_splits(
+                lambda: read_batches(source),
+                folder,
+                params,
+                separator=separator,
+                read=lambda size: advance(size // PASSES),
+            )
         write_json(Path("metrics/split.json"), figures)
 
 

@@ -47,7 +47,7 @@ def corpus(
     params = _data(source, set_params or [])
     with throughput("corpus", None) as read:
         opened = open_documents(params, root=project_root(), cache=state_folder() / "downloads", read=read)
-        found = survey(opened.batches)
+        found = survey(opened)
     if not found.characters:
         raise UserError(f"data.source: {params.source}: holds no text; allowed is at least one character")
     advice = advise(found)
@@ -79,7 +79,7 @@ def _data(source: str | None, options: Sequence[str]) -> DataParams:
 
 def _epoch_seconds(found: "Survey") -> float:
     """Return how long an epoch takes with the network and training of params.yaml, without evaluations."""
-    from pipeline.training.speed import training_speed  # torch
+    from pipeline.cli.speed import training_speed  # torch
 
     groups = read_groups(GROUPS)
     model, train = groups["model"], groups["train"]
@@ -130,8 +130,8 @@ def _shown(found: "Survey", seconds: float | None) -> Table:
         ("alphabet", found.alphabet, ""),
         ("rare", found.rare, f", each under {RARE} times"),
     ):
-        told = Text(f"{len(characters):,} characters{about}  ").append(_printable(characters), style="bold")
-        table.add_row(name, told if characters else "none")
+        shown = Text(f"{len(characters):,} characters{about}  ").append(_printable(characters), style="bold")
+        table.add_row(name, shown if characters else "none")
     for number, (script, count) in enumerate(found.scripts()):
         table.add_row("of what kind" if not number else "", f"{count / found.characters:6.2%}  {script}")
     if seconds is not None:

@@ -131,6 +131,17 @@ def schema_in(folder: Path) -> pa.Schema:
     return schema.remove(schema.get_field_index(CHARS)).remove_metadata()
 
 
+def text_bytes(folder: Path) -> int:
+    """Return how many bytes of text the table in `folder` holds, about, from what its files say of themselves."""
+    total = 0
+    for path in shards_in(folder):
+        with pq.ParquetFile(path) as table:
+            column = table.schema_arrow.get_field_index("text")
+            groups = (table.metadata.row_group(number) for number in range(table.num_row_groups))
+            total += sum(group.column(column).total_uncompressed_size for group in groups)
+    return total
+
+
 def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the table in `folder` (only these `columns`), one row group in memory at a time.
 
