@@ -5,8 +5,8 @@ from typing import Any
 
 import typer
 
+from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.splits import load_split
 from pipeline.evaluation.samples import find, known_words, longest_repeat
 from pipeline.files import whole_folder, write_json
 from pipeline.generation.sampling import Sampling
@@ -24,7 +24,7 @@ def main() -> None:
         dictionary = Dictionary.load(Path("data/split/dictionary.json"))
         asked = [(prompt, mode, sampling) for prompt in params.prompts for mode, sampling in _modes(params)]
         texts = writer.generate([prompt for prompt, _, _ in asked], [sampling for _, _, sampling in asked])
-        found = find([one.completion for one in texts], load_split(Path("data/split/train")).ids, dictionary)
+        found = find([one.completion for one in texts], load_array(Path("data/split/train/ids.npy")), dictionary)
 
         samples: list[dict[str, Any]] = []
         for (prompt, mode, sampling), done, copy in zip(asked, texts, found.longest_copies, strict=True):

@@ -6,6 +6,7 @@ import typer
 
 from pipeline.corpus.shards import read_batches, text_bytes
 from pipeline.dataset.building import build_splits
+from pipeline.errors import UserError
 from pipeline.files import whole_folder, write_json
 from pipeline.params.clean import CleanParams
 from pipeline.params.reader import read_group
@@ -20,14 +21,16 @@ PASSES = 2
 def main() -> None:
     with stage("split"):
         params = read_group("split", SplitParams)
-        separator = "\n" if read_group("clean", CleanParams).keep_newlines else " "
+        newlines = read_group("clean", CleanParams).keep_newlines
+        if params.samples == "lines" and not newlines:
+            raise UserError("split.samples: lines needs newlines; clean.keep_newlines is false, allowed is true")
         source = Path("data/clean")
         with throughput("split", text_bytes(source)) as advance, whole_folder(Path("data/split")) as folder:
             figures = build_splits(
                 lambda: read_batches(source),
                 folder,
                 params,
-                separator=separator,
+                separator="\n" if newlines else " ",
                 read=lambda size: advance(size // PASSES),
             )
         write_json(Path("metrics/split.json"), figures)

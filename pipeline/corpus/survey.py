@@ -20,10 +20,8 @@ from pipeline.params.clean import CleanParams
 
 LONGEST_LINE = 4096
 
-# By character, else by Unicode category, else by its first letter.
+# By Unicode category, else by its first letter.
 KINDS = {
-    "\n": "newlines",
-    "\t": "tabs",
     "So": "symbols and emoji",
     "Z": "spaces",
     "C": "control and format characters",
@@ -137,8 +135,8 @@ def survey(batches: Iterable[pa.RecordBatch], *, read: Callable[[int], None] = l
 
 def script_of(char: str) -> str:
     """Return what kind of character it is: a letter's script by its name ("Cyrillic"), else what it is."""
-    if char in KINDS:
-        return KINDS[char]
+    if char in "\n\t":
+        return "newlines" if char == "\n" else "tabs"
     category = unicodedata.category(char)
     if category.startswith("L"):
         return unicodedata.name(char, "UNKNOWN").partition(" ")[0].title() if ord(char) >= ASCII else "Latin"

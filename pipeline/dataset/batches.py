@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.dataset.counting import give_back
 from pipeline.dataset.dictionary import PADDING, Ids
 from pipeline.dataset.samples import Rows, Samples, chunks_of_samples
 from pipeline.dataset.splits import Split
@@ -14,6 +15,8 @@ from pipeline.seeds import derive_seed
 
 # Samples that are shuffled at once: what an epoch's order takes of memory.
 SHUFFLED_AT_ONCE = 1 << 20
+# Batches after which the pages of a memory-mapped text are given back: else all of it would count as this process's.
+GIVEN_BACK_EVERY = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,13 @@ def epoch_batches(
         }
         plan = [(length, at) for length, own in numbers.items() for at in range(0, len(own), batch_size)]
         order = random.permutation(len(plan))
-        for length, at in (plan[place] for place in order[skip:]):
+        for done, (length, at) in enumerate(plan[place] for place in order[skip:]):
             samples = split.buckets[length].rows(numbers[length][at : at + batch_size])
             if later:
                 samples[:, 0] = np.minimum(samples[:, 0] + later, len(split.ids) - 1 - samples[:, 1])
             yield gather(split.ids, samples, length)
+            if done % GIVEN_BACK_EVERY == 0:
+                give_back(split.ids)
         skip = max(0, skip - len(plan))
 
 

@@ -29,11 +29,11 @@ def chunks_of(ids: Ids) -> Iterator[Ids]:
     for at in range(0, len(ids), CHUNK):
         chunk = ids[at : at + CHUNK]
         yield chunk
-        _give_back(chunk)
+        give_back(chunk)
 
 
-def _give_back(chunk: Ids) -> None:
-    """Take the pages that lie in `chunk` out of this process, if it is of a memory map that is only read."""
+def give_back(chunk: Ids) -> None:
+    """Take the pages of `chunk` out of this process, if it is of a memory map that is only read."""
     source = getattr(chunk, "_mmap", None)  # NumPy's own name for it; there is no public one
     if source is None or chunk.flags.writeable or not hasattr(mmap, "MADV_DONTNEED"):
         return

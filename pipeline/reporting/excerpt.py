@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import END_MARK, Dictionary, Ids
-from pipeline.dataset.splits import load_split
 from pipeline.errors import UserError
 from pipeline.generation.pieces import Score
 from pipeline.generation.text import Writer
@@ -70,7 +70,7 @@ def excerpts(projects: Sequence[Project]) -> list[Excerpt | None]:
 def _beginning(project: Project, length: int) -> str:
     try:
         dictionary = Dictionary.load(project.folder / "data/split/dictionary.json")
-        return _marked(dictionary, load_split(project.folder / "data/split/eval").ids[:length])
+        return _marked(dictionary, load_array(project.folder / "data/split/eval/ids.npy")[:length])
     except (UserError, IndexError):
         return ""
 

@@ -48,6 +48,7 @@ def test_rare_characters_and_scripts():
     found = survey(tables("aaaaaaaaaaaa bbbbbbbbbbbbЖ世9.")())
     assert set(found.rare) == set(" Ж世9.")
     assert dict(found.scripts())["Latin"] == 24
+    assert {script_of(char) for char in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"} == {"Latin"}
     assert [script_of(char) for char in "Ж世é9.\n\t🚀\u0301\u00a0$\x07"] == [
         "Cyrillic", "Cjk", "Latin", "digits", "punctuation", "newlines", "tabs", "symbols and emoji", "marks", "spaces",
         "signs", "control and format characters",
