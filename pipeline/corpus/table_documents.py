@@ -36,10 +36,7 @@ class TableDocuments:
 
     def _batch(self, block: pa.RecordBatch, name: str, row: int) -> pa.RecordBatch:
         count = block.num_rows
-        numbers = pa.array(np.arange(row, row + count)).cast(pa.string())
-        names = pc.binary_join_element_wise(name, numbers, ":")
-        if self.wanted.id is not None:
-            names = pc.coalesce(as_type(block.column(self.wanted.id), pa.string()), names)
+        names = self._names(block, name, row)
         text = self._tidy(block.column(self.wanted.text), name, row)
         metadata = [as_type(block.column(field.name), field.type) for field in list(self.schema)[len(BASE) :]]
         batch = pa.RecordBatch.from_arrays(
@@ -47,6 +44,15 @@ class TableDocuments:
             schema=self.schema,
         )
         return batch.filter(text.is_valid()) if text.null_count else batch
+
+    def _names(self, block: pa.RecordBatch, name: str, row: int) -> pa.Array:
+        """Return the documents' names: those that the block has, and "file:row" where it has none."""
+        own = None if self.wanted.id is None else as_type(block.column(self.wanted.id), pa.string())
+        if own is not None and not own.null_count:
+            return own
+        rows = pa.array(np.arange(row, row + block.num_rows)).cast(pa.string())
+        names = pc.binary_join_element_wise(name, rows, ":")
+        return names if own is None else pc.coalesce(own, names)
 
     def _tidy(self, text: pa.Array, name: str, row: int) -> pa.Array:
         content = _content(text)

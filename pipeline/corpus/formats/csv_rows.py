@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from itertools import chain
+from threading import Semaphore
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -17,6 +18,8 @@ from pipeline.errors import UserError
 # Arrow parses a block at once and a row has to fit into it; a longer row costs a start from the beginning.
 BLOCK_BYTES = (4 << 20, 32 << 20, LONGEST_ROW)
 TOO_LONG = "straddling"
+AHEAD = 4
+PATIENCE_SECONDS = 2.0
 
 
 def csv_blocks(
@@ -51,32 +54,51 @@ def _blocks(
     if not first.strip("\n"):
         return
     wanted.check(next(csv.reader(io.StringIO(first.lstrip("\n")), delimiter=delimiter)), name)
-    reader = pc.open_csv(
-        Utf8(chain([first], text)),
-        read_options=pc.ReadOptions(block_size=size, use_threads=False),  # with threads it cannot count rows
-        parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=pc.ConvertOptions(
-            include_columns=wanted.names,
-            column_types=dict.fromkeys(wanted.names, pa.string()) | {wanted.text: pa.large_string()},
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=[""],
-        ),
-    )
-    for block in reader:
-        kept = block.slice(min(skip, block.num_rows))
-        skip -= block.num_rows - kept.num_rows
-        if kept.num_rows:
-            yield kept
+    stream = Utf8(chain([first], text))
+    try:
+        reader = pc.open_csv(
+            stream,
+            read_options=pc.ReadOptions(block_size=size, use_threads=False),  # with threads it cannot count rows
+            parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pc.ConvertOptions(
+                include_columns=wanted.names,
+                column_types=dict.fromkeys(wanted.names, pa.string()) | {wanted.text: pa.large_string()},
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                null_values=[""],
+            ),
+        )
+        for block in reader:
+            kept = block.slice(min(skip, block.num_rows))
+            skip -= block.num_rows - kept.num_rows
+            if kept.num_rows:
+                yield kept
+            stream.go_on()
+    finally:
+        stream.let_go()
 
 
 class Utf8(io.RawIOBase):
-    """Text that comes in chunks, as a stream of UTF-8."""
+    """Text that comes in chunks, as a stream of UTF-8 that is read from another thread.
+
+    Arrow reads 32 blocks ahead, whatever their size; here a read waits until all but AHEAD of them are done with.
+    """
 
     def __init__(self, chunks: Iterator[str]) -> None:
         super().__init__()
         self._chunks = chunks
         self._held = memoryview(b"")
+        self._may_read = Semaphore(AHEAD)
+        self._waits = True
+
+    def go_on(self) -> None:
+        """Let one more block be read."""
+        self._may_read.release()
+
+    def let_go(self) -> None:
+        """Let no read wait any more."""
+        self._waits = False
+        self._may_read.release()
 
     def readable(self) -> bool:
         """Return True: this stream is for reading."""
@@ -84,6 +106,9 @@ class Utf8(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Return the next `size` bytes; fewer only at the stream's end."""
+        if self._waits:
+            # Should Arrow ever make other batches than one a block, this is slow and no more.
+            self._may_read.acquire(timeout=PATIENCE_SECONDS)
         parts, missing = [], size
         while missing > 0:
             if not self._held:
