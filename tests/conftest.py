@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import settings
 
-from pipeline.corpus.documents import PIECE_CHARACTERS, Row, batches_of, cut_pieces, schema_of
+from pipeline.corpus.documents import PIECE_BYTES, Row, batches_of, cut_pieces, schema_of
 from pipeline.dataset.building import build_splits
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.model.config import NetworkConfig
@@ -50,13 +50,13 @@ def split_folder(tmp_path: Path, text: str) -> Path:
     return folder
 
 
-def tables(*texts: str, most: int = PIECE_CHARACTERS, at_once: int = 1000, **metadata: list):
-    """What gives the documents `texts`, as a stage reads them: in rows of at most `most` characters, some at once."""
+def tables(*texts: str, most: int = PIECE_BYTES, at_once: int = 1000, **metadata: list):
+    """What gives the documents `texts`, as a stage reads them: in rows of at most `most` bytes, some at once."""
     rows = [
         Row(f"document {number}", piece, part, last=part == len(pieces) - 1,
             metadata={name: values[number] for name, values in metadata.items()})
         for number, text in enumerate(texts)
-        for pieces in [list(cut_pieces([text], most)) or [""]]
+        for pieces in [list(cut_pieces([text.encode()], most)) or [b""]]
         for part, piece in enumerate(pieces)
     ]  # fmt: skip
     schema = schema_of((name, pa.array(values).type) for name, values in metadata.items())

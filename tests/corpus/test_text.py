@@ -14,7 +14,7 @@ RUSSIAN = "Широка страна моя родная, много в ней �
 def decoded(content, name="x", encoding="utf-8", errors="strict", size=None):
     step = size or max(len(content), 1)
     chunks = (content[start : start + step] for start in range(0, len(content), step))
-    return "".join(decode(chunks, name, encoding, errors))
+    return b"".join(decode(chunks, name, encoding, errors)).decode()
 
 
 def test_line_ends_and_byte_order_marks():

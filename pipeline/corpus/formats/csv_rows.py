@@ -23,7 +23,7 @@ PATIENCE_SECONDS = 2.0
 
 
 def csv_blocks(
-    text: Callable[[], Iterator[str]], name: str, wanted: Wanted, *, delimiter: str
+    text: Callable[[], Iterator[bytes]], name: str, wanted: Wanted, *, delimiter: str
 ) -> Iterator[pa.RecordBatch]:
     """Yield the `wanted` columns of the CSV file `name`; `text` gives its text from the start.
 
@@ -44,17 +44,17 @@ def csv_blocks(
 
 
 def _blocks(
-    text: Iterator[str], name: str, wanted: Wanted, *, delimiter: str, size: int, skip: int
+    text: Iterator[bytes], name: str, wanted: Wanted, *, delimiter: str, size: int, skip: int
 ) -> Iterator[pa.RecordBatch]:
-    first = ""
+    first = b""
     for chunk in text:
         first += chunk
-        if "\n" in first.lstrip("\n") or len(first) > size:
+        if b"\n" in first.lstrip(b"\n") or len(first) > size:
             break
-    if not first.strip("\n"):
+    if not first.strip(b"\n"):
         return
-    wanted.check(next(csv.reader(io.StringIO(first.lstrip("\n")), delimiter=delimiter)), name)
-    stream = Utf8(chain([first], text))
+    wanted.check(next(csv.reader(io.StringIO(first.lstrip(b"\n").decode()), delimiter=delimiter)), name)
+    stream = ReadAhead(chain([first], text))
     try:
         reader = pc.open_csv(
             stream,
@@ -78,13 +78,13 @@ def _blocks(
         stream.let_go()
 
 
-class Utf8(io.RawIOBase):
-    """Text that comes in chunks, as a stream of UTF-8 that is read from another thread.
+class ReadAhead(io.RawIOBase):
+    """Bytes that come in chunks, as a stream that is read from another thread.
 
     Arrow reads 32 blocks ahead, whatever their size; here a read waits until all but AHEAD of them are done with.
     """
 
-    def __init__(self, chunks: Iterator[str]) -> None:
+    def __init__(self, chunks: Iterator[bytes]) -> None:
         super().__init__()
         self._chunks = chunks
         self._held = memoryview(b"")
@@ -115,7 +115,7 @@ class Utf8(io.RawIOBase):
                 chunk = next(self._chunks, None)
                 if chunk is None:
                     break
-                self._held = memoryview(chunk.encode())
+                self._held = memoryview(chunk)
             parts.append(self._held[:missing])
             missing -= len(parts[-1])
             self._held = self._held[len(parts[-1]) :]

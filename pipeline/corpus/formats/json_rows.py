@@ -15,7 +15,7 @@ from pipeline.threads import available_cores, ordered_map
 ROW = re.compile(r" in row (\d+)$")
 
 
-def json_blocks(text: Iterator[str], name: str, wanted: Wanted) -> Iterator[pa.RecordBatch]:
+def json_blocks(text: Iterator[bytes], name: str, wanted: Wanted) -> Iterator[pa.RecordBatch]:
     """Yield the `wanted` columns of the JSON lines `name`; one that a row lacks is null there.
 
     UserError for a line that is no object, a text that is no string, and a column that no row has.
@@ -82,15 +82,14 @@ def _parse(block: bytes, types: dict[str, pa.DataType] | None, others: str = "in
     )
 
 
-def _whole_lines(text: Iterator[str], name: str) -> Iterator[bytes]:
+def _whole_lines(text: Iterator[bytes], name: str) -> Iterator[bytes]:
     held: list[bytes] = []
     for chunk in text:
-        data = chunk.encode()
-        end = data.rfind(b"\n") + 1
+        end = chunk.rfind(b"\n") + 1
         if end:
-            yield b"".join([*held, data[:end]])
+            yield b"".join([*held, chunk[:end]])
             held = []
-        held.append(data[end:])
+        held.append(chunk[end:])
         if sum(map(len, held)) > LONGEST_ROW:
             raise row_too_long(name)
     if any(held):

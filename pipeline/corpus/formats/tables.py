@@ -29,7 +29,7 @@ def blocks_of(file: SourceFile, params: DataParams, meter: Meter, *, scratch: Pa
             yield from parquet_blocks(stream, file.name, wanted, meter.spend)
         return
 
-    def text() -> Iterator[str]:
+    def text() -> Iterator[bytes]:
         return decode(chunks_of(file, meter), file.name, params.encoding, params.errors)
 
     if file.kind == "jsonl":

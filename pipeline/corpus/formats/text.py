@@ -1,4 +1,4 @@
-r"""Bytes to text, chunk by chunk: decoding that says exactly what is wrong and where.
+r"""Bytes to UTF-8, chunk by chunk: decoding that says exactly what is wrong and where.
 
 A byte order mark is removed, line ends become "\n". Knows nothing about files; never holds more than two chunks.
 """
@@ -6,18 +6,20 @@ A byte order mark is removed, line ends become "\n". Knows nothing about files; 
 import codecs
 from collections.abc import Iterable, Iterator
 
+import pyarrow as pa
+
 from pipeline.corpus.formats.encodings import BYTE_ORDER_MARKS, guess_encoding, is_wide
 from pipeline.errors import UserError
 from pipeline.params.data import AUTO
 
-BOM = "\ufeff"
+BOM = codecs.BOM_UTF8
 NUL = "\0"
 # What becomes of a NUL, and of bytes that are no text, under `data.errors`.
 INSTEAD = {"replace": "\ufffd", "ignore": ""}
 
 
-def decode(chunks: Iterable[bytes], name: str, encoding: str = "utf-8", errors: str = "strict") -> Iterator[str]:
-    """Yield the text of `chunks`; how the bytes are cut into chunks changes nothing of it.
+def decode(chunks: Iterable[bytes], name: str, encoding: str = "utf-8", errors: str = "strict") -> Iterator[bytes]:
+    """Yield the text of `chunks` as UTF-8, no character in two pieces; how the bytes are cut changes nothing of it.
 
     UserError names the file, and the byte if the content is binary (holds NUL) or not in `encoding`. `auto` is guessed
     from the first chunk.
@@ -37,16 +39,46 @@ def encoding_of(first: bytes, name: str, encoding: str) -> str:
     return guessed
 
 
-def without_nul(text: str, errors: str) -> str:
-    """Return `text` without NULs, as `errors` (replace or ignore) says."""
-    return text.replace(NUL, INSTEAD[errors])
+class Utf8:
+    """Lets UTF-8 through, whole characters at a time; raises UnicodeDecodeError as the codec does.
+
+    Text that is UTF-8 already is only looked at: decoding and encoding it takes four times as long.
+    """
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def decode(self, data: bytes, *, final: bool) -> bytes:
+        """Return what is whole of what was held back before and of `data`."""
+        data = self._held + data if self._held else data
+        end = len(data) if final else _whole(data)
+        self._held, whole = data[end:], data[:end]
+        if not whole.isascii():
+            buffers = [None, pa.py_buffer(pa.array([0, len(whole)], pa.int64()).buffers()[1]), pa.py_buffer(whole)]
+            try:
+                pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
+            except pa.ArrowInvalid:
+                data.decode("utf-8")  # says where
+                raise
+        return whole
 
 
-def _decode(first: bytes, rest: Iterator[bytes], name: str, encoding: str, errors: str) -> Iterator[str]:
+class Codec:
+    """Decodes with a codec of Python's, and encodes as UTF-8."""
+
+    def __init__(self, codec: str, errors: str) -> None:
+        self._decoder = codecs.getincrementaldecoder(codec)(errors)
+
+    def decode(self, data: bytes, *, final: bool) -> bytes:
+        """Return the text of what was held back before and of `data`."""
+        return self._decoder.decode(data, final).encode("utf-8", "replace")
+
+
+def _decode(first: bytes, rest: Iterator[bytes], name: str, encoding: str, errors: str) -> Iterator[bytes]:
     # Without "-sig": the mark is removed here, and its decoder counts bytes from behind the mark.
     codec = codecs.lookup(encoding).name.removesuffix("-sig")
     try:
-        decoder = codecs.getincrementaldecoder(codec)(errors)
+        decoder = Utf8() if (codec, errors) == ("utf-8", "strict") else Codec(codec, errors)
     except LookupError:
         raise UserError(f"data.encoding: found {encoding!r}, allowed is an encoding of streams (utf-8, …)") from None
     wide, strict = is_wide(encoding), errors == "strict"
@@ -56,7 +88,7 @@ def _decode(first: bytes, rest: Iterator[bytes], name: str, encoding: str, error
             raise UserError(f"data.source: {name}: {_binary(fed + at, first)}")
         final = not data
         try:
-            text = decoder.decode(data, final)
+            text = decoder.decode(data, final=final)
         except UnicodeDecodeError as error:
             # The decoder gives what it was fed and what it still held before that.
             at = fed + len(data) - len(error.object) + error.start
@@ -64,13 +96,13 @@ def _decode(first: bytes, rest: Iterator[bytes], name: str, encoding: str, error
             raise UserError(f"data.source: {name}: {_invalid(encoding, at, byte, first)}") from None
         if text and not begun:
             text, begun = text.removeprefix(BOM), True
-        if (wide or not strict) and NUL in text:
+        if (wide or not strict) and b"\0" in text:
             if strict:
-                at = characters + text.index(NUL)
+                at = characters + len(text[: text.index(b"\0")].decode())
                 raise UserError(f"data.source: {name}: a binary file (NUL at character {at}); allowed is text")
-            text = without_nul(text, errors)
+            text = text.replace(b"\0", INSTEAD[errors].encode())
         if text:
-            characters += len(text)
+            characters += len(text.decode()) if wide else 0
             yield text
         if final:
             return
@@ -78,19 +110,31 @@ def _decode(first: bytes, rest: Iterator[bytes], name: str, encoding: str, error
         data = next(rest, b"")
 
 
-def _line_ends(chunks: Iterable[str]) -> Iterator[str]:
+def _whole(data: bytes) -> int:
+    """Return how many bytes of `data` are whole characters, if it is UTF-8: at most three at its end are not."""
+    for back in range(1, min(3, len(data)) + 1):
+        byte = data[-back]
+        if byte >= 0xC0:  # noqa: PLR2004  a lead byte: 110…, 1110…, 11110… say how many follow
+            follow = 1 if byte < 0xE0 else 2 if byte < 0xF0 else 3  # noqa: PLR2004
+            return len(data) - back if back <= follow else len(data)
+        if byte < 0x80:  # noqa: PLR2004  ASCII
+            break
+    return len(data)
+
+
+def _line_ends(chunks: Iterable[bytes]) -> Iterator[bytes]:
     waiting = False  # a "\r" that may be the first half of "\r\n"
     for chunk in chunks:
-        text = "\r" + chunk if waiting else chunk
-        waiting = text.endswith("\r")
-        if "\r" in text:
+        text = b"\r" + chunk if waiting else chunk
+        waiting = text.endswith(b"\r")
+        if b"\r" in text:
             if waiting:
                 text = text[:-1]
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if text:
             yield text
     if waiting:
-        yield "\n"
+        yield b"\n"
 
 
 def _binary(at: int, first: bytes) -> str:
