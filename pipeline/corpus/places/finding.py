@@ -1,6 +1,7 @@
 """Which files `data.source` names: a file, a folder, a glob, a zip, or the copies here of what lies elsewhere."""
 
 import glob
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -58,11 +59,12 @@ def find_files(
 
 
 def _in_folder(folder: Path, source: str) -> list[SourceFile]:
-    files = [
-        SourceFile(path.relative_to(folder).as_posix(), path)
-        for path in folder.rglob("*")
-        if has_known_ending(path.name) and not path.name.startswith(".") and path.is_file()
-    ]
+    files = []
+    for inner, _, names in os.walk(folder):
+        place = Path(inner)
+        before = "" if place == folder else f"{place.relative_to(folder).as_posix()}/"
+        known = (name for name in names if has_known_ending(name) and not name.startswith("."))
+        files += [SourceFile(before + name, place / name) for name in known if (place / name).is_file()]
     if not files:
         raise UserError(f"data.source: {source}: no files of a known ending ({ENDINGS}); others are taken by a glob")
     return sorted(files, key=lambda file: file.name)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import write_json
+from pipeline.files import whole_file
 
 # To be raised when files are looked at more strictly.
 VERSION = 1
@@ -29,7 +29,10 @@ class Remembered:
         """Return `find()`, JSON data, or what it said when `path` was the same and the same was asked of it."""
         key = json.dumps([VERSION, str(path), asked])
         now = time.time_ns()
-        status = path.stat()
+        try:
+            status = path.stat()
+        except OSError:
+            return find()  # which says what is wrong with it
         same = [status.st_size, status.st_mtime_ns, status.st_ino]
         known = self._known.get(key)
         if known and known["same"] == same:
@@ -43,7 +46,8 @@ class Remembered:
     def save(self) -> None:
         """Write what was asked for, and only that, if it is not what was read."""
         if self._used != self._known:
-            write_json(self._kept, self._used)
+            with whole_file(self._kept) as part:  # on one line: indenting takes ten times as long
+                part.write_text(json.dumps(self._used), encoding="utf-8")
 
 
 def _read(kept: Path) -> dict[str, Any]:
