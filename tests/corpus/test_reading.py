@@ -139,7 +139,7 @@ def test_a_row_without_end_is_refused(tmp_path, monkeypatch):
 
 def test_long_texts_are_rows_of_their_own(tmp_path, monkeypatch):
     for module in (rows_module, table_documents):
-        monkeypatch.setattr(module, "PIECE_CHARACTERS", 1000)
+        monkeypatch.setattr(module, "PIECE_BYTES", 1000)
     monkeypatch.setattr(rows_module.cut_pieces, "__defaults__", (1000,))
     long = "word and another " * 200
     content = [{"id": "a", "text": "short"}, {"id": "b", "text": long}, {"id": "c", "text": "end"}]
