@@ -86,7 +86,9 @@ def warn_of_drift(run: StageRun, max_drift: float) -> None:
     if (champion := run.of_champion(ALPHABET)) is None:
         return
     try:
-        found = drift(read_alphabet(champion.text.splitlines()), read_alphabet(ALPHABET.open(encoding="utf-8")))
+        found = drift(
+            read_alphabet(champion.text.splitlines()), read_alphabet(ALPHABET.read_text(encoding="utf-8").splitlines())
+        )
     except UserError as error:
         run.say(f"warning: the champion's {ALPHABET.name} could not be read: {error}")
         return

@@ -17,22 +17,20 @@ COLUMNS = ("document", "part", "last", "text")
 
 @dataclass(frozen=True)
 class TextSize:
-    """How much text there is: characters, newlines among them, documents, and characters of the longest one."""
+    """How much text there is: documents, characters, and newlines among these."""
 
     documents: int
     chars: int
     newlines: int
-    longest: int
 
 
 def document_facts(shards: Iterable[tuple[str, Iterable[pa.RecordBatch]]]) -> pd.DataFrame:
     """Return one row per shard, of `shards`: each one's name and its batches with COLUMNS, all in their order.
 
-    Columns: shard, documents (that begin in it), chars, newlines, longest (characters of the longest document that ends
-    in it), and how many documents are unnamed, repeated (have the name of an earlier one), empty (have no characters)
-    or broken (their rows are not parts 0, 1, … of which only the last ends them), and rows without_text (null). A
-    document counts where it begins or, if it is empty or broken, where that is seen. Names are compared by 64-bit
-    hashes, which take 16 to 32 bytes each: the only thing here that grows with the corpus.
+    Columns: shard, documents (that begin in it), chars, newlines, how many documents are unnamed, repeated (have the
+    name of an earlier one), empty (have no characters) or broken (their rows are not parts 0, 1, … of which only the
+    last ends them), and how many rows are without_text (null). What is wrong counts where it is seen. Names are
+    compared by 64-bit hashes, which take 16 to 32 bytes each: the only thing here that grows with the corpus.
     """
     counter = _Counter()
     facts = pd.DataFrame(
@@ -45,12 +43,11 @@ def document_facts(shards: Iterable[tuple[str, Iterable[pa.RecordBatch]]]) -> pd
 
 def size_of(facts: pd.DataFrame) -> TextSize:
     """Return how much text the documents with these `facts` hold."""
-    totals = {name: int(facts[name].sum()) for name in ("documents", "chars", "newlines")}
-    return TextSize(**totals, longest=int(facts["longest"].max()) if len(facts) else 0)
+    return TextSize(**{name: int(facts[name].sum()) for name in ("documents", "chars", "newlines")})
 
 
 FIGURES = (
-    "documents", "chars", "newlines", "longest", "unnamed", "repeated", "without_text", "empty", "broken",
+    "documents", "chars", "newlines", "unnamed", "repeated", "without_text", "empty", "broken",
 )  # fmt: skip
 
 
@@ -91,9 +88,7 @@ class _Counter:
         wanted = np.append(self._next, np.where(last, 0, part + 1)[:-1])
         figures["broken"] += int((part != wanted).sum())
         self._next = 0 if last[-1] else int(part[-1]) + 1
-        lengths = self._lengths(chars, last)
-        figures["empty"] += int((lengths == 0).sum())
-        figures["longest"] = max(figures["longest"], int(lengths.max(initial=0)))
+        figures["empty"] += int((self._lengths(chars, last) == 0).sum())
 
     def _lengths(self, chars: npt.NDArray[np.int64], last: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """Return the characters of each document that ends in these rows, int64 [n]."""

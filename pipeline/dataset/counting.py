@@ -2,6 +2,7 @@
 
 import mmap
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,8 @@ import numpy.typing as npt
 from pipeline.dataset.dictionary import Ids
 
 CHUNK = 1 << 22
+
+T = TypeVar("T", bound=np.generic)
 
 
 def count_ids(ids: Ids, num_ids: int) -> npt.NDArray[np.int64]:
@@ -20,8 +23,8 @@ def count_ids(ids: Ids, num_ids: int) -> npt.NDArray[np.int64]:
     return counts
 
 
-def chunks_of(ids: Ids) -> Iterator[Ids]:
-    """Yield `ids` in pieces of CHUNK.
+def chunks_of(ids: npt.NDArray[T]) -> Iterator[npt.NDArray[T]]:
+    """Yield `ids`, or numbers of another kind, in pieces of CHUNK.
 
     Of a memory map that is only read, a piece's memory is given back when the next one is asked for: else all of the
     file would count as this process's, until others press. Whoever keeps a piece has it read from the file again.
@@ -32,8 +35,8 @@ def chunks_of(ids: Ids) -> Iterator[Ids]:
         give_back(chunk)
 
 
-def give_back(chunk: Ids) -> None:
-    """Take the pages of `chunk` out of this process, if it is of a memory map that is only read."""
+def give_back(chunk: npt.NDArray[Any]) -> None:
+    """Take the pages that lie in `chunk` out of this process, if it is of a memory map that is only read."""
     source = getattr(chunk, "_mmap", None)  # NumPy's own name for it; there is no public one
     if source is None or chunk.flags.writeable or not hasattr(mmap, "MADV_DONTNEED"):
         return

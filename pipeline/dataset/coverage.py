@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +95,7 @@ class _Bounds:
     def __init__(self, covered: Covered, split: Split, dictionary: Dictionary) -> None:
         self.covered = covered
         self.begin, self.end_symbol = dictionary.begin, dictionary.end
-        starts: npt.NDArray[Any] = np.empty(0, dtype=np.int64) if split.documents is None else split.documents
+        starts = np.empty(0, dtype=np.int64) if split.documents is None else split.documents
         self._begins, self._ends = _InOrder(chunks_of(starts)), _InOrder(_ends(starts, len(split.ids)))
 
     def add(self, stretch: Stretch) -> None:
@@ -113,7 +112,7 @@ class _Bounds:
         self.covered.unbounded += self._begins.rest() + self._ends.rest()
 
 
-def _ends(starts: npt.NDArray[Any], num_ids: int) -> Iterator[npt.NDArray[Any]]:
+def _ends(starts: Places, num_ids: int) -> Iterator[Places]:
     """Yield where documents end: just before the next begins."""
     first = True
     for chunk in chunks_of(starts):
@@ -126,9 +125,9 @@ def _ends(starts: npt.NDArray[Any], num_ids: int) -> Iterator[npt.NDArray[Any]]:
 class _InOrder:
     """Gives numbers that come in chunks, so many at a time."""
 
-    def __init__(self, chunks: Iterator[npt.NDArray[Any]]) -> None:
+    def __init__(self, chunks: Iterator[Places]) -> None:
         self._chunks = chunks
-        self._held: Places = np.empty(0, dtype=np.int64)
+        self._held = np.empty(0, dtype=np.int64)
 
     def take(self, count: int) -> Places:
         """Return the next `count`, or as many as there are."""

@@ -12,12 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from pipeline.corpus.document_facts import TextSize
+from pipeline.dataset.counting import chunks_of
 from pipeline.dataset.coverage import Covered
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.samples import Samples, chunks_of_samples, num_positions
+from pipeline.dataset.samples import Samples
 from pipeline.dataset.sides import NAMES, TRAIN
 from pipeline.dataset.splits import Split
-from pipeline.dataset.stretches import within
+from pipeline.dataset.stretches import in_order, within
 from pipeline.params.split import SplitParams
 
 Counts = Mapping[str, npt.NDArray[np.int64]]
@@ -81,7 +82,7 @@ def split_facts(
     that stand in the training text; 0 for that itself).
     """
     shares = dict(zip(NAMES, (params.train_fraction, _eval_fraction(params), params.test_fraction), strict=True))
-    total = sum(map(num_chars, splits.values()))
+    total, longest = sum(map(num_chars, splits.values())), max(map(longest_document, splits.values()))
     rows = []
     for name, split in splits.items():
         there = np.flatnonzero(counts[name])
@@ -94,7 +95,9 @@ def split_facts(
                 "samples": split.num_samples,
                 "min_id": int(there.min(initial=len(counts[name]))),
                 "max_id": int(there.max(initial=0)),
-                "misplaced_chars": misplaced(num_chars(split), total * shares[name], size, params),
+                "misplaced_chars": misplaced(
+                    num_chars(split), total * shares[name], params, longest=longest, newlines=size.newlines
+                ),
                 "unlabelled": covered[name].unlabelled,
                 "repeated": covered[name].repeated,
                 "labelled_begins": covered[name].labelled_begins,
@@ -105,19 +108,17 @@ def split_facts(
     return pd.DataFrame(rows)
 
 
-def misplaced(chars: int, wanted: float, size: TextSize, params: SplitParams) -> int:
+def misplaced(chars: int, wanted: float, params: SplitParams, *, longest: int, newlines: int) -> int:
     """Return by how many characters a side that has `chars` is further from the `wanted` than its rule explains.
 
-    A stream is cut at a character. A document is on the side where it begins, so a border is off by less than the
-    longest; lines have left their newlines behind, all of which may have stood on one side. Only `by: position` asks
-    for so much text: sides drawn by a hash, or said by a column, are as large as they come out, so 0.
+    A stream is cut at a character. A document, or a line, is on the side where it begins, so that a border is off by
+    less than the `longest`; lines have left `newlines` behind, all of which may have stood on one side. Only
+    `by: position` asks for so much text: sides drawn by a hash, or said by a column, are as large as they come out, so
+    that nothing of them is misplaced.
     """
     if params.by != "position":
         return 0
-    allowed = 1 if params.samples == "stream" else 1 + size.longest
-    if params.samples == "lines":
-        allowed += size.newlines
-    return max(math.ceil(abs(chars - wanted)) - allowed, 0)
+    return max(math.ceil(abs(chars - wanted)) - 1 - longest - (newlines if params.samples == "lines" else 0), 0)
 
 
 def bucket_facts(splits: Splits, covered: Mapping[str, Covered]) -> pd.DataFrame:
@@ -133,12 +134,7 @@ def bucket_facts(splits: Splits, covered: Mapping[str, Covered]) -> pd.DataFrame
                 "split": name,
                 "bucket": bucket,
                 "samples": len(samples),
-                "positions": (positions := num_positions(samples)),
-                "padding": 1 - positions / (len(samples) * bucket) if len(samples) else 0.0,
-                "out_of_range": sum(
-                    int((~within(rows, bucket, len(split.ids))).sum()) for rows in chunks_of_samples(samples)
-                ),
-                "out_of_order": _out_of_order(samples),
+                **_sample_figures(samples, bucket, len(split.ids)),
                 "misplaced_labels": covered[name].misplaced_labels[bucket],
             }
             for name, split in splits.items()
@@ -152,14 +148,30 @@ def num_chars(split: Split) -> int:
     return len(split.ids) - (0 if split.documents is None else 2 * len(split.documents))
 
 
+def longest_document(split: Split) -> int:
+    """Return how many characters the longest document of `split` has, or line; 0 of a stream."""
+    longest = 0
+    if split.documents is not None:
+        before = split.documents[:1]
+        for chunk in chunks_of(split.documents):
+            longest = max(longest, int(np.diff(chunk, prepend=before).max()))
+            before = np.array(chunk[-1:])
+        longest = max(longest, len(split.ids) - int(before[0]) if len(before) else 0)
+    return max(longest - 2, 0)
+
+
 def _eval_fraction(params: SplitParams) -> float:
     return 1 - params.train_fraction - params.test_fraction
 
 
-def _out_of_order(samples: Samples) -> int:
-    count, before = 0, np.empty(0, dtype=np.int64)
-    for rows in chunks_of_samples(samples):
+def _sample_figures(samples: Samples, bucket: int, num_ids: int) -> dict[str, float]:
+    positions = out_of_range = out_of_order = 0
+    before = np.empty(0, dtype=np.int64)
+    for rows in in_order(samples):
         starts = np.concatenate([before, rows[:, 0]])
-        count += int((np.diff(starts) < 0).sum())
+        positions += int(rows[:, 1].sum())
+        out_of_range += int((~within(rows, bucket, num_ids)).sum())
+        out_of_order += int((np.diff(starts) < 0).sum())
         before = starts[-1:]
-    return count
+    padding = 1 - positions / (len(samples) * bucket) if len(samples) else 0.0
+    return {"positions": positions, "padding": padding, "out_of_range": out_of_range, "out_of_order": out_of_order}

@@ -3,22 +3,35 @@
 import json
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import pytest
+from conftest import TEXT, tables
 
-from pipeline.corpus.contracts import Bounds, contracts
-from pipeline.corpus.validation import check, told
+from pipeline.corpus.contracts import TABLES, Bounds, contracts
+from pipeline.corpus.document_facts import document_facts, size_of
+from pipeline.corpus.validation import check, told, warnings
+from pipeline.dataset.building import build_splits
+from pipeline.dataset.counting import count_ids
+from pipeline.dataset.coverage import cover
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.facts import bucket_facts, dictionary_facts, document_facts, split_facts
+from pipeline.dataset.facts import bucket_facts, dictionary_facts, split_facts, text_facts
+from pipeline.dataset.leakage import overlap
 from pipeline.dataset.splits import load_split
+from pipeline.params.split import SplitParams
+from pipeline.params.validate import EXPECTATIONS
+
+LINES = [f"{line} number {number}" for number, line in enumerate(TEXT.splitlines())]
 
 
 class Data:
     """What the stages before validate leave, and what is read back of it."""
 
-    def __init__(self, folder, text):
+    def __init__(self, folder, texts, **params):
         self.folder = folder
-        self.documents = [{"document": "one", "text": text[:1000]}, {"document": "two", "text": text[1000:]}]
+        self.params = SplitParams(**params)
+        batches = tables(*texts)
+        build_splits(batches, folder, self.params)
+        self.rows = pa.Table.from_batches(batches()).select(["document", "part", "last", "text"]).to_pylist()
         self.bounds = {"batch_size": 8, "window": 20, "max_overlap": 1.0}
 
     def array(self, name):
@@ -34,41 +47,69 @@ class Data:
     def characters(self):
         return json.loads((self.folder / "dictionary.json").read_text())["characters"]
 
-    def check(self, **options):
+    def facts(self):
         dictionary = Dictionary.load(self.folder / "dictionary.json")
         splits = {name: load_split(self.folder / name) for name in ("train", "eval")}
-        tables = {
-            "documents": document_facts(iter(self.documents)),
-            "dictionary": dictionary_facts(dictionary, splits),
-            "splits": split_facts(splits, train_fraction=0.9, window=self.bounds["window"]),
-            "buckets": bucket_facts(splits),
+        counts = {name: count_ids(split.ids, len(dictionary)) for name, split in splits.items()}
+        covered = {name: cover(split, dictionary) for name, split in splits.items()}
+        overlaps = {"eval": overlap(splits["eval"].ids, splits["train"].ids, dictionary)}
+        schema = pa.schema(
+            [("document", pa.string()), ("part", pa.int32()), ("last", pa.bool_()), ("text", pa.large_string())]
+        )
+        documents = document_facts([("part-0", pa.Table.from_pylist(self.rows, schema).to_batches())])
+        size = size_of(documents)
+        return {
+            "documents": documents,
+            "text": text_facts(size, splits, self.params),
+            "dictionary": dictionary_facts(dictionary, counts),
+            "splits": split_facts(splits, counts, covered, overlaps, size=size, params=self.params),
+            "buckets": bucket_facts(splits, covered),
         }
-        return check(tables, contracts(Bounds(dictionary_size=len(dictionary), **self.bounds)), **options)
+
+    def check(self, *, about=None, **options):
+        """All outcomes, or those on the table that the contract `about` is on."""
+        dictionary = Dictionary.load(self.folder / "dictionary.json")
+        own = contracts(Bounds(dictionary_size=len(dictionary), **self.bounds))
+        only = {one.table for one in own if about in {None, one.name}}
+        facts = {name: table for name, table in self.facts().items() if name in only}
+        return check(facts, [one for one in own if one.table in only], **options)
+
+    def failed(self, **options):
+        return {outcome.name for outcome in self.check(**options) if not outcome.passed}
 
 
 @pytest.fixture
-def data(split_folder, text):
-    return Data(split_folder, text)
+def stream(tmp_path):
+    return Data(tmp_path, [TEXT[:1000], TEXT[1000:]], buckets=(20,))
+
+
+@pytest.fixture
+def documents(tmp_path):
+    return Data(tmp_path, LINES, samples="documents", buckets=(50, 90))
 
 
 def no_documents(data):
-    data.documents = []
+    data.rows = []
 
 
 def a_nameless_document(data):
-    data.documents[0]["document"] = None
+    data.rows[0]["document"] = None
 
 
 def documents_of_one_name(data):
-    data.documents[0]["document"] = "two"
+    data.rows[0]["document"] = data.rows[1]["document"]
+
+
+def a_document_without_an_end(data):
+    data.rows[-1]["last"] = False
 
 
 def a_null_text(data):
-    data.documents[1]["text"] = None
+    data.rows[1]["text"] = None
 
 
 def an_empty_document(data):
-    data.documents[0]["text"] = ""
+    data.rows[0]["text"] = ""
 
 
 def a_character_twice(data):
@@ -95,23 +136,43 @@ def padding_in_the_text(data):
     data.put("eval/ids.npy", ids)
 
 
+def a_lost_document(data):
+    data.rows.append({"document": "lost", "part": 0, "last": True, "text": "lost"})
+
+
 def a_lost_tail(data):
     data.put("train/ids.npy", data.array("train/ids.npy")[:-500])
 
 
-def a_lost_sample(data):
-    data.put("train/bucket_00020.npy", data.array("train/bucket_00020.npy")[1:])
-
-
-def a_sample_twice(data):
-    samples = data.array("eval/bucket_00020.npy")
-    data.put("eval/bucket_00020.npy", np.concatenate([samples, samples[:1]]))
+def samples_in_another_order(data):
+    data.put("train/bucket_00090.npy", data.array("train/bucket_00090.npy")[::-1])
 
 
 def a_sample_beyond_the_text(data):
-    samples = data.array("train/bucket_00020.npy")
+    samples = data.array("train/bucket_00090.npy")
     samples[0, 0] = 1_000_000
-    data.put("train/bucket_00020.npy", samples)
+    data.put("train/bucket_00090.npy", samples)
+
+
+def a_lost_sample(data):
+    data.put("train/bucket_00090.npy", data.array("train/bucket_00090.npy")[1:])
+
+
+def a_sample_twice(data):
+    samples = data.array("eval/bucket_00090.npy")
+    data.put("eval/bucket_00090.npy", np.concatenate([samples[:1], samples]))
+
+
+def an_end_that_is_a_character(data):
+    ids = data.array("train/ids.npy")
+    ids[data.array("train/documents.npy")[1] - 1] = ids[5]
+    data.put("train/ids.npy", ids)
+
+
+def a_sample_over_a_documents_end(data):
+    samples = data.array("train/bucket_00090.npy")
+    samples[0, 1] += 2
+    data.put("train/bucket_00090.npy", samples)
 
 
 def copied_eval_text(data):
@@ -126,10 +187,11 @@ def too_little_for_a_window(data):
     data.bounds["window"] = 1000
 
 
-CORRUPTIONS = {
+OF_A_STREAM = {
     no_documents: "documents_present",
     a_nameless_document: "documents_named",
     documents_of_one_name: "documents_distinct",
+    a_document_without_an_end: "documents_whole",
     a_null_text: "documents_have_text",
     an_empty_document: "documents_not_empty",
     a_character_twice: "dictionary_distinct",
@@ -137,26 +199,48 @@ CORRUPTIONS = {
     a_character_too_many: "dictionary_used",
     an_id_without_character: "ids_within_dictionary",
     padding_in_the_text: "no_padding_in_text",
+    a_lost_document: "whole_text_split",
     a_lost_tail: "fractions_as_asked",
-    a_lost_sample: "every_character_labelled",
-    a_sample_twice: "no_character_labelled_twice",
-    a_sample_beyond_the_text: "samples_within_text",
     copied_eval_text: "eval_not_in_train",
     too_little_for_a_batch: "train_fills_a_batch",
     too_little_for_a_window: "eval_fills_a_window",
 }
+OF_DOCUMENTS = {
+    samples_in_another_order: "samples_in_order",
+    a_sample_beyond_the_text: "samples_within_text",
+    a_lost_sample: "every_character_labelled",
+    a_sample_twice: "no_character_labelled_twice",
+    an_end_that_is_a_character: "documents_bounded",
+    a_sample_over_a_documents_end: "no_begin_labelled",
+}
 
 
-def test_good_data_passes(data):
+def named(value):
+    return getattr(value, "__name__", value)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"buckets": (20,)},
+        {"buckets": (7, 20), "by": "document", "train_fraction": 0.6},
+        {"samples": "documents", "buckets": (50, 90)},
+        {"samples": "documents", "buckets": (20,), "by": "document", "train_fraction": 0.6},
+        {"samples": "lines", "buckets": "auto"},
+    ],
+)
+def test_good_data_passes(tmp_path, params):
+    texts = ["\n".join(LINES[:30]), "\n".join(LINES[30:])] if params.get("samples") == "lines" else LINES
+    data = Data(tmp_path, texts, **params)
     outcomes = data.check()
     assert told(outcomes) is None
-    assert all(outcome.passed for outcome in outcomes)
+    assert all(outcome.passed and outcome.stops for outcome in outcomes)
 
 
-@pytest.mark.parametrize(("corrupt", "name"), CORRUPTIONS.items(), ids=lambda value: getattr(value, "__name__", value))
-def test_what_is_corrupted_is_named(data, corrupt, name):
-    corrupt(data)
-    outcomes = data.check()
+@pytest.mark.parametrize(("corrupt", "name"), OF_A_STREAM.items(), ids=named)
+def test_what_is_corrupted_is_named(stream, corrupt, name):
+    corrupt(stream)
+    outcomes = stream.check(about=name)
     assert name in {outcome.name for outcome in outcomes if not outcome.passed}
     line = told(outcomes)
     assert line.startswith("validate: ")
@@ -165,35 +249,73 @@ def test_what_is_corrupted_is_named(data, corrupt, name):
     assert "\n" not in line
 
 
-def test_labels_are_compared_with_the_batches_that_train(data, monkeypatch):
-    from pipeline.dataset import facts
-    from pipeline.dataset.batches import Batch, ordered_batches
+@pytest.mark.parametrize(("corrupt", "name"), OF_DOCUMENTS.items(), ids=named)
+def test_what_is_corrupted_among_documents_is_named(documents, corrupt, name):
+    corrupt(documents)
+    assert name in documents.failed(about=name)
+
+
+def test_labels_are_compared_with_the_batches_that_train(stream, monkeypatch):
+    from pipeline.dataset import coverage
+    from pipeline.dataset.batches import Batch, gather
 
     def late(*arguments):
-        for batch in ordered_batches(*arguments):
-            yield Batch(inputs=batch.inputs, labels=batch.inputs)
+        batch = gather(*arguments)
+        return Batch(inputs=batch.inputs, labels=batch.inputs)
 
-    monkeypatch.setattr(facts, "ordered_batches", late)
-    assert "labels_one_on" in {outcome.name for outcome in data.check() if not outcome.passed}
+    monkeypatch.setattr(coverage, "gather", late)
+    assert stream.failed() == {"labels_one_on"}
 
 
 def test_every_contract_has_a_corruption_that_breaks_it():
-    names = {one.name for one in contracts(Bounds(dictionary_size=9, batch_size=1, window=1, max_overlap=0))}
-    assert names == {*CORRUPTIONS.values(), "labels_one_on"}
+    own = contracts(Bounds(dictionary_size=9, batch_size=1, window=1, max_overlap=0))
+    assert {one.name for one in own} == {*OF_A_STREAM.values(), *OF_DOCUMENTS.values(), "labels_one_on"}
+    assert {one.table for one in own} == set(TABLES)
 
 
-def test_the_result_is_the_same_every_time_and_data_docs_are_on_request(data, tmp_path):
-    assert data.check() == data.check(data_docs=tmp_path / "docs")
-    assert (tmp_path / "docs/index.html").exists()
+def test_the_expectations_that_params_know_are_the_contracts_in_their_order():
+    own = contracts(Bounds(dictionary_size=9, batch_size=1, window=1, max_overlap=0))
+    assert tuple(one.name for one in own) == EXPECTATIONS
 
 
-def test_the_line_for_people():
-    table = pd.DataFrame({"document": ["a"], "chars": [0]})
-    own = [
-        one
-        for one in contracts(Bounds(dictionary_size=9, batch_size=1, window=1, max_overlap=0))
-        if one.table == "documents"
-    ]
-    assert told(check({"documents": table}, own)) == (
-        "validate: documents_not_empty: a document has no characters left; found chars 0, allowed is at least 1"
+def test_only_the_named_expectations_stop_the_pipeline(stream):
+    copied_eval_text(stream)
+    too_little_for_a_batch(stream)
+    outcomes = stream.check(fail_on=("train_fills_a_batch", "documents_named"))
+    assert told(outcomes).startswith("validate: train_fills_a_batch: ")
+    (line,) = warnings(outcomes)
+    assert line.startswith("warning: validate: eval_not_in_train: what is evaluated")
+    assert "found overlap 1, allowed is at most 0.01" in line
+    assert {outcome.name for outcome in outcomes if outcome.stops} == {"train_fills_a_batch", "documents_named"}
+    assert told(stream.check(fail_on=())) is None
+
+
+def test_the_result_is_the_same_with_data_docs(stream, tmp_path):
+    too_little_for_a_window(stream)
+    assert stream.check() == stream.check(data_docs=tmp_path / "docs")
+    assert stream.check(fail_on=()) == stream.check(fail_on=(), data_docs=tmp_path / "docs")
+
+
+def test_data_docs_say_name_bound_and_reason(stream, tmp_path):
+    too_little_for_a_window(stream)
+    stream.check(fail_on=("documents_named",), data_docs=tmp_path / "docs")
+    index = (tmp_path / "docs/index.html").read_text()
+    assert ">splits</a>: failed (" in index
+    assert ">text</a>: all passed (" in index
+    (page,) = (tmp_path / "docs/validations/splits").rglob("*.html")
+    for shown in (
+        "eval_fills_a_window: chars where split != ",
+        "at least 1001. Otherwise the eval or test text is too",
+    ):
+        assert shown in page.read_text().replace("&#34;", '"')
+    suite = (tmp_path / "docs/expectations/splits.html").read_text()
+    assert TABLES["splits"] in suite
+    assert "Only warns: validate.fail_on does not list it." in suite
+
+
+def test_the_line_for_people(stream):
+    facts = {"documents": stream.facts()["documents"].assign(empty=1)}
+    own = [one for one in contracts(Bounds(9, 1, 1, 0)) if one.table == "documents"]
+    assert told(check(facts, own)) == (
+        "validate: documents_not_empty: a document has no characters left; found empty 1, allowed is at most 0"
     )

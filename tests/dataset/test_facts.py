@@ -1,69 +1,115 @@
 import numpy as np
 import pytest
+from conftest import tables
 
+from pipeline.corpus.document_facts import TextSize
+from pipeline.dataset.building import build_splits
+from pipeline.dataset.counting import count_ids
+from pipeline.dataset.coverage import cover
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.facts import bucket_facts, dictionary_facts, document_facts, split_facts
-from pipeline.dataset.samples import cut_windows
+from pipeline.dataset.facts import (
+    bucket_facts,
+    dictionary_facts,
+    longest_document,
+    misplaced,
+    num_chars,
+    split_facts,
+    text_facts,
+)
+from pipeline.dataset.samples import Table, cut_windows
 from pipeline.dataset.splits import Split, load_split
-
-
-def split_of(ids, buckets=(10,)):
-    array = np.array(ids, dtype=np.uint8)
-    return Split(ids=array, buckets=cut_windows(len(array), buckets))
-
-
-def facts(train, evaluation, window=10):
-    return split_facts({"train": train, "eval": evaluation}, train_fraction=0.9, window=window).set_index("split")
-
+from pipeline.params.split import SplitParams
 
 RANDOM = np.random.default_rng(1)
-TRAIN, EVAL = split_of(RANDOM.integers(1, 9, 900)), split_of(RANDOM.integers(1, 9, 100))
+IDS = Dictionary.of("abcdefgh")
 
 
-def test_a_good_split_has_nothing_to_complain_about():
-    table = facts(TRAIN, EVAL)
-    for column in ("misplaced_chars", "unlabelled", "repeated", "overlap"):
+def split_of(ids, samples=None, buckets=(10,)):
+    array = np.array(ids, dtype=np.uint8)
+    return Split(array, cut_windows(len(array), buckets) if samples is None else {buckets[0]: Table(samples)})
+
+
+def built(folder, texts, **params):
+    build_splits(tables(*texts), folder, SplitParams(**params))
+    return {name: load_split(folder / name) for name in ("train", "eval", "test") if (folder / name).exists()}
+
+
+def test_split_facts():
+    splits = {"train": split_of(RANDOM.integers(1, 9, 900)), "eval": split_of(RANDOM.integers(2, 8, 99))}
+    counts = {name: count_ids(split.ids, len(IDS)) for name, split in splits.items()}
+    covered = {name: cover(split, IDS) for name, split in splits.items()}
+    size, params = TextSize(documents=1, chars=999, newlines=0), SplitParams()
+    table = split_facts(splits, counts, covered, {"eval": 0.25}, size=size, params=params).set_index("split")
+    assert table["ids"].tolist() == table["chars"].tolist() == [900, 99]
+    assert table["min_id"].tolist() == [1, 2]
+    assert table["max_id"].tolist() == [8, 7]
+    assert table["overlap"].tolist() == [0.0, 0.25]
+    for column in ("misplaced_chars", "unlabelled", "repeated", "labelled_begins", "unbounded", "documents"):
         assert (table[column] == 0).all(), column
-    buckets = bucket_facts({"train": TRAIN, "eval": EVAL})
-    assert (buckets[["out_of_range", "misplaced_labels"]] == 0).all(axis=None)
-    assert buckets["positions"].tolist() == [899, 99]
 
 
-def test_gaps_and_repeats_are_counted():
-    samples = TRAIN.buckets[10].copy()
-    samples[3] = samples[2]
-    table = facts(Split(TRAIN.ids, {10: samples}), EVAL)
-    assert (table.loc["train", "unlabelled"], table.loc["train", "repeated"]) == (10, 10)
-
-
-def test_samples_out_of_range_are_counted():
-    samples = TRAIN.buckets[10].copy()
-    samples[0] = (895, 10)
-    samples[1, 1] = 11
-    assert bucket_facts({"train": Split(TRAIN.ids, {10: samples})})["out_of_range"].tolist() == [2]
-
-
-def test_copied_eval_text_is_seen():
-    assert facts(TRAIN, split_of(TRAIN.ids[300:400])).loc["eval", "overlap"] == 1.0
-    half = np.concatenate([TRAIN.ids[300:351], EVAL.ids[51:]])
-    assert facts(TRAIN, split_of(half)).loc["eval", "overlap"] == pytest.approx(5 / 9)
+def test_samples_are_judged_in_their_order():
+    samples = np.array([[0, 10], [30, 10], [10, 10], [95, 10], [40, 11], [50, 0], [-1, 5]])
+    split = split_of(np.ones(100), samples)
+    table = bucket_facts({"train": split}, {"train": cover(split, IDS)})
+    assert table["out_of_range"].tolist() == [4]
+    assert table["out_of_order"].tolist() == [3]
+    assert table["samples"].tolist() == [7]
+    windows = split_of(np.ones(100), buckets=(10, 7))
+    table = bucket_facts({"train": windows}, {"train": cover(windows, IDS)})
+    assert table["positions"].sum() == 99
+    assert (table[["out_of_range", "out_of_order", "misplaced_labels"]] == 0).all(axis=None)
+    assert 0 <= table["padding"].max() < 0.1
 
 
 def test_dictionary_facts(split_folder, text):
     dictionary = Dictionary.load(split_folder / "dictionary.json")
     splits = {name: load_split(split_folder / name) for name in ("train", "eval")}
-    table = dictionary_facts(dictionary, splits)
+    counts = {name: count_ids(split.ids, len(dictionary)) for name, split in splits.items()}
+    table = dictionary_facts(dictionary, counts)
     assert table["total"].sum() == len(text)
     assert table.set_index("symbol").loc["q", "total"] == text.count("q")
     assert table["rises"].all()
     assert not table["idle"].any()
     shuffled = Dictionary((*dictionary.characters[::-1], "Ω"))
-    table = dictionary_facts(shuffled, splits)
+    table = dictionary_facts(shuffled, {name: count_ids(split.ids, len(shuffled)) for name, split in splits.items()})
     assert not table["rises"].all()
     assert table.set_index("symbol").loc["Ω", "idle"]
 
 
-def test_document_facts_have_no_text():
-    table = document_facts(iter([{"document": "a", "text": "xy"}, {"document": "b", "text": None}]))
-    assert table["chars"].isna().tolist() == [False, True]
-    assert list(table.columns) == ["document", "chars"]
+@pytest.mark.parametrize(
+    ("params", "lost"),
+    [
+        ({"by": "position"}, 0),
+        ({"by": "position", "test_fraction": 0.3, "train_fraction": 0.4}, 0),
+        ({"by": "document", "train_fraction": 0.5}, 0),
+        ({"by": "document", "train_fraction": 0.4, "test_fraction": 0.3}, 0),
+        ({"samples": "documents"}, 0),
+        ({"samples": "lines"}, 0),
+    ],
+)
+def test_the_clean_text_is_found_in_the_splits(tmp_path, params, lost):
+    texts = [f"line {number}\n\nand {number * 7}" for number in range(20)]
+    splits = built(tmp_path, texts, **params)
+    size = TextSize(documents=20, chars=sum(map(len, texts)), newlines=40)
+    assert text_facts(size, splits, SplitParams(**params))["lost_chars"].tolist() == [lost]
+    more = TextSize(documents=20, chars=size.chars + 3, newlines=40)
+    assert text_facts(more, splits, SplitParams(**params))["lost_chars"].tolist() == [3]
+
+
+def test_the_longest_document_bounds_how_far_a_cut_is_off(tmp_path, monkeypatch):
+    splits = built(tmp_path, ["abc", "de", "fghijkl", "m" * 9, "n"], samples="documents", train_fraction=0.5)
+    monkeypatch.setattr("pipeline.dataset.counting.CHUNK", 2)
+    assert [longest_document(split) for split in splits.values()] == [7, 9]
+    assert [num_chars(split) for split in splits.values()] == [12, 10]
+
+
+def test_how_far_a_side_may_be_from_what_was_asked():
+    def off(chars, longest=50, **params):
+        return misplaced(chars, 900.0, SplitParams(**params), longest=longest, newlines=20)
+
+    assert [off(chars, longest=0) for chars in (900, 901, 897)] == [0, 0, 2]
+    assert [off(chars, samples="documents") for chars in (951, 849, 955)] == [0, 0, 4]
+    assert [off(chars, samples="lines") for chars in (971, 975)] == [0, 4]
+    assert off(3, by="document") == 0
+    assert off(3, by="column", column="side") == 0
