@@ -4,7 +4,6 @@ They are small whatever the corpus's size, so that a validation never has the te
 from what is on disk, so that what was checked is what trains.
 """
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -45,15 +44,16 @@ def text_facts(size: TextSize, splits: Splits, params: SplitParams) -> pd.DataFr
 def dictionary_facts(dictionary: Dictionary, counts: Counts) -> pd.DataFrame:
     """Return one row per id; `counts` has how often each stands in each split, int64 [at least all ids], by its name.
 
-    Columns: id, symbol, is_character, rises (sorted after the character before), a count per split, total, idle (a
-    character that the text does not have).
+    Columns: id, symbol (the character, or a name that no character has), is_character, rises (sorted after the
+    character before), a count per split, total, idle (a character that the text does not have).
     """
     codes = [ord(symbol) for symbol in dictionary.symbols]
     first = dictionary.first_id
+    names = [f"symbol {number}" for number in range(first)]  # their signs may be characters of a text, too
     table = pd.DataFrame(
         {
             "id": range(len(dictionary)),
-            "symbol": list(dictionary.symbols),
+            "symbol": [*names, *dictionary.characters],
             "is_character": [i >= first for i in range(len(dictionary))],
             "rises": [i <= first or codes[i] > codes[i - 1] for i in range(len(codes))],
         }
@@ -117,7 +117,7 @@ def misplaced(chars: int, wanted: float, size: TextSize, params: SplitParams) ->
     allowed = 1 if params.samples == "stream" else 1 + size.longest
     if params.samples == "lines":
         allowed += size.newlines
-    return max(math.ceil(abs(chars - wanted)) - allowed, 0)
+    return max(round(abs(chars - wanted)) - allowed, 0)
 
 
 def bucket_facts(splits: Splits, covered: Mapping[str, Covered]) -> pd.DataFrame:
@@ -160,6 +160,6 @@ def _out_of_order(samples: Samples) -> int:
     count, before = 0, np.empty(0, dtype=np.int64)
     for rows in chunks_of_samples(samples):
         starts = np.concatenate([before, rows[:, 0]])
-        count += int((np.diff(starts) < 0).sum())
+        count += int((starts[1:] < starts[:-1]).sum())
         before = starts[-1:]
     return count
