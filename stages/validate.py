@@ -86,7 +86,8 @@ def warn_of_drift(run: StageRun, max_drift: float) -> None:
     if (champion := run.of_champion(ALPHABET)) is None:
         return
     try:
-        found = drift(read_alphabet(champion.text.splitlines()), read_alphabet(ALPHABET.read_text(encoding="utf-8").splitlines()))
+        own = read_alphabet(ALPHABET.read_text(encoding="utf-8").splitlines())
+        found = drift(read_alphabet(champion.text.splitlines()), own)
     except UserError as error:
         run.say(f"warning: the champion's {ALPHABET.name} could not be read: {error}")
         return

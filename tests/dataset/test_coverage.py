@@ -97,7 +97,7 @@ def test_any_samples_are_counted_as_a_naive_count_does(bounded, short, long, ids
     times[0] = int(0 not in begins)  # nothing stands before it
     for bucket, own in rows.items():
         for start, length in own:
-            if 0 <= start and 0 < length <= bucket and start + length < len(ids):
+            if start >= 0 and 0 < length <= bucket and start + length < len(ids):
                 for at in range(start + 1, start + length + 1):
                     times[at] += 1
     with patch.object(counting, "CHUNK", chunk):
@@ -142,7 +142,7 @@ def test_any_symbol_out_of_its_place_is_seen(lengths, chunk, data):
 def test_documents_that_are_listed_elsewhere_are_counted():
     split = documents([3, 2, 6])
     assert cover(Split(split.ids, split.buckets, split.documents[:-1]), DOCUMENTS).unbounded == 3
-    assert cover(Split(split.ids, split.buckets, split.documents + [0, 1, 0]), DOCUMENTS).unbounded == 2
+    assert cover(Split(split.ids, split.buckets, split.documents + np.array([0, 1, 0])), DOCUMENTS).unbounded == 2
     assert cover(Split(split.ids, split.buckets), DOCUMENTS).unbounded == 6
 
 
