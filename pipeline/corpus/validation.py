@@ -98,7 +98,7 @@ def _stops(contract: Contract, fail_on: FailOn) -> bool:
 
 def _described(contract: Contract, *, stops: bool) -> Expectation:
     """Return the contract's expectation, with the words that Data Docs have for it."""
-    expectation = contract.expectation
+    expectation = contract.expectation.copy()  # a suite keeps what it is given
     condition = getattr(expectation, "row_condition", None)
     where = f" where {condition.pass_through_filter}" if condition else ""
     wanted = f"{expectation.column}{where}: {_allowed(expectation)}"

@@ -17,6 +17,8 @@ from pipeline.files import whole_file
 
 Counts = npt.NDArray[np.int64]
 
+MOST = np.iinfo(np.int64).max
+
 
 def write_alphabet(path: Path, dictionary: Dictionary, counts: Mapping[str, Counts]) -> None:
     """Write one row per character of `dictionary`, by code point.
@@ -38,9 +40,12 @@ def read_alphabet(lines: Iterable[str]) -> dict[str, int]:
     UserError if it is something else.
     """
     try:
-        return {
+        found = {
             chr(int(row["codepoint"].removeprefix("U+"), 16)): sum(int(row[side]) for side in NAMES)
             for row in csv.DictReader(lines)
         }
-    except (KeyError, ValueError, TypeError, AttributeError, csv.Error):
-        raise UserError("not a table of characters") from None
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, csv.Error):
+        found = {}
+    if not found or not all(0 <= count <= MOST for count in found.values()):
+        raise UserError("not a table of characters")
+    return found

@@ -33,7 +33,7 @@ class Drift:
             named = ", ".join(repr(char) for char in self.new[:NAMED])
             more = ", …" if len(self.new) > NAMED else ""
             count = f"{len(self.new)} new character{'s' if len(self.new) > 1 else ''}"
-            parts.append(f"{count} ({named}{more}; {100 * self.share:.2g} % of the text)")
+            parts.append(f"{count} ({named}{more}; {100 * self.share:.3g} % of the text)")
         return ", ".join([*parts, f"Jensen-Shannon divergence {self.divergence:.3g} bits"])
 
 

@@ -4,7 +4,6 @@ They are small whatever the corpus's size, so that a validation never has the te
 from what is on disk, so that what was checked is what trains.
 """
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,15 +45,16 @@ def text_facts(size: TextSize, splits: Splits, params: SplitParams) -> pd.DataFr
 def dictionary_facts(dictionary: Dictionary, counts: Counts) -> pd.DataFrame:
     """Return one row per id; `counts` has how often each stands in each split, int64 [at least all ids], by its name.
 
-    Columns: id, symbol, is_character, rises (sorted after the character before), a count per split, total, idle (a
-    character that the text does not have).
+    Columns: id, symbol (the character, or a name that no character has), is_character, rises (sorted after the
+    character before), a count per split, total, idle (a character that the text does not have).
     """
     codes = [ord(symbol) for symbol in dictionary.symbols]
     first = dictionary.first_id
+    names = [f"symbol {number}" for number in range(first)]  # their signs may be characters of a text, too
     table = pd.DataFrame(
         {
             "id": range(len(dictionary)),
-            "symbol": list(dictionary.symbols),
+            "symbol": [*names, *dictionary.characters],
             "is_character": [i >= first for i in range(len(dictionary))],
             "rises": [i <= first or codes[i] > codes[i - 1] for i in range(len(codes))],
         }
@@ -171,7 +171,7 @@ def _sample_figures(samples: Samples, bucket: int, num_ids: int) -> dict[str, fl
         starts = np.concatenate([before, rows[:, 0]])
         positions += int(rows[:, 1].sum())
         out_of_range += int((~within(rows, bucket, num_ids)).sum())
-        out_of_order += int((np.diff(starts) < 0).sum())
+        out_of_order += int((starts[1:] < starts[:-1]).sum())
         before = starts[-1:]
     padding = 1 - positions / (len(samples) * bucket) if len(samples) else 0.0
     return {"positions": positions, "padding": padding, "out_of_range": out_of_range, "out_of_order": out_of_order}
