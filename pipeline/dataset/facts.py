@@ -118,7 +118,7 @@ def misplaced(chars: int, wanted: float, params: SplitParams, *, longest: int, n
     """
     if params.by != "position":
         return 0
-    return max(math.ceil(abs(chars - wanted)) - 1 - longest - (newlines if params.samples == "lines" else 0), 0)
+    return max(round(abs(chars - wanted)) - 1 - longest - (newlines if params.samples == "lines" else 0), 0)
 
 
 def bucket_facts(splits: Splits, covered: Mapping[str, Covered]) -> pd.DataFrame:
