@@ -1,6 +1,7 @@
 """Every output that the pipeline trains on is corrupted in turn; the contract that says so is named."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -276,6 +277,11 @@ def test_every_contract_has_a_corruption_that_breaks_it():
 def test_the_expectations_that_params_know_are_the_contracts_in_their_order():
     own = contracts(Bounds(dictionary_size=9, batch_size=1, window=1, max_overlap=0))
     assert tuple(one.name for one in own) == EXPECTATIONS
+
+
+def test_the_page_about_validation_has_all_of_them():
+    page = (Path(__file__).parents[2] / "docs/validation.md").read_text(encoding="utf-8")
+    assert {name for name in EXPECTATIONS if f"`{name}`" not in page} == set()
 
 
 def test_only_the_named_expectations_stop_the_pipeline(stream):
