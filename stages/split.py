@@ -27,7 +27,7 @@ def main() -> None:
         source = Path("data/clean")
         with throughput("split", text_bytes(source)) as advance, whole_folder(Path("data/split")) as folder:
             figures = build_splits(
-                lambda: read_batches(source),
+                lambda columns: read_batches(source, columns),
                 folder,
                 params,
                 separator="\n" if newlines else " ",

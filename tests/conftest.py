@@ -68,7 +68,7 @@ def tables(*texts: str, most: int = PIECE_BYTES, at_once: int = 1000, **metadata
         for at in range(0, len(rows), at_once)
         for batch in batches_of(rows[at : at + at_once], schema)
     ]
-    return lambda: iter(batches)
+    return lambda _=None: iter(batches)
 
 
 def random_model(

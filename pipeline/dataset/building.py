@@ -24,8 +24,8 @@ def build_splits(
 ) -> dict[str, Any]:
     """Write dictionary.json, train/, eval/ and, if there is one, test/ into `folder`; returns the figures.
 
-    `tables()` gives the clean documents and is called anew for every pass; in a stream `separator` stands between two
-    of them. `read` is told of every so many bytes that were counted or encoded. UserError if a side is too short to
+    `tables(columns)` gives the clean documents and is called anew for every pass; in a stream `separator` stands
+    between two of them. `read` is told of every so many bytes that were counted or encoded. UserError if a side is too short to
     hold one prediction, or as the rules for sides say.
     """
     sides = count_sides(streams(tables, params, separator=separator), read)
@@ -47,19 +47,16 @@ def build_splits(
 
 
 def _refuse_short(sides: list[Side], params: SplitParams) -> None:
-    keys = {
-        "position": f"split.train_fraction: {params.train_fraction:g}",
-        "document": f"split.train_fraction: {params.train_fraction:g}",
-        "column": f"split.train_until: {params.train_until}",
-    }
     total = sum(side.chars for side in sides)
     asked = params.test_fraction > 0 or params.eval_until is not None
     for side in (TRAIN, EVAL, *([TEST] if asked else [])):
         if (size := sides[side].chars) < 2:  # noqa: PLR2004  one character to read and one to predict
+            key = "train_fraction" if params.by != "column" else "train_until" if params.train_until else "column"
+            key = "test_fraction" if side == TEST and params.by != "column" else key
             name = "training" if side == TRAIN else NAMES[side]
             whole = "; documents are not cut (split.samples)" if params.samples == "documents" else ""
             raise UserError(
-                f"{keys[params.by]} of {total} characters leaves {size} for the {name} text; "
+                f"split.{key}: {getattr(params, key)} of {total} characters leaves {size} for the {name} text; "
                 f"allowed are at least 2{whole}"
             )
 

@@ -4,7 +4,7 @@ In a stream of documents each stands between two marks, characters that no clean
 are separated by one character.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.corpus.kernels.spaces import join, join_lines
 from pipeline.corpus.rows import Bytes, buffers, flags
+from pipeline.corpus.shards import CHARS
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK
 from pipeline.dataset.lines import cut_at_lines
 from pipeline.dataset.sides import NAMES, characters_in, cuts, side_rule
@@ -19,7 +20,8 @@ from pipeline.params.split import SplitParams
 
 BEGIN, END = ord(BEGIN_MARK), ord(END_MARK)
 
-Tables = Callable[[], Iterable[pa.RecordBatch]]
+# The table of clean documents, anew for every pass: all of its columns, or those that are named.
+Tables = Callable[[Sequence[str] | None], Iterable[pa.RecordBatch]]
 
 
 class Piece(NamedTuple):
@@ -41,12 +43,12 @@ def streams(tables: Tables, params: SplitParams, *, separator: str) -> Iterator[
 
 def _sided(tables: Tables, params: SplitParams) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield the rows of each side, in order, with the side."""
-    total = sum(characters_in(batch) for batch in tables()) if params.by == "position" else 0
+    total = sum(map(characters_in, tables([CHARS]))) if params.by == "position" else 0
     if params.samples == "lines" and params.by == "position":
-        yield from cut_at_lines(tables(), cuts(params, total))
+        yield from cut_at_lines(tables(None), cuts(params, total))
         return
     rule = side_rule(params, total=total)
-    for batch in tables():
+    for batch in tables(None):
         sides = rule(batch)
         for side in np.unique(sides).tolist():
             chosen = sides == side
@@ -56,13 +58,13 @@ def _sided(tables: Tables, params: SplitParams) -> Iterator[tuple[int, pa.Record
 def _cut_stream(tables: Tables, params: SplitParams, separator: str) -> Iterator[Piece]:
     """Yield the one stream of all documents, cut at a character whatever document it is in."""
     total, documents = 0, 0
-    for batch in tables():
+    for batch in tables([CHARS, "last"]):
         total += characters_in(batch)
         documents += int(flags(batch.column("last")).sum())
     borders = (*cuts(params, total + max(documents - 1, 0)), None)
     joiner = Joiner("stream", separator)
     side, at = 0, 0
-    for batch in tables():
+    for batch in tables(None):
         first = np.asarray(batch.column("part")) == 0
         size = characters_in(batch) + int(first.sum()) - (not joiner.started)
         data = joiner.join(batch)
