@@ -48,7 +48,7 @@ def prepare(folder, data, clean, split):
         for batch in documents:
             writer.write(batch)
     clean_documents(folder / "documents", folder / "clean", CleanParams(**clean))
-    return build_splits(lambda: read_batches(folder / "clean"), folder / "split", SplitParams(**split))
+    return build_splits(lambda columns: read_batches(folder / "clean", columns), folder / "split", SplitParams(**split))
 
 
 def train(folder, *, epochs):

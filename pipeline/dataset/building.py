@@ -25,8 +25,8 @@ def build_splits(
     """Write dictionary.json, train/, eval/ and, if there is one, test/ into `folder`; returns the figures.
 
     `tables(columns)` gives the clean documents and is called anew for every pass; in a stream `separator` stands
-    between two of them. `read` is told of every so many bytes that were counted or encoded. UserError if a side is too short to
-    hold one prediction, or as the rules for sides say.
+    between two of them. `read` is told of every so many bytes that were counted or encoded. UserError if a side is too
+    short to hold one prediction, or as the rules for sides say.
     """
     sides = count_sides(streams(tables, params, separator=separator), read)
     _refuse_short(sides, params)
