@@ -145,8 +145,14 @@ def test_a_tracking_server_that_goes_away_later_costs_a_warning(project):
     ("groups", "message"),
     [
         ({"train": {"batch_size": 4000}}, "validate: train_fills_a_batch: the text is too short for one batch"),
-        ({"evaluate": {"window": 4000}}, "validate: eval_fills_a_window: the eval text is too short for one window"),
-        ({"validate": {"max_overlap": 0.0}}, "validate: eval_not_in_train: eval windows stand in the training text"),
+        (
+            {"evaluate": {"window": 4000}},
+            "validate: eval_fills_a_window: the eval or test text is too short for one window",
+        ),
+        (
+            {"validate": {"max_overlap": 0.0}},
+            "validate: eval_not_in_train: what is evaluated or tested stands in the training text",
+        ),
     ],
 )
 def test_a_failed_expectation_stops_the_pipeline(project, groups, message):
