@@ -71,13 +71,14 @@ def write_csv(path: Path, megabytes: int) -> None:
     """Write a table of paragraphs, at most 200 characters each."""
     with path.open("w", encoding="utf-8") as file:
         file.write("text\n")
-        done = 0
-        for text in copies(megabytes * 1_000_000):
-            for line in text.split("\n"):
-                if line and done < megabytes * 1_000_000:
-                    row = line[:200].replace('"', "'")
-                    done += len(row) + 3
-                    file.write(f'"{row}"\n')
+        left = megabytes * 1_000_000
+        for text in copies(8 * left):  # more than enough: what is over 200 characters is cut off
+            for line in filter(None, text.split("\n")):
+                row = line[:200].replace('"', "'")
+                left -= len(row.encode()) + 3
+                file.write(f'"{row}"\n')
+            if left < 0:
+                break
 
 
 class Case(NamedTuple):
@@ -199,7 +200,7 @@ def main() -> None:
     cases += [Case("CSV, as documents", "text.csv", options.csv)] if options.csv else []
     speed = Table("text", "MB", *(f"{stage}, s" for stage in TEXT_STAGES), "all three, MB/s")
     memory = Table("peak memory, MB", "MB", *TEXT_STAGES, *LATER)
-    with tempfile.TemporaryDirectory(prefix="charlm-corpus-", dir=ROOT) as place:
+    with tempfile.TemporaryDirectory(prefix="charlm-corpus-") as place:
         project = Project(Path(place))
         project.set(params_for(cases[0]))
         for stage in ("source", *TEXT_STAGES, *LATER):

@@ -19,6 +19,10 @@ TABLES = {
 }
 
 
+# The columns that name a row of them.
+KEYS = {"documents": ["shard"], "text": [], "dictionary": ["id"], "splits": ["split"], "buckets": ["split", "bucket"]}
+
+
 @dataclass(frozen=True)
 class Contract:
     """One expectation on one facts table; `why` says what would go wrong, or what to do, when it fails."""

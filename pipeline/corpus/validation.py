@@ -17,10 +17,13 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-from pipeline.corpus.contracts import TABLES, Contract
+from pipeline.corpus.contracts import KEYS, TABLES, Contract
 from pipeline.corpus.data_docs import SITE, make_readable, site
 
 FailOn = Collection[str] | Literal["all"]
+
+# Rows that are named in a line for people.
+NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,21 @@ def check(
             name=name,
             validation_definitions=[context.validation_definitions.add(definition)],
             actions=actions,
-            result_format={"result_format": "COMPLETE"},
+            result_format={
+                "result_format": "COMPLETE",
+                "unexpected_index_column_names": KEYS[name],
+                "return_unexpected_index_query": False,
+            },
         )
         run_id = RunIdentifier(run_name="validate")
         ran = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table}, run_id=run_id)
         for run_result in ran.run_results.values():
             for result in run_result.results:
                 results[result.expectation_config.meta["name"]] = result
+    outcomes = [_outcome(contract, results[contract.name], stops=_stops(contract, fail_on)) for contract in contracts]
     if data_docs is not None:
-        make_readable(data_docs)
-    return [_outcome(contract, results[contract.name], stops=_stops(contract, fail_on)) for contract in contracts]
+        make_readable(data_docs, {name: _summary(name, outcomes) for name in tables})
+    return outcomes
 
 
 def told(outcomes: list[Outcome]) -> str | None:
@@ -90,6 +98,13 @@ def told(outcomes: list[Outcome]) -> str | None:
 def warnings(outcomes: list[Outcome]) -> list[str]:
     """Return the failed contracts that do not stop the pipeline, a line each."""
     return [f"warning: {_line(outcome)}" for outcome in outcomes if not (outcome.stops or outcome.passed)]
+
+
+def _summary(table: str, outcomes: list[Outcome]) -> str:
+    """Return in words how the contracts on a table came out, and what the table is."""
+    failed = [outcome.name for outcome in outcomes if outcome.table == table and not outcome.passed]
+    found = f"failed {', '.join(failed)}" if failed else "all passed"
+    return f"{found}. {TABLES[table]}"
 
 
 def _stops(contract: Contract, fail_on: FailOn) -> bool:
@@ -119,13 +134,13 @@ def _outcome(contract: Contract, result: ExpectationValidationResult, *, stops: 
         table=contract.table,
         passed=bool(result.success),
         stops=stops,
-        found=_found(result),
+        found=_found(result, KEYS[contract.table]),
         allowed=_allowed(contract.expectation),
         why=contract.why,
     )
 
 
-def _found(result: ExpectationValidationResult) -> str:
+def _found(result: ExpectationValidationResult, keys: list[str]) -> str:
     if result.exception_info and "exception_message" in str(result.exception_info) and not result.result:
         return "a table that could not be checked"
     content: dict[str, Any] = result.result
@@ -136,8 +151,15 @@ def _found(result: ExpectationValidationResult) -> str:
     column = result.expectation_config.kwargs.get("column")
     if not count:
         return f"{column} as allowed"
-    shown = ", ".join(_show(value) for value in wrong[:3] if value is not None)
-    return f"{column} {shown}" if shown else f"{count} rows without {column}"
+    rows = content.get("partial_unexpected_index_list") or [{}] * len(wrong)
+    shown = [f"{_show(value)}{_row(row, keys)}" for value, row in zip(wrong, rows, strict=False) if value is not None]
+    return f"{column} {', '.join(shown[:NAMED])}" if shown else f"{count} rows without {column}"
+
+
+def _row(row: dict[str, Any], keys: list[str]) -> str:
+    """Return which row it is, by the columns that name one."""
+    named = " ".join(f"{key} {row[key]}" for key in keys if key in row)
+    return f" ({named})" if named else ""
 
 
 def _show(value: Any) -> str:

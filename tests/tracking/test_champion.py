@@ -1,10 +1,15 @@
+<<<<<<< HEAD
 """A new text's characters against the champion's, whose run is in a real MLflow store in a temporary project."""
+=======
+"""What is read of the champion: without a registry MLflow is not even imported."""
+>>>>>>> vtests
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+<<<<<<< HEAD
 import pytest
 from conftest import TEXT, tables
 from mlflow import MlflowClient
@@ -18,11 +23,28 @@ from pipeline.tracking.store import open_store
 from stages.validate import warn_of_drift
 
 ALPHABET = "codepoint,character,train,eval,test\n"
+=======
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.errors import UserError
+from pipeline.tracking import registry
+from pipeline.tracking.champion import OfChampion, of_champion, there_may_be_one
+from pipeline.tracking.session import Session
+from pipeline.tracking.settings import set_up_mlflow
+from pipeline.tracking.stage import StageRun
+
+ROOT = Path(__file__).parents[2]
+ALPHABET = "validate/alphabet.csv"
+TABLE = "codepoint,character,train,eval,test\nU+00E9,é,9,1,0\n"
+>>>>>>> vtests
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+<<<<<<< HEAD
     for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
         monkeypatch.delenv(variable, raising=False)
     params = "enabled: true, model_name: m, max_perplexity: 9.0"
@@ -135,3 +157,108 @@ def test_what_validate_writes_does_not_depend_on_the_registry(project):
     said, after = written()
     assert "warning: the text drifted from champion version 1's: 29 new characters (" in said
     assert before == after
+=======
+    set_up_mlflow()
+    for variable in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "params.yaml").write_text("register: {model_name: own}\n", encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def versions(project):
+    """Two versions of the model `own`: the run of the first has an alphabet, that of the second has none."""
+    uri = f"sqlite:///{project}/mlflow.db"
+    mlflow.set_registry_uri(uri)
+    client = MlflowClient(uri, uri)
+    experiment = client.create_experiment("charlm", (project / "mlruns").as_uri())
+    client.create_registered_model("own")
+    for table in (TABLE, None):
+        run = client.create_run(experiment)
+        client.log_text(run.info.run_id, "{}", "validate/validation.json")
+        if table:
+            client.log_text(run.info.run_id, table, ALPHABET)
+        client.create_model_version("own", source=str(project), run_id=run.info.run_id)
+    return client
+
+
+def test_without_a_registry_there_is_no_champion_and_mlflow_is_not_imported(project):
+    code = (
+        "import sys; from pipeline.tracking.champion import of_champion; "
+        f"print(of_champion({ALPHABET!r}), 'mlflow' in sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("None False\n", "")
+    assert not any(path.name != "params.yaml" for path in project.iterdir())
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+def test_a_registry_that_is_named_may_have_one(project, monkeypatch, variable):
+    assert not there_may_be_one()
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    assert there_may_be_one()
+
+
+def test_one_may_lie_in_the_root_that_dvc_names(project, monkeypatch):
+    (project / "root").mkdir()
+    (project / "root/mlflow.db").touch()
+    assert not there_may_be_one()
+    monkeypatch.setenv("DVC_ROOT", str(project / "root"))
+    assert there_may_be_one()
+
+
+def test_a_file_of_the_champions_run(versions):
+    assert of_champion(ALPHABET) is None  # versions, but no champion
+    versions.set_registered_model_alias("own", "champion", "1")
+    assert of_champion(ALPHABET) == OfChampion("1", TABLE)
+    assert of_champion("validate/other.csv") is None
+    assert of_champion("alphabet.csv") is None
+    versions.set_registered_model_alias("own", "champion", "2")
+    assert of_champion(ALPHABET) is None
+
+
+def test_the_champion_is_that_of_the_model_in_params(project, versions):
+    versions.set_registered_model_alias("own", "champion", "1")
+    (project / "params.yaml").write_text("register: {model_name: another}\n", encoding="utf-8")
+    assert of_champion(ALPHABET) is None
+
+
+def test_a_champion_whose_files_are_lost_or_whose_store_is_in_trouble_raises_and_costs_a_stage_a_line(
+    project, versions, monkeypatch, capsys
+):
+    stage = StageRun("validate", Session(key="test", path=project / "session.json"))
+    versions.set_registered_model_alias("own", "champion", "1")
+    assert stage.of_champion(Path("reports/alphabet.csv")) == OfChampion("1", TABLE)
+    (one,) = (project / "mlruns").rglob("alphabet.csv")
+    one.write_bytes(b"\xff\xfe")
+    with pytest.raises(UnicodeDecodeError):
+        of_champion(ALPHABET)
+    assert stage.of_champion(Path("reports/alphabet.csv")) is None
+    assert capsys.readouterr().err.startswith("warning: validate: not compared with the champion ('utf-8' codec can")
+
+    def in_trouble(*_):
+        raise mlflow.MlflowException("the database\nis locked")
+
+    monkeypatch.setattr(registry, "champion_version", in_trouble)
+    assert stage.of_champion(Path("reports/alphabet.csv")) is None
+    assert capsys.readouterr().err == ("warning: validate: not compared with the champion (the database is locked)\n")
+
+
+def test_a_store_that_is_away_costs_a_stage_a_line(project, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match="does not answer"):
+        of_champion(ALPHABET)
+    stage = StageRun("validate", Session(key="test", path=project / "session.json"))
+    assert stage.of_champion(Path("reports/alphabet.csv")) is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: validate: not compared with the champion (MLFLOW_TRACKING_URI: http://127.0.0.1:9")
+
+
+def test_a_damaged_store_costs_a_stage_a_line(project, capsys):
+    (project / "mlflow.db").write_bytes(b"no database" * 100)
+    stage = StageRun("validate", Session(key="test", path=project / "session.json"))
+    assert stage.of_champion(Path("reports/alphabet.csv")) is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: validate: not compared with the champion (")
+>>>>>>> vtests

@@ -1,0 +1,441 @@
+"""The validate stage over files as clean and split leave them: everything that trains is corrupted in turn."""
+
+import json
+import shutil
+from collections import Counter
+from contextlib import contextmanager
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import tables
+from ruamel.yaml import YAML
+
+from pipeline.corpus.documents import BASE
+from pipeline.dataset import coverage
+from pipeline.dataset.alphabet import read_alphabet
+from pipeline.dataset.batches import Batch, gather
+from pipeline.dataset.building import build_splits
+from pipeline.errors import UserError
+from pipeline.files import read_json, write_json
+from pipeline.params.reader import read_group
+from pipeline.params.split import SplitParams
+from pipeline.params.validate import EXPECTATIONS
+from pipeline.tracking import stage as tracking
+from pipeline.tracking.champion import OfChampion
+from pipeline.tracking.session import Session
+from pipeline.tracking.stage import StageRun
+from stages import validate
+
+RANDOM = np.random.default_rng(5)
+# No 50 characters of it stand twice.
+TEXTS = ["".join(RANDOM.choice(list("abcdefgh ¤\n"), size)).strip() or "a" for size in RANDOM.integers(40, 160, 60)]
+KINDS = {
+    "stream": {"samples": "stream", "buckets": [20, 30]},
+    "documents": {"samples": "documents", "buckets": [20, 70]},
+    "lines": {"samples": "lines", "buckets": [20]},
+    "three sides": {"train_fraction": 0.7, "test_fraction": 0.2, "buckets": [20]},
+    "documents on three sides": {
+        "samples": "documents", "by": "document", "train_fraction": 0.5, "test_fraction": 0.2, "buckets": [70],
+    },
+    "documents' names": {"by": "document", "train_fraction": 0.5, "buckets": [20]},
+    "unknown characters": {"dictionary_from": "train", "train_fraction": 0.05, "buckets": [20]},
+}  # fmt: skip
+
+
+class Project:
+    """What the stages before validate leave, and ways to change it."""
+
+    def __init__(self, folder, split):
+        self.folder = folder
+        self.params = {
+            "split": split,
+            "validate": {"data_docs": False, "max_overlap": 0.01},
+            "train": {"batch_size": 4},
+            "evaluate": {"window": 20},
+        }
+        for name in ("data/split", "data/clean", "reports", "metrics"):
+            (folder / name).mkdir(parents=True)
+        YAML(typ="safe").dump(self.params, folder / "params.yaml")
+        build_splits(tables(*TEXTS, most=100), folder / "data/split", read_group("split", SplitParams))
+        rows = pa.Table.from_batches(tables(*TEXTS, most=100)()).to_pylist()
+        first = next(at for at in range(len(rows) // 2, len(rows)) if not rows[at]["part"])
+        self.shards = [rows[:first], rows[first:]]
+
+    def array(self, name):
+        return np.load(self.folder / "data/split" / name)
+
+    def put(self, name, array):
+        np.save(self.folder / "data/split" / name, array)
+
+    def dictionary(self, change):
+        path = self.folder / "data/split/dictionary.json"
+        content = read_json(path)
+        write_json(path, content | {"characters": change(content["characters"])})
+
+    def write(self):
+        """Write what the tests may have changed before: documents and params."""
+        for number, rows in enumerate(self.shards):
+            columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in BASE}
+            pq.write_table(pa.table(columns), self.folder / f"data/clean/part-{number:05d}.parquet")
+        YAML(typ="safe").dump(self.params, self.folder / "params.yaml")
+
+    def failed(self):
+        """Run the stage; the names of the expectations that failed."""
+        self.write()
+        try:
+            validate.main()
+        except UserError as error:
+            self.line = str(error)
+        return [one["name"] for one in read_json(self.folder / "reports/validation.json")["expectations"]
+                if not one["passed"]]  # fmt: skip
+
+    def outputs(self):
+        files = ["data/validated.json", "reports/validation.json", "reports/alphabet.csv", "metrics/validate.json"]
+        return {name: (self.folder / name).read_bytes() for name in files if (self.folder / name).exists()}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """The stage in this process: errors are raised, nothing goes to MLflow."""
+    session = Session(key="test", path=None)
+    stage_run = StageRun("validate", session)
+
+    @contextmanager
+    def stage(name):
+        yield stage_run
+
+    monkeypatch.setattr(validate, "stage", stage)
+    monkeypatch.setattr(tracking, "of_champion", lambda _: None)
+    return stage_run
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch, run):
+    def made(kind):
+        monkeypatch.chdir(tmp_path)
+        return Project(tmp_path, KINDS[kind])
+
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_good_data_passes(make, kind, capsys):
+    project = make(kind)
+    assert project.failed() == []
+    assert read_json(project.folder / "data/validated.json") == {"passed": True}
+    assert read_json(project.folder / "metrics/validate.json") == {
+        "expectations": len(EXPECTATIONS), "failed": 0, "warned": 0,
+    }  # fmt: skip
+    report = read_json(project.folder / "reports/validation.json")
+    assert report["passed"]
+    assert tuple(one["name"] for one in report["expectations"]) == EXPECTATIONS
+    assert capsys.readouterr().err == ""
+
+
+def no_documents(project):
+    project.shards = [[], []]
+
+
+def a_nameless_document(project):
+    project.shards[0][0]["document"] = None
+
+
+def documents_of_one_name(project):
+    project.shards[1][-1]["document"] = project.shards[0][0]["document"]
+    project.shards[1][-1]["part"] = 0
+    project.shards[1][-2]["last"] = True
+
+
+def a_part_that_is_lost(project):
+    next(row for row in project.shards[1] if row["part"])["part"] += 5
+
+
+def a_null_row(project):
+    last = project.shards[0][-1]
+    last["last"] = False
+    project.shards[0].append(last | {"part": last["part"] + 1, "text": None, "last": True})
+
+
+def an_empty_document(project):
+    project.shards[0].append({"document": "empty", "part": 0, "last": True, "text": ""})
+
+
+def a_character_twice(project):
+    project.dictionary(lambda characters: [characters[0], *characters[:-1]])
+
+
+def an_unsorted_dictionary(project):
+    project.dictionary(lambda characters: characters[::-1])
+
+
+def a_character_too_many(project):
+    project.dictionary(lambda characters: [*characters, "Ω"])
+
+
+def an_id_without_character(project):
+    ids = project.array("train/ids.npy")
+    ids[7] = 200
+    project.put("train/ids.npy", ids)
+
+
+def padding_in_the_text(project):
+    ids = project.array("eval/ids.npy")
+    ids[7] = 0
+    project.put("eval/ids.npy", ids)
+
+
+def a_longer_text(project):
+    project.shards[1][-1]["text"] += "abc"
+
+
+def another_fraction(project):
+    project.params["split"] = project.params["split"] | {"train_fraction": 0.6}
+
+
+def samples_in_another_order(project):
+    samples = project.array("train/bucket_00070.npy")
+    project.put("train/bucket_00070.npy", samples[[1, 0, *range(2, len(samples))]])
+
+
+def a_sample_beyond_the_text(project):
+    samples = project.array("eval/bucket_00070.npy")
+    project.put("eval/bucket_00070.npy", np.concatenate([samples, [[1_000_000, 10]]]))
+
+
+def a_lost_sample(project):
+    project.put("train/bucket_00070.npy", project.array("train/bucket_00070.npy")[1:])
+
+
+def a_sample_twice(project):
+    samples = project.array("eval/bucket_00070.npy")
+    project.put("eval/bucket_00070.npy", np.concatenate([samples[:1], samples]))
+
+
+def documents_listed_elsewhere(project):
+    starts = project.array("train/documents.npy")
+    starts[3] += 1
+    project.put("train/documents.npy", starts)
+
+
+def a_sample_over_an_end(project):
+    start = project.array("train/documents.npy")[1] - 1
+    samples = np.concatenate([project.array("train/bucket_00070.npy"), [[start, 1]]])
+    project.put("train/bucket_00070.npy", samples[np.argsort(samples[:, 0], kind="stable")])
+
+
+def copied_eval_text(project):
+    ids = project.array("eval/ids.npy")
+    ids[100:250] = project.array("train/ids.npy")[1000:1150]
+    project.put("eval/ids.npy", ids)
+
+
+def too_little_for_a_batch(project):
+    project.params["train"] = {"batch_size": 2000}
+
+
+def too_little_for_a_window(project):
+    project.params["evaluate"] = {"window": 2000}
+
+
+# Which expectations each breaks, of a split into which kind of samples: it is one, where it can be.
+CORRUPTIONS = [
+    (no_documents, "stream", ["documents_present", "whole_text_split"]),
+    (a_nameless_document, "stream", ["documents_named"]),
+    (documents_of_one_name, "documents", ["documents_distinct"]),
+    (a_part_that_is_lost, "stream", ["documents_whole"]),
+    (a_null_row, "stream", ["documents_have_text"]),
+    (an_empty_document, "documents", ["documents_not_empty"]),
+    (a_character_twice, "stream", ["dictionary_distinct", "dictionary_sorted"]),
+    (an_unsorted_dictionary, "stream", ["dictionary_sorted"]),
+    (an_unsorted_dictionary, "documents", ["dictionary_sorted"]),
+    (a_character_too_many, "stream", ["dictionary_used"]),
+    (a_character_too_many, "documents", ["dictionary_used"]),
+    (an_id_without_character, "stream", ["ids_within_dictionary"]),
+    (an_id_without_character, "documents", ["ids_within_dictionary"]),
+    (padding_in_the_text, "stream", ["no_padding_in_text"]),
+    (padding_in_the_text, "documents", ["no_padding_in_text"]),
+    (a_longer_text, "stream", ["whole_text_split"]),
+    (a_longer_text, "documents", ["whole_text_split"]),
+    (a_longer_text, "lines", ["whole_text_split"]),
+    (another_fraction, "stream", ["fractions_as_asked"]),
+    (another_fraction, "documents", ["fractions_as_asked"]),
+    (another_fraction, "three sides", ["fractions_as_asked"]),
+    (samples_in_another_order, "documents", ["samples_in_order"]),
+    (a_sample_beyond_the_text, "documents", ["samples_within_text"]),
+    (a_lost_sample, "documents", ["every_character_labelled"]),
+    (a_sample_twice, "documents", ["no_character_labelled_twice"]),
+    (documents_listed_elsewhere, "documents", ["documents_bounded"]),
+    (a_sample_over_an_end, "documents", ["no_begin_labelled"]),
+    (copied_eval_text, "stream", ["eval_not_in_train"]),
+    (copied_eval_text, "three sides", ["eval_not_in_train"]),
+    (too_little_for_a_batch, "stream", ["train_fills_a_batch"]),
+    (too_little_for_a_batch, "documents", ["train_fills_a_batch"]),
+    (too_little_for_a_window, "stream", ["eval_fills_a_window"]),
+    (too_little_for_a_window, "documents", ["eval_fills_a_window"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("corrupt", "kind", "names"), CORRUPTIONS, ids=[f"{one[0].__name__} of {one[1]}" for one in CORRUPTIONS]
+)
+def test_what_is_corrupted_is_named(make, corrupt, kind, names):
+    project = make(kind)
+    corrupt(project)
+    assert project.failed() == names
+    assert project.line.startswith(f"validate: {names[0]}: ")
+    assert "; found " in project.line
+    assert ", allowed is " in project.line
+    assert "\n" not in project.line
+    assert not (project.folder / "data/validated.json").exists()
+    assert not read_json(project.folder / "reports/validation.json")["passed"]
+    assert read_json(project.folder / "metrics/validate.json")["failed"] == len(names)
+
+
+@pytest.mark.parametrize("kind", ["stream", "documents"])
+def test_labels_are_compared_with_the_batches_that_train(make, kind, monkeypatch):
+    def late(*arguments):
+        batch = gather(*arguments)
+        return Batch(inputs=batch.inputs, labels=batch.inputs)
+
+    project = make(kind)
+    monkeypatch.setattr(coverage, "gather", late)
+    assert project.failed() == ["labels_one_on"]
+
+
+def test_every_expectation_has_a_corruption_that_breaks_it_first():
+    assert {names[0] for _, _, names in CORRUPTIONS} | {"labels_one_on"} == set(EXPECTATIONS)
+
+
+def test_what_fail_on_does_not_list_warns_and_the_pipeline_goes_on(make, capsys):
+    project = make("stream")
+    project.params["validate"]["fail_on"] = ["documents_named"]
+    a_longer_text(project)
+    assert project.failed() == ["whole_text_split"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "warning: validate: whole_text_split: part of the clean text is in no split, or in one twice; "
+        "found lost_chars 3, allowed is at most 0"
+    )
+    assert read_json(project.folder / "data/validated.json") == {"passed": True}
+    report = read_json(project.folder / "reports/validation.json")
+    assert report["passed"]
+    assert {one["name"] for one in report["expectations"] if one["stops"]} == {"documents_named"}
+    assert read_json(project.folder / "metrics/validate.json")["warned"] == 1
+
+
+def test_a_failure_takes_back_that_the_data_passed_and_warnings_are_told_with_it(make, capsys):
+    project = make("stream")
+    project.params["validate"]["fail_on"] = ["documents_named"]
+    assert project.failed() == []
+    a_longer_text(project)
+    a_nameless_document(project)
+    assert project.failed() == ["documents_named", "whole_text_split"]
+    assert "failed too" not in project.line
+    assert "warning: validate: whole_text_split" in capsys.readouterr().err
+    assert not (project.folder / "data/validated.json").exists()
+
+
+def test_data_docs_are_written_on_request_and_removed_without(make):
+    project = make("stream")
+    project.params["validate"]["data_docs"] = True
+    assert project.failed() == []
+    assert "all passed" in (project.folder / "reports/data_docs/index.html").read_text(encoding="utf-8")
+    project.params["validate"]["data_docs"] = False
+    assert project.failed() == []
+    assert not (project.folder / "reports/data_docs").exists()
+
+
+@pytest.mark.parametrize("lost", ["train", "eval"])
+def test_a_side_that_is_lost_is_told(make, lost):
+    project = make("stream")
+    project.write()
+    shutil.rmtree(project.folder / "data/split" / lost)
+    with pytest.raises(UserError, match=rf"data/split/{lost}/ids.npy: not an array.*`dvc repro` or `dvc checkout`"):
+        validate.main()
+
+
+HEADER = "codepoint,character,train,eval,test\n"
+
+
+def is_champion(monkeypatch, answer):
+    def of_champion(artifact):
+        assert artifact == "validate/alphabet.csv"
+        if isinstance(answer, Exception):
+            raise answer
+        return OfChampion("3", answer)
+
+    monkeypatch.setattr(tracking, "of_champion", of_champion)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (f"{HEADER}U+0061,a,90,10,0\n", "warning: the text drifted from champion version 3's: 10 new characters ("),
+        (f"{HEADER}U+0061,a,many,10,0\n",
+         "warning: the champion's alphabet.csv could not be read: not a table of characters"),
+        ("", "warning: the champion's alphabet.csv could not be read: not a table of characters"),
+        (OSError("the server\nis away"),
+         "warning: validate: not compared with the champion (the server is away)"),
+    ],
+)  # fmt: skip
+def test_whatever_the_champion_is_comes_to_a_line_and_never_to_a_failure(make, monkeypatch, capsys, answer, said):
+    project = make("stream")
+    assert project.failed() == []
+    without = project.outputs()
+    assert len(without) == 4
+    is_champion(monkeypatch, answer)
+    assert project.failed() == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+    assert project.outputs() == without
+
+
+def test_a_champion_of_the_same_text_is_tagged_and_not_warned_of(make, run, monkeypatch, capsys):
+    project = make("documents")
+    assert project.failed() == []
+    assert run.session.tags == {}
+    is_champion(monkeypatch, (project.folder / "reports/alphabet.csv").read_text(encoding="utf-8"))
+    assert project.failed() == []
+    assert run.session.tags == {
+        "validate.drift": "Jensen-Shannon divergence 0 bits, from champion version 3's",
+    }  # fmt: skip
+    assert capsys.readouterr().err == ""
+
+
+def test_max_drift_is_what_is_warned_of(make, monkeypatch, capsys):
+    project = make("stream")
+    assert project.failed() == []
+    table = (project.folder / "reports/alphabet.csv").read_text(encoding="utf-8").splitlines()
+    is_champion(monkeypatch, "\n".join([*table, "U+0416,Ж,9000,0,0"]))
+    project.params["validate"]["max_drift"] = 0.5
+    assert project.failed() == []
+    assert capsys.readouterr().err == ""
+    project.params["validate"]["max_drift"] = 0.25
+    assert project.failed() == []
+    assert "(validate.max_drift 0.25)" in capsys.readouterr().err
+
+
+def test_a_text_that_is_refused_is_not_compared_with_the_champion(make, monkeypatch):
+    project = make("stream")
+    monkeypatch.setattr(tracking, "of_champion", lambda _: pytest.fail("compared"))
+    a_longer_text(project)
+    assert project.failed() == ["whole_text_split"]
+
+
+def test_the_alphabet_is_that_of_the_text(make):
+    project = make("documents")
+    assert project.failed() == []
+    lines = (project.folder / "reports/alphabet.csv").read_text(encoding="utf-8").splitlines()
+    assert read_alphabet(lines) == Counter("".join(TEXTS))
+
+
+def test_the_report_is_the_same_every_time(make):
+    project = make("documents")
+    a_lost_sample(project)
+    assert project.failed() == ["every_character_labelled"]
+    before = project.outputs()
+    assert json.loads(before["reports/validation.json"])["expectations"]
+    project.failed()
+    assert project.outputs() == before
