@@ -15,7 +15,7 @@ from pipeline.seeds import derive_seed
 
 # Samples that are shuffled at once: what an epoch's order takes of memory.
 SHUFFLED_AT_ONCE = 1 << 20
-# Batches after which the pages of a memory-mapped text are given back: a sample may bring 2 MB with it into this process.
+# Batches after which the pages of a memory-mapped text are given back: a sample may bring 2 MB into this process.
 GIVEN_BACK_EVERY = 8
 
 

@@ -151,11 +151,7 @@ def test_a_tracking_server_that_goes_away_later_costs_a_warning(project):
         ),
         (
             {"validate": {"max_overlap": 0.0}},
-<<<<<<< HEAD
-            "validate: eval_not_in_train: what is evaluated or tested stands in the training",
-=======
             "validate: eval_not_in_train: what is evaluated or tested stands in the training text",
->>>>>>> vtests
         ),
     ],
 )
