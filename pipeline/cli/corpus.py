@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -109,6 +108,8 @@ def _figures(found: "Survey", advice: Sequence["Advice"], seconds: float | None)
 
 
 def _shown(found: "Survey", seconds: float | None) -> Table:
+    import numpy as np  # not for --help
+
     from pipeline.corpus.survey import RARE
 
     lengths = found.document_lengths
