@@ -44,7 +44,7 @@ class ValidateParams(Group):
     """
 
     fail_on: tuple[str, ...] | Literal["all"] = "all"
-    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.02
+    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.01
     max_drift: Annotated[float, Field(ge=0, le=1)] = 0.01
     data_docs: bool = True
 
