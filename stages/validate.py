@@ -68,7 +68,8 @@ def main() -> None:
         write_json(Path("reports/validation.json"), {"passed": stopped is None, "expectations": expectations})
         failed = sum(outcome.stops and not outcome.passed for outcome in outcomes)
         figures = {"expectations": len(outcomes), "failed": failed, "warned": len(warned)}
-        write_json(Path("metrics/validate.json"), figures)
+        shares = {name: round(share, 6) for name, share in overlaps.items()}
+        write_json(Path("metrics/validate.json"), figures | {"overlap": shares})
         write_alphabet(ALPHABET, dictionary, counts)
         for line in warned:
             run.say(line)

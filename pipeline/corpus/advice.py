@@ -49,7 +49,7 @@ def _clean(found: Survey) -> list[Advice]:
         why = f"{found.indented_lines:,} lines begin with a tab"
         said.append(Advice("clean.keep_tabs", "true", why))
     elif found.extra_spaces > EXTRA_SPACES * total:
-        why = f"{found.extra_spaces / total:.1%} of the characters are spaces after a space"
+        why = f"{found.extra_spaces / total:.1%} of the characters are spaces after a space, within lines"
         said.append(Advice("clean.whitespace", "collapse", why))
     return said
 

@@ -15,8 +15,6 @@ from pipeline.seeds import derive_seed
 
 # Samples that are shuffled at once: what an epoch's order takes of memory.
 SHUFFLED_AT_ONCE = 1 << 20
-# Batches after which the pages of a memory-mapped text are given back: a sample may bring 2 MB into this process.
-GIVEN_BACK_EVERY = 8
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,12 @@ def epoch_batches(
         }
         plan = [(length, at) for length, own in numbers.items() for at in range(0, len(own), batch_size)]
         order = random.permutation(len(plan))
-        for done, (length, at) in enumerate(plan[place] for place in order[skip:]):
+        for length, at in (plan[place] for place in order[skip:]):
             samples = split.buckets[length].rows(numbers[length][at : at + batch_size])
             if later:
                 samples[:, 0] = np.minimum(samples[:, 0] + later, len(split.ids) - 1 - samples[:, 1])
             yield gather(split.ids, samples, length)
-            if done % GIVEN_BACK_EVERY == 0:
-                give_back(split.ids)
+            give_back(split.ids)  # a sample of a large memory map brings up to 2 MB into this process
         skip = max(0, skip - len(plan))
 
 

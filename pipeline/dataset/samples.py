@@ -12,6 +12,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.dataset.counting import give_back
+
 Rows = npt.NDArray[np.int64]
 
 CHUNK = 1 << 20
@@ -41,7 +43,9 @@ class Table:
 
     def rows(self, numbers: npt.NDArray[np.int64]) -> Rows:
         """Return the samples of these numbers, int64 [n, 2]."""
-        return np.asarray(self.array[numbers])
+        rows = np.asarray(self.array[numbers])
+        give_back(self.array)
+        return rows
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,7 @@ def find_waste(model: str, *, days: float) -> list[Waste]:
         _runs_waste("runs that were deleted already", deleted, lambda: None),  # collected with all others
         *([] if shared_cache() else [_dvc_cache()]),
         _checkpoints(before),
+        _downloads(before),
     ]
     return [one for one in found if one.names]
 
@@ -164,6 +165,23 @@ def _checkpoints(before: float) -> Waste:
         sum(_size(path) for path in left),
         lambda: _delete_folders(left),
     )
+
+
+def _downloads(before: float) -> Waste:
+    """Find copies of fetched sources, and what belongs to them, that were neither written nor read for long."""
+    files = [path for path in (state_folder() / "downloads").glob("[!.]*") if path.is_file()]
+    left = sorted(path for path in files if max(path.stat().st_mtime, path.stat().st_atime) < before)
+    return Waste(
+        "copies of sources that were fetched, not read since",
+        [path.name for path in left],
+        sum(_size(path) for path in left),
+        lambda: _delete_files(left),
+    )
+
+
+def _delete_files(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _delete_folders(folders: list[Path]) -> None:

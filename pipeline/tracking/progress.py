@@ -45,10 +45,15 @@ def _figures(report: Report) -> str:
     return f"loss {loss:.3f}  perplexity {report.train_perplexity:.2f}  {speed:,.0f} chars/s"
 
 
+def _epoch(epoch: float) -> str:
+    """Return how many epochs are done; of a large text it is a small part of one."""
+    return f"{epoch:5.2f}" if epoch >= 0.1 else f"{epoch:5.2g}"  # noqa: PLR2004
+
+
 def _line(report: Report) -> str:
     best = "  best so far" if report.is_best else ""
     speed = report.chars / max(report.seconds, 1e-9)
     return (
-        f"epoch {report.epoch:5.2f}  {report.seconds:6.1f} s  train perplexity {report.train_perplexity:6.3f}  "
+        f"epoch {_epoch(report.epoch)}  {report.seconds:6.1f} s  train perplexity {report.train_perplexity:6.3f}  "
         f"eval {report.eval_perplexity:6.3f}  {speed:9,.0f} chars/s{best}"
     )

@@ -74,6 +74,10 @@ def test_what_whitespace_is_for(text, key):
     assert key in advice(text * 50)
 
 
+def test_spaces_that_indent_code_are_no_reason_to_collapse_them():
+    assert "clean.whitespace" not in advice("def f(x):\n        return x\n" * 50)
+
+
 def test_many_short_texts_are_samples_of_their_own():
     said = advice(*(f"message {number}" * (number % 9 + 1) for number in range(600)))
     assert said["split.samples"] == "documents"

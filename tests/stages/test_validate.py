@@ -125,9 +125,9 @@ def test_good_data_passes(make, kind, capsys):
     project = make(kind)
     assert project.failed() == []
     assert read_json(project.folder / "data/validated.json") == {"passed": True}
-    assert read_json(project.folder / "metrics/validate.json") == {
-        "expectations": len(EXPECTATIONS), "failed": 0, "warned": 0,
-    }  # fmt: skip
+    figures = read_json(project.folder / "metrics/validate.json")
+    assert figures.pop("overlap") == dict.fromkeys(("eval", "test") if "three sides" in kind else ("eval",), 0.0)
+    assert figures == {"expectations": len(EXPECTATIONS), "failed": 0, "warned": 0}
     report = read_json(project.folder / "reports/validation.json")
     assert report["passed"]
     assert tuple(one["name"] for one in report["expectations"]) == EXPECTATIONS
@@ -291,6 +291,15 @@ def test_what_is_corrupted_is_named(make, corrupt, kind, names):
     assert not (project.folder / "data/validated.json").exists()
     assert not read_json(project.folder / "reports/validation.json")["passed"]
     assert read_json(project.folder / "metrics/validate.json")["failed"] == len(names)
+
+
+def test_the_overlap_is_among_the_figures(make):
+    project = make("stream")
+    copied_eval_text(project)
+    project.failed()
+    substrings = len(project.array("eval/ids.npy")) - 49
+    share = read_json(project.folder / "metrics/validate.json")["overlap"]["eval"]
+    assert share == pytest.approx(101 / substrings, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["stream", "documents"])

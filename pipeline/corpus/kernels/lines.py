@@ -14,11 +14,12 @@ def survey_lines(data, offsets, last, lengths, state):
 
     `last`, bool [n], says which rows end a document, and with it a line. `state`, int64 [STATE], goes from call to
     call: the length of the line that is open; the longest line's length, and its row in the call that found it (-1: an
-    earlier one did); spaces and tabs that follow another; lines that begin with a tab.
+    earlier one did); spaces and tabs that follow another within a line, after its indentation; lines that begin with a
+    tab.
     """
     most = len(lengths) - 1
     state[LONGEST_ROW] = -1
-    before = False
+    before, begun = False, state[LENGTH] > 0
     for row in range(len(offsets) - 1):
         for at in range(offsets[row], offsets[row + 1]):
             byte = data[at]
@@ -29,10 +30,11 @@ def survey_lines(data, offsets, last, lengths, state):
                 if state[LENGTH] > state[LONGEST]:
                     state[LONGEST], state[LONGEST_ROW] = state[LENGTH], row
                 state[LENGTH] = 0
-                before = False
+                before = begun = False
                 continue
             blank = byte in (SPACE, TAB)
-            state[EXTRA_SPACES] += blank and before
+            begun = begun or not blank
+            state[EXTRA_SPACES] += blank and before and begun
             state[INDENTED] += byte == TAB and state[LENGTH] == 0
             before = blank
             state[LENGTH] += 1
@@ -41,4 +43,4 @@ def survey_lines(data, offsets, last, lengths, state):
             if state[LENGTH] > state[LONGEST]:
                 state[LONGEST], state[LONGEST_ROW] = state[LENGTH], row
             state[LENGTH] = 0
-            before = False
+            before = begun = False
