@@ -40,7 +40,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             path.replace(old)
         beside.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -48,13 +48,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def _remove_leftovers(path: Path) -> None:
     """Remove what processes left beside `path` that were killed while they wrote it."""
     for beside in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
-        pid, _, ending = beside.name.removeprefix(f".{path.name}.").partition(".")
-        if ending not in {"part", "old"} or not pid.isdigit() or _lives(int(pid)):
-            continue
-        if beside.is_dir():
-            shutil.rmtree(beside, ignore_errors=True)
-        else:
-            beside.unlink(missing_ok=True)
+        pid, ending, *_ = beside.name.removeprefix(f".{path.name}.").split(".")
+        if ending in {"part", "old"} and pid.isdigit() and not _lives(int(pid)):
+            _remove(beside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _lives(pid: int) -> bool:

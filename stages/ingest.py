@@ -14,12 +14,17 @@ from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.stage import stage
 from pipeline.tracking.throughput import throughput
 
+SAID = Path("data/source.json")
+
 
 def main() -> None:
     with stage("ingest"):
         params = read_group("data", DataParams)
-        said = read_json(Path("data/source.json"))
-        size = sum(file["bytes"] for file in said["files"]) if "files" in said else None
+        try:
+            said = read_json(SAID)
+            size = sum(file["bytes"] for file in said["files"]) if "files" in said else None
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"{SAID}: missing or damaged; `dvc repro` makes it") from None
         with throughput("ingest", size) as advance, whole_folder(Path("data/documents")) as folder:
             documents = open_documents(
                 params, root=project_root(), cache=state_folder() / "downloads", expected=said, read=advance

@@ -38,6 +38,7 @@ def test_what_a_killed_process_left_is_removed_and_a_living_ones_not(tmp_path):
     for pid in (dead, alive):
         (tmp_path / f".file.{pid}.part").write_text("half")
         (tmp_path / f".folder.{pid}.part").mkdir()
+        (tmp_path / f".folder.{pid}.part.common").mkdir()
         (tmp_path / f".folder.{pid}.part/a").write_text("half")
         (tmp_path / f".folder.{pid}.old").mkdir()
     (tmp_path / f".other.{dead}.part").write_text("another file's")
@@ -48,7 +49,7 @@ def test_what_a_killed_process_left_is_removed_and_a_living_ones_not(tmp_path):
         (part / "a").write_text("whole")
     assert {path.name for path in tmp_path.iterdir()} == {
         "file", "folder", ".file.notes.part", f".other.{dead}.part",
-        f".file.{alive}.part", f".folder.{alive}.part", f".folder.{alive}.old",
+        f".file.{alive}.part", f".folder.{alive}.part", f".folder.{alive}.part.common", f".folder.{alive}.old",
     }  # fmt: skip
 
 

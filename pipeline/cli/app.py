@@ -57,7 +57,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in STORES:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -122,7 +123,7 @@ def _shown(found: "Survey", seconds: float | None) -> Table:
         told = f"{lengths.min():,} to {lengths.max():,} characters; 90 % {low:,} to {high:,}, in the middle {middle:,}"
         table.add_row("their lengths", told)
     table.add_row("characters", f"[bold]{found.characters:,}[/]")
-    where = f", in {found.longest_line_in}" if found.documents > 1 else ""
+    where = f", in {escape(found.longest_line_in)}" if found.documents > 1 else ""
     table.add_row("lines", f"{found.lines:,}, the longest of {found.longest_line:,} characters{where}")
     share = found.duplicate_characters / found.characters
     told = f"{found.duplicates:,} documents stood there before, {share:.1%} of the characters"

@@ -66,5 +66,6 @@ def _split(found: Survey) -> list[Advice]:
     fraction = 1 - ENOUGH_EVAL / max(found.characters, 1)
     if fraction > 0.9:  # noqa: PLR2004  the default
         why = f"{ENOUGH_EVAL:,} characters are enough to measure on"
-        said.append(Advice("split.train_fraction", f"{fraction:.4g}", why))
+        digits = 4 if fraction < 0.9999 else 8  # noqa: PLR2004  1 is not allowed
+        said.append(Advice("split.train_fraction", f"{fraction:.{digits}g}", why))
     return said

@@ -53,8 +53,8 @@ def clean_documents(
     _write(_watched(read_batches(source), read), by_rules, target, schema_in(source), params, done)
     if not done.kept.characters:
         raise UserError(
-            f"clean.charset: {params.charset} leaves nothing of {done.changes.counts.sum()} characters; "
-            "allowed are ascii and unicode"
+            f"clean: its rules (charset {params.charset}) leave nothing of {done.changes.counts.sum()} characters; "
+            "allowed is what leaves at least one"
         )
     while rare := _rare_characters(target, params.min_count):
         done.rare |= rare
@@ -131,6 +131,13 @@ def _rare_characters(folder: Path, min_count: int) -> dict[str, int]:
 def _replace_rare(folder: Path, params: CleanParams, done: Cleaned, rare: frozenset[str]) -> None:
     before = folder.with_name(f"{folder.name}.common")
     folder.rename(before)
+    try:
+        _replace_rare_of(before, folder, params, done, rare)
+    finally:
+        shutil.rmtree(before)
+
+
+def _replace_rare_of(before: Path, folder: Path, params: CleanParams, done: Cleaned, rare: frozenset[str]) -> None:
     folder.mkdir()
     rewriter = Rewriter(lambda char: UNKNOWN if char in rare else char)
 
@@ -138,7 +145,6 @@ def _replace_rare(folder: Path, params: CleanParams, done: Cleaned, rare: frozen
         return _prepared(batch, rewriter.rewrite(batch.column("text")), None)
 
     _write(read_batches(before), by_rarity, folder, schema_in(before), params, done)
-    shutil.rmtree(before)
 
 
 def _watched(batches: Iterable[pa.RecordBatch], read: Callable[[int], None]) -> Iterator[pa.RecordBatch]:

@@ -28,6 +28,8 @@ BATCH_BYTES = 8 << 20
 WORD_START = re.compile(rb"[ \n](?=[0-9A-Za-z])")
 # How far back such a place, and then any other, is looked for.
 LOOKED_BACK, STEP = 1 << 16, 1 << 10
+# What a run of whitespace may be made of, before control characters go.
+BLANK = bytes([*range(0x21), 0x7F])
 CONTEXT = 32
 LONGEST_CHARACTER = 4
 
@@ -106,6 +108,8 @@ def _cut(data: bytes, begin: int, end: int) -> int:
         found = list(WORD_START.finditer(data, max(start, begin), min(start + STEP, end) + 1))
         if found:
             return found[-1].end()
+    if (before_blanks := begin + len(data[begin:end].rstrip(BLANK))) > begin and before_blanks < end:
+        return before_blanks  # a long run of whitespace, whole at the begin of the next piece
     while data[end] & 0xC0 == 0x80:  # noqa: PLR2004  not the first byte of a character
         end -= 1
     start = max(begin, end - STEP)

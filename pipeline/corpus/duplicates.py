@@ -1,6 +1,7 @@
 """Which texts were seen before, by a 64-bit hash.
 
-Among ten million different texts two are taken for the same with a chance of one in 370,000: n^2 / 2^65.
+Among ten million different texts two are taken for the same with a chance of one in 370,000: n^2 / 2^65. That is for
+texts as people have them: whoever sets out to make two different ones with the same hash can.
 """
 
 import numpy as np

@@ -1,6 +1,7 @@
 """From a source's files to documents, as a stream of Arrow batches: never more of it in memory than some megabytes."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,8 @@ def open_documents(
         schema = schema_of(METADATA.items())
         return Documents(schema, batches_of(speeches(params.select, read), schema))
     said = expected if expected is not None else describe(params, root=root, cache=cache)
-    known = {entry["name"]: entry for entry in said["files"]}
+    with _as_described():
+        known = {entry["name"]: entry for entry in said["files"]}
     # What was fetched with the right hash need not be hashed again: each file is, while it is read.
     files = find_files(params, root=root, cache=cache, sha256=lambda _: params.sha256 or "")
     tables = hold_tables(files, params.source)
@@ -67,9 +69,18 @@ def open_documents(
     if not tables:
         schema = schema_of()
         return Documents(schema, batches_of(source.texts(files), schema))
-    types = [(name, widest([entry["columns"][name] for entry in known.values()])) for name in params.metadata]
+    with _as_described():
+        types = [(name, widest([entry["columns"][name] for entry in known.values()])) for name in params.metadata]
     table = TableDocuments(Wanted.by(params), schema_of(types), params.errors)
     return Documents(table.schema, grouped(source.tables(files, table)), table)
+
+
+@contextmanager
+def _as_described() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError):
+        raise UserError("data/source.json: of another source or other columns; `dvc repro` makes it anew") from None
 
 
 @dataclass

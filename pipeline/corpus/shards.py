@@ -120,7 +120,7 @@ def shard_writer(folder: Path, schema: pa.Schema) -> Iterator[ShardWriter]:
 
 def shards_in(folder: Path) -> list[Path]:
     """Return the files of a table, in order; UserError if there are none."""
-    found = sorted(folder.glob("part-*.parquet"))
+    found = sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))  # part-100000 is last
     if not found:
         raise UserError(f"{folder}: no table of documents; `dvc repro` or `dvc checkout` makes it")
     return found
@@ -128,7 +128,9 @@ def shards_in(folder: Path) -> list[Path]:
 
 def schema_in(folder: Path) -> pa.Schema:
     """Return the schema of the table in `folder`, without `chars`."""
-    schema = pq.read_schema(shards_in(folder)[0])
+    path = shards_in(folder)[0]
+    with _damage(path):
+        schema = pq.read_schema(path)
     return schema.remove(schema.get_field_index(CHARS)).remove_metadata()
 
 
@@ -136,7 +138,7 @@ def text_bytes(folder: Path) -> int:
     """Return how many bytes of text the table in `folder` holds, about, from what its files say of themselves."""
     total = 0
     for path in shards_in(folder):
-        with pq.ParquetFile(path) as table:
+        with _damage(path), pq.ParquetFile(path) as table:
             column = table.schema_arrow.get_field_index("text")
             groups = (table.metadata.row_group(number) for number in range(table.num_row_groups))
             total += sum(group.column(column).total_uncompressed_size for group in groups)
@@ -154,10 +156,15 @@ def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator
 
 def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of one file of a table, as `read_batches`."""
+    with _damage(path), pq.ParquetFile(path, pre_buffer=False) as table:
+        for group in range(table.num_row_groups):
+            for batch in table.read_row_group(group, columns=columns).combine_chunks().to_batches():
+                yield batch.replace_schema_metadata(None)
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as table:
-            for group in range(table.num_row_groups):
-                for batch in table.read_row_group(group, columns=columns).combine_chunks().to_batches():
-                    yield batch.replace_schema_metadata(None)
+        yield
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: damaged: {error}; `dvc checkout` brings it back") from None

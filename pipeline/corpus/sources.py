@@ -21,6 +21,7 @@ from pipeline.corpus.places.remembered import Remembered
 from pipeline.corpus.places.source_file import SourceFile, hold_tables
 from pipeline.corpus.places.streams import Allowance, Meter, chunks_of
 from pipeline.corpus.speeches import describe_speeches
+from pipeline.corpus.table_documents import refuse_nul
 from pipeline.errors import UserError
 from pipeline.files import sha256_of
 from pipeline.params.data import AUTO, DataParams
@@ -117,7 +118,13 @@ def _describe_file(file: SourceFile, params: DataParams, cache: Path, read: Call
 def _read_table(file: SourceFile, params: DataParams, meter: Meter, cache: Path) -> dict[str, str]:
     types = dict.fromkeys(params.metadata, "null")
     written = file.kind in {"csv", "tsv"}
+    row = 1
     for block in blocks_of(file, params, meter, scratch=cache):
+        if params.errors == "strict":
+            refuse_nul(block.column(params.text_column), file.name, row)
+        row += block.num_rows
+        if not written and params.id_column is not None:
+            plain_type(block.column(params.id_column).type, f"data.id_column: {params.id_column!r} of {file.name}")
         for name, known in types.items():
             column = block.column(name)
             if written and known != "string":

@@ -53,17 +53,24 @@ class TableDocuments:
         return names if own is None else pc.coalesce(own, names)
 
     def _tidy(self, text: pa.Array, name: str, row: int) -> pa.Array:
+        if self.errors == "strict":
+            refuse_nul(text, name, row)
         content = _content(text)
         if (content == ord(NUL)).any():
-            if self.errors == "strict":
-                at = row + pc.index(pc.match_substring(text, NUL), value=True).as_py()
-                raise UserError(
-                    f"data.source: {name}: NUL in the text of row {at}; set data.errors to replace or ignore"
-                )
             text = pc.replace_substring(text, NUL, INSTEAD[self.errors])
         if (content == ord("\r")).any():
             text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
         return text
+
+
+def refuse_nul(text: pa.Array, name: str, row: int) -> None:
+    """Raise UserError if a NUL stands in `text`, large strings from row `row` of the file `name` on."""
+    if (_content(text) == ord(NUL)).any():
+        found = pc.index(pc.match_substring(text, NUL), value=True).as_py()
+        if found >= 0:  # else among the bytes of a null
+            raise UserError(
+                f"data.source: {name}: NUL in the text of row {row + found}; set data.errors to replace or ignore"
+            )
 
 
 def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

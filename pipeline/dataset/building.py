@@ -51,10 +51,12 @@ def _refuse_short(sides: list[Side], params: SplitParams) -> None:
     asked = params.test_fraction > 0 or params.eval_until is not None
     for side in (TRAIN, EVAL, *([TEST] if asked else [])):
         if (size := sides[side].chars) < 2:  # noqa: PLR2004  one character to read and one to predict
-            key = "train_fraction" if params.by != "column" else "train_until" if params.train_until else "column"
+            key = (
+                "train_fraction" if params.by != "column" else "column" if params.train_until is None else "train_until"
+            )
             key = "test_fraction" if side == TEST and params.by != "column" else key
             name = "training" if side == TRAIN else NAMES[side]
-            whole = "; documents are not cut (split.samples)" if params.samples == "documents" else ""
+            whole = "" if params.samples == "stream" else f"; {params.samples} are not cut (split.samples)"
             raise UserError(
                 f"split.{key}: {getattr(params, key)} of {total} characters leaves {size} for the {name} text; "
                 f"allowed are at least 2{whole}"

@@ -67,8 +67,10 @@ def _by_hash(params: SplitParams) -> Rule:
     """Return the rule by a hash of the name, or of the group: the others do not matter, so new documents move none."""
 
     def rule(batch: pa.RecordBatch) -> Sides:
-        names = _column(batch, params.group_by, "split.group_by") if params.group_by else batch.column("document")
-        hashes = polynomials(pc.fill_null(names.cast(pa.large_string()), ""))
+        names = batch.column("document").cast(pa.large_string())
+        if params.group_by:  # without a group, a document is one of its own
+            names = pc.coalesce(_column(batch, params.group_by, "split.group_by").cast(pa.large_string()), names)
+        hashes = polynomials(names)
         mixed(hashes)
         drawn = hashes / 2.0**64
         return np.where(
@@ -83,8 +85,9 @@ def _by_column(params: SplitParams) -> Rule:
 
     def rule(batch: pa.RecordBatch) -> Sides:
         values = _column(batch, name, "split.column")
-        if values.null_count:
-            lacking = batch.column("document")[int(np.flatnonzero(np.asarray(values.is_null()))[0])]
+        missing = np.asarray(values.is_null(nan_is_null=True))
+        if missing.any():
+            lacking = batch.column("document")[int(np.flatnonzero(missing)[0])]
             raise UserError(f"split.column: document {str(lacking)!r} has no {name}; allowed is a value for each")
         if params.train_until is None:
             return _spelt(values, name)
@@ -97,9 +100,15 @@ def _by_column(params: SplitParams) -> Rule:
 
 
 def _greater(values: pa.Array, bound: float | str, key: str, name: str) -> npt.NDArray[np.bool_]:
-    if isinstance(bound, str) != (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        kind = "text" if not isinstance(bound, str) else "numbers"
-        raise UserError(f"{key}: found {bound!r}, but {name} holds {kind}; allowed is one of these")
+    kind = "numbers"
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        kind = "text"
+    elif pa.types.is_boolean(values.type):
+        kind = "true and false"
+    if kind != ("text" if isinstance(bound, str) else "numbers"):
+        raise UserError(f"{key}: found {bound!r}, but {name} holds {kind}; allowed is a bound for numbers or for text")
+    if isinstance(bound, int) and abs(bound) >= 1 << 63:
+        bound = float(bound)
     return np.asarray(pc.greater(values, pa.scalar(bound)).to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 

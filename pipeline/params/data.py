@@ -43,7 +43,7 @@ class DataParams(Group):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     encoding: str = "utf-8"
     errors: Literal["strict", "replace", "ignore"] = "strict"
-    max_gb: Annotated[float, Field(gt=0)] = 16.0
+    max_gb: Annotated[float, Field(gt=0, le=1_000_000)] = 16.0
 
     @field_validator("encoding")
     @classmethod

@@ -5,6 +5,7 @@ YAML 1.2, because under 1.1 `1e-5` reads as a string; a key given twice is refus
 
 import difflib
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -19,6 +20,8 @@ from pipeline.params.base import Group
 PARAMS_FILE = Path("params.yaml")
 
 MEMBERS = ("int", "float", "str")
+# How pydantic begins: "Input should be …", "Tuple should have …".
+SHOULD = re.compile(r"^\w+ should (be|have) ")
 
 G = TypeVar("G", bound=Group)
 
@@ -92,11 +95,11 @@ def _message(group: str, kind: type[Group], errors: list[ErrorDetails]) -> str:
         return f"{key}: unknown key{_suggest(loc[-1], allowed)}{more}"
     if first["type"] == "missing":
         return f"{key}: missing{more}"
-    told = first["msg"].removeprefix("Value error, ")
-    told = told.removeprefix("Input should be ")
     if first["type"] == "value_error":
-        return f"{key}: {told}{more}"
-    return f"{key}: found {json.dumps(first['input'], default=str)}, allowed is {told}{more}"
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}{more}"
+    # Of a union, each member says what it allows.
+    told = dict.fromkeys(SHOULD.sub("", error["msg"]) for error in errors if _named(error["loc"]) == loc)
+    return f"{key}: found {json.dumps(first['input'], default=str)}, allowed is {' or '.join(told)}{more}"
 
 
 def _named(loc: tuple[int | str, ...]) -> list[str]:

@@ -57,4 +57,8 @@ class SplitParams(Group):
             raise ValueError("train_until is for by: column")
         if self.eval_until is not None and self.train_until is None:
             raise ValueError("eval_until needs train_until")
+        if self.train_until is not None and self.eval_until is not None:
+            texts = isinstance(self.train_until, str), isinstance(self.eval_until, str)
+            if texts[0] != texts[1] or self.eval_until < self.train_until:  # type: ignore[operator]
+                raise ValueError(f"eval_until {self.eval_until!r} comes before train_until {self.train_until!r}")
         return self

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +134,9 @@ class StageRun:
 
     def fail(self, error: str, *, killed: bool = False) -> None:
         """Mark the run failed; a refusal at the door makes no run."""
-        if self.name != DOOR or self.session.run_id is not None:
+        with suppress(UserError):  # params that cannot be read: the stage has said so, and no run could have them
+            if self.name == DOOR and self.session.run_id is None:
+                return
             self._publish("KILLED" if killed else "FAILED", with_stage=False, error=error)
 
     def _publish(self, status: Status, *, with_stage: bool, error: str | None = None) -> None:

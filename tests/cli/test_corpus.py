@@ -64,3 +64,9 @@ def test_what_is_wrong_is_told_in_a_line(folder, arguments, told):
     said = corpus(folder, *arguments, expect=2)
     assert told in said
     assert len(said.splitlines()) == 1
+
+
+def test_names_with_brackets_are_shown_as_they_are(folder):
+    rows = [{"id": "[/bold] a", "text": "words " * 9}, {"id": "[red]b", "text": "words"}]
+    (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert "in [/bold] a" in corpus(folder, "a.jsonl", "--no-time", "-S", "data.id_column=id")

@@ -7,6 +7,7 @@ from conftest import tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.corpus import cleaned as cleaned_module
 from pipeline.corpus.cleaned import clean_documents, figures, write_changes
 from pipeline.corpus.cleaning import Cleaner
 from pipeline.corpus.documents import schema_of
@@ -201,6 +202,29 @@ def test_long_documents_without_text_go(folders):
     assert done.kept.empty == 1
 
 
+def test_a_long_run_of_whitespace_is_one_wherever_a_document_is_cut(folders):
+    params = CleanParams(whitespace="collapse")
+    text = "word " * 200_000 + " \x07" * 1_000_000 + "\n" * 200_000 + "end"
+    for most in (2_300_000, 2_999_000, 3_100_000):
+        assert clean_all(folders, [text], params, most=most)[0] == ["word " * 199_999 + "word\n\nend"]
+
+
+def test_rare_characters_leave_no_second_table_behind_when_they_fail(folders, monkeypatch):
+    made = []
+    real = cleaned_module.schema_in
+
+    def second_time(folder):
+        made.append(folder)
+        if len(made) > 1:
+            raise KeyboardInterrupt
+        return real(folder)
+
+    monkeypatch.setattr(cleaned_module, "schema_in", second_time)
+    with pytest.raises(KeyboardInterrupt):
+        clean_all(folders, ["aaab"], CleanParams(min_count=2))
+    assert not made[1].exists()
+
+
 def test_the_table_of_what_changed(folders, tmp_path):
     _, done = clean_all(folders, ["éé\t\ta"], TUTORIAL)
     write_changes(tmp_path / "changes.csv", done, TUTORIAL)
@@ -210,7 +234,7 @@ def test_the_table_of_what_changed(folders, tmp_path):
 
 
 def test_nothing_left_is_refused(folders):
-    with pytest.raises(UserError, match=r"clean.charset: ascii leaves nothing of 2 characters"):
+    with pytest.raises(UserError, match=r"clean: its rules .charset ascii. leave nothing of 2 characters"):
         clean_all(folders, ["\t\t"], CleanParams())
 
 

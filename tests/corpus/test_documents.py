@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.corpus.documents import cut_pieces, rows_of, schema_of
 from pipeline.corpus.duplicates import SeenTexts, joined, polynomials
-from pipeline.corpus.shards import read_batches, schema_in, shard_writer, shards_in
+from pipeline.corpus.shards import read_batches, schema_in, shard_writer, shards_in, text_bytes
 from pipeline.errors import UserError
 from pipeline.files import sha256_of
 
@@ -108,3 +108,16 @@ def test_what_was_seen_is_known_also_when_the_set_has_grown():
     assert seen.add(hashes).sum() == 40_000
     assert not seen.add(hashes).any()
     assert seen.add(polynomials(pa.array(["", "", "x"], pa.large_string()))).tolist() == [True, False, True]
+
+
+def test_the_shards_of_a_very_large_table_are_in_order(tmp_path):
+    for number in (100_000, 99_999, 7):
+        (tmp_path / f"part-{number:05d}.parquet").touch()
+    assert [path.name[5:-8] for path in shards_in(tmp_path)] == ["00007", "99999", "100000"]
+
+
+@pytest.mark.parametrize("read", [schema_in, text_bytes, lambda folder: list(read_batches(folder))])
+def test_a_damaged_shard_is_told(tmp_path, read):
+    (tmp_path / "part-00000.parquet").write_bytes(b"PAR1 and then something else")
+    with pytest.raises(UserError, match=r"part-00000.parquet: damaged: .*; `dvc checkout` brings it back"):
+        read(tmp_path)

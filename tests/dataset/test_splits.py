@@ -1,4 +1,5 @@
 import hashlib
+import math
 
 import numpy as np
 import pytest
@@ -141,6 +142,14 @@ def test_documents_of_a_group_stay_together(tmp_path):
     assert len(set(sides.values())) == 2
 
 
+def test_a_document_without_a_group_is_one_of_its_own(tmp_path):
+    texts = [f"{number:02}" for number in range(40)]
+    build(
+        tmp_path / "s", tables(*texts, group=["a"] + [None] * 39), by="document", group_by="group", train_fraction=0.5
+    )
+    assert all(len(text) > 10 for text in texts_of(tmp_path / "s"))
+
+
 def test_by_a_column(tmp_path):
     documents = tables("aa", "bb", "cc", "dd", year=[2007, 2009, 2008, 2012], set=["train", "dev", "test", "train"])
     build(tmp_path / "year", documents, by="column", column="year", train_until=2008)
@@ -159,11 +168,17 @@ def test_by_a_column(tmp_path):
         ({"column": "set", "train_until": 3}, r"split.train_until: found 3, but set holds text"),
         ({"column": "set"}, r"split.column: set holds 'tset'; allowed are train, eval"),
         ({"column": "half", "train_until": 1}, r"split.column: document 'document 1' has no half"),
+        ({"column": "nan", "train_until": 1}, r"split.column: document 'document 1' has no nan"),
+        ({"column": "flag", "train_until": 0}, r"split.train_until: found 0, but flag holds true and false"),
         ({"column": "year", "train_until": 3000}, r"split.train_until: 3000 of .* leaves 0 for the eval text"),
+        ({"column": "year", "train_until": 2**70}, r"split.train_until: 11805916.* leaves 0 for the eval text"),
+        ({"column": "year", "train_until": 0}, r"split.train_until: 0 of .* leaves 0 for the training text"),
     ],
 )
 def test_a_column_that_does_not_do_is_told(tmp_path, params, told):
-    documents = tables("aa", "bb", year=[2007, 2009], set=["train", "tset"], half=[1, None])
+    documents = tables(
+        "aa", "bb", year=[2007, 2009], set=["train", "tset"], half=[1, None], nan=[1.0, math.nan], flag=[True, False]
+    )
     with pytest.raises(UserError, match=told):
         build(tmp_path / "s", documents, by="column", **params)
 

@@ -46,7 +46,19 @@ def test_scientific_notation_is_a_number(tmp_path):
         ("model", {"num_hidden": 0}, "model.num_hidden: found 0, allowed is greater than or equal to 1"),
         ("model", {"num_hidden": "128"}, 'model.num_hidden: found "128", allowed is a valid integer'),
         ("model", {"cell": "lstmm"}, "model.cell: found \"lstmm\", allowed is 'lstm', 'gru' or 'rnn'"),
-        ("split", {"buckets": []}, "split.buckets: found [], allowed is"),
+        ("split", {"buckets": []}, "split.buckets: found [], allowed is at least 1 item"),
+        ("split", {"buckets": "Auto"}, "split.buckets: found \"Auto\", allowed is a valid array or 'auto'"),
+        ("split", {"group_by": ""}, 'split.group_by: found "", allowed is at least 1 character'),
+        (
+            "split",
+            {"by": "column", "column": "year", "train_until": 2010, "eval_until": 2008},
+            "split: eval_until 2008 comes before train_until 2010",
+        ),
+        (
+            "data",
+            {"source": "sotu", "max_gb": 1e300},
+            "data.max_gb: found 1e+300, allowed is less than or equal to 1000000",
+        ),
         (
             "split",
             {"buckets": [100, 50]},

@@ -129,6 +129,23 @@ def test_wrong_params_are_refused_by_the_first_stage(project, groups, message):
     assert_refused(project, "source", message)
 
 
+@pytest.mark.parametrize("content", [None, "{", '{"files": [{}]}'])
+def test_what_source_said_may_be_damaged(project, content):
+    path = project / "data/source.json"
+    path.unlink() if content is None else path.write_text(content)
+    assert_refused(project, "ingest", "data/source.json: missing or damaged; `dvc repro` makes it")
+
+
+def test_what_source_said_may_be_of_another_source(project):
+    (project / "data/source.json").write_text('{"source": "sotu"}')
+    assert_refused(project, "ingest", "data/source.json: of another source or other columns")
+
+
+def test_params_that_no_stage_can_read(project):
+    (project / "params.yaml").write_text("data: [")
+    assert_refused(project, "clean", "params.yaml: not readable as YAML")
+
+
 def test_a_tracking_server_that_does_not_answer(project):
     message = "MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer"
     assert_refused(project, "source", message, MLFLOW_TRACKING_URI="http://127.0.0.1:9")

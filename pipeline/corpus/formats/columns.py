@@ -26,8 +26,8 @@ def plain_type(kind: pa.DataType, told: str) -> str:
     for name, belongs in (
         ("null", pt.is_null),
         ("bool", pt.is_boolean),
+        ("double", lambda one: pt.is_floating(one) or pt.is_decimal(one) or pt.is_uint64(one)),
         ("int64", pt.is_integer),
-        ("double", lambda one: pt.is_floating(one) or pt.is_decimal(one)),
         ("string", lambda one: is_string(one) or pt.is_temporal(one)),
     ):
         if belongs(kind):

@@ -53,7 +53,13 @@ def _blocks(
             break
     if not first.strip(b"\n"):
         return
-    wanted.check(next(csv.reader(io.StringIO(first.lstrip(b"\n").decode()), delimiter=delimiter)), name)
+    try:
+        header = next(csv.reader(io.StringIO(first.lstrip(b"\n").decode()), delimiter=delimiter))
+    except csv.Error as error:
+        raise UserError(
+            f"data.source: {name}: no readable header ({error}); is a line end or a closing quote missing?"
+        ) from None
+    wanted.check(header, name)
     stream = ReadAhead(chain([first], text))
     try:
         reader = pc.open_csv(

@@ -4,15 +4,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as pj
 import pyarrow.types as pt
 
 from pipeline.corpus.formats.wanted import LONGEST_ROW, Wanted, row_too_long
+from pipeline.corpus.kernels.nesting import deepest_line
 from pipeline.errors import UserError
 from pipeline.threads import available_cores, ordered_map
 
 ROW = re.compile(r" in row (\d+)$")
+# Brackets that may be open at once: Arrow's parser goes down with the interpreter at some ten thousand.
+DEEPEST = 200
 
 
 def json_blocks(text: Iterator[bytes], name: str, wanted: Wanted) -> Iterator[pa.RecordBatch]:
@@ -73,6 +77,11 @@ class _Types:
 
 
 def _parse(block: bytes, types: dict[str, pa.DataType] | None, others: str = "infer") -> pa.Table:
+    """Return the columns of a block; ArrowInvalid if it is no JSON lines, also where Arrow's parser would crash."""
+    if not block.lstrip().startswith(b"{"):
+        raise pa.ArrowInvalid("a line that is no object in row 0")
+    if (line := deepest_line(np.frombuffer(block, dtype=np.uint8), DEEPEST)) >= 0:
+        raise pa.ArrowInvalid(f"more than {DEEPEST} brackets in each other in row {line}")
     return pj.read_json(
         pa.BufferReader(block),
         read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),

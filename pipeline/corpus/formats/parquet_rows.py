@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
@@ -24,27 +26,55 @@ def parquet_blocks(
     UserError for a damaged file, a missing column, or a text that is no string.
     """
     try:
-        with pq.ParquetFile(stream, pre_buffer=False, buffer_size=BUFFER_BYTES) as file:
-            wanted.check(file.schema_arrow.names, name)
-            _check_text(file.schema_arrow.field(wanted.text).type, name, wanted)
+        schema = pq.read_schema(stream)
+        wanted.check(schema.names, name)
+        _check_text(schema.field(wanted.text).type, name, wanted)
+        texts = [one for one in wanted.names if _is_text(schema.field(one).type)]
+        stream.seek(0)
+        # As dictionaries, texts that are the same take memory once: some KB of a file may be GB of texts.
+        with pq.ParquetFile(stream, pre_buffer=False, buffer_size=BUFFER_BYTES, read_dictionary=texts) as file:
             for block in file.iter_batches(batch_size=_rows_at_once(file.metadata), columns=wanted.names):
-                at = block.schema.get_field_index(wanted.text)
-                text = block.column(at)
-                if pt.is_dictionary(text.type):
-                    text = text.dictionary_decode()
-                text = text.cast(pa.large_string())
-                text.validate(full=True)
-                spend(text.nbytes)
-                yield block.set_column(at, wanted.text, text)
+                for part in _decoded(block, texts):
+                    at = part.schema.get_field_index(wanted.text)
+                    text = part.column(at).cast(pa.large_string())
+                    whole = part.set_column(at, wanted.text, text)
+                    whole.validate(full=True)
+                    spend(text.nbytes)
+                    yield whole
     except (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UserError(f"data.source: {name}: no readable Parquet: {' '.join(str(error).split())[:200]}") from None
 
 
 def _check_text(kind: pa.DataType, name: str, wanted: Wanted) -> None:
-    inner = kind.value_type if pt.is_dictionary(kind) else kind
-    # Some writers do not say that their bytes are UTF-8.
-    if not (is_string(inner) or pt.is_binary(inner) or pt.is_large_binary(inner)):
+    if not _is_text(kind):
         raise UserError(f"data.text_column: {wanted.text!r} of {name} holds {kind}; allowed is a column of strings")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    """Return whether a column may hold texts: some writers do not say that their bytes are UTF-8."""
+    inner = kind.value_type if pt.is_dictionary(kind) else kind
+    return is_string(inner) or pt.is_binary(inner) or pt.is_large_binary(inner)
+
+
+def _decoded(block: pa.RecordBatch, texts: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of `block`, its columns `texts` without dictionaries, some BLOCK_BYTES at a time."""
+    sizes = np.zeros(block.num_rows, dtype=np.int64)
+    for name in texts:
+        column = block.column(name)
+        if pt.is_dictionary(column.type):
+            lengths = pc.fill_null(pc.take(pc.binary_length(column.dictionary), column.indices), 0)
+            sizes += lengths.to_numpy(zero_copy_only=False)
+    ends, start = np.cumsum(sizes), 0
+    while start < block.num_rows:
+        before = ends[start - 1] if start else 0
+        end = max(int(np.searchsorted(ends, before + BLOCK_BYTES, side="right")), start + 1)
+        part = block.slice(start, end - start)
+        for name in texts:
+            at = part.schema.get_field_index(name)
+            if pt.is_dictionary(part.column(at).type):
+                part = part.set_column(at, name, part.column(at).dictionary_decode())
+        yield part
+        start = end
 
 
 def _rows_at_once(metadata: pq.FileMetaData) -> int:

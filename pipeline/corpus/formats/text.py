@@ -89,11 +89,8 @@ def _decode(first: bytes, rest: Iterator[bytes], name: str, encoding: str, error
         final = not data
         try:
             text = decoder.decode(data, final=final)
-        except UnicodeDecodeError as error:
-            # The decoder gives what it was fed and what it still held before that.
-            at = fed + len(data) - len(error.object) + error.start
-            byte = error.object[error.start]
-            raise UserError(f"data.source: {name}: {_invalid(encoding, at, byte, first)}") from None
+        except UnicodeError as error:
+            raise _refused(error, fed + len(data), name, encoding, first) from None
         if text and not begun:
             text, begun = text.removeprefix(BOM), True
         if (wide or not strict) and b"\0" in text:
@@ -135,6 +132,15 @@ def _line_ends(chunks: Iterable[bytes]) -> Iterator[bytes]:
             yield text
     if waiting:
         yield b"\n"
+
+
+def _refused(error: UnicodeError, fed: int, name: str, encoding: str, first: bytes) -> UserError:
+    """Return the error to raise for what a decoder said after `fed` bytes."""
+    if not isinstance(error, UnicodeDecodeError):  # of UTF-16 and UTF-32: no byte order mark says how they are written
+        return UserError(f"data.encoding: found {encoding}, but {name}: {error}; allowed is its encoding, as utf-16-le")
+    # The decoder gives what it was fed and what it still held before that.
+    at = fed - len(error.object) + error.start
+    return UserError(f"data.source: {name}: {_invalid(encoding, at, error.object[error.start], first)}")
 
 
 def _binary(at: int, first: bytes) -> str:

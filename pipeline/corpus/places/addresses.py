@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # File systems allow 255 bytes; the end of a name says what the file holds.
 NAME_CHARACTERS = 60
-LOGIN = re.compile(r"(?<=://)[^/@]*@")
+LOGIN = re.compile(r"(?<=://)[^/]*@")
 
 
 def scheme_of(source: str) -> str | None:

@@ -61,7 +61,7 @@ def download(
             is_new = fetched.run()
         except httpx.HTTPStatusError as error:
             raise UserError(f"data.source: {shown(url)}: the server answered {error.response.status_code}") from None
-        except (httpx.TransportError, httpx.TooManyRedirects) as error:
+        except httpx.RequestError as error:
             if not path.exists():
                 raise UserError(f"data.source: {shown(url)}: cannot be fetched: {_why(error)}{fetched.kept}") from None
             is_new = False

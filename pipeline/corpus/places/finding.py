@@ -4,6 +4,7 @@ import glob
 import os
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from pipeline.corpus.places.addresses import own_name, scheme_of
@@ -47,7 +48,7 @@ def find_files(
         )  # fmt: skip
     path = root / Path(source).expanduser()
     if path.is_file():
-        return _expand(path, path.name)
+        return _expand(path, _spelt(path.name))
     if path.is_dir():
         return _in_folder(path, source)
     if any(mark in source for mark in MAGIC):
@@ -60,11 +61,12 @@ def find_files(
 
 def _in_folder(folder: Path, source: str) -> list[SourceFile]:
     files = []
-    for inner, _, names in os.walk(folder):
+    for inner, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # which are then not gone into
         place = Path(inner)
         before = "" if place == folder else f"{place.relative_to(folder).as_posix()}/"
         known = (name for name in names if has_known_ending(name) and not name.startswith("."))
-        files += [SourceFile(before + name, place / name) for name in known if (place / name).is_file()]
+        files += [SourceFile(_spelt(before + name), place / name) for name in known if (place / name).is_file()]
     if not files:
         raise UserError(f"data.source: {source}: no files of a known ending ({ENDINGS}); others are taken by a glob")
     return sorted(files, key=lambda file: file.name)
@@ -76,7 +78,8 @@ def _matching(source: str, root: Path) -> list[SourceFile]:
     names = sorted(
         glob.glob(str(pattern.relative_to(pattern.anchor)), root_dir=base, recursive=True)  # noqa: PTH207  pathlib cannot sort out root_dir
     )
-    files = [file for name in names if (base / name).is_file() for file in _expand(base / name, Path(name).as_posix())]
+    there = (name for name in names if (base / name).is_file())
+    files = [file for name in there for file in _expand(base / name, _spelt(Path(name).as_posix()))]
     if not files:
         raise UserError(f"data.source: {source}: no files match")
     return files
@@ -89,8 +92,10 @@ def _expand(path: Path, name: str) -> list[SourceFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-    except DAMAGE as error:
+    except (*DAMAGE, UnicodeDecodeError) as error:
         raise unreadable(name, error) from None
+    if twice := [member for member, after in pairwise(members) if member == after]:
+        raise UserError(f"data.source: {name}: holds two files {twice[0]!r}; allowed are distinct names")
     members = [member for member in members if not _is_junk(member)]
     if not members:
         raise UserError(f"data.source: {name}: the zip holds no files")
@@ -101,4 +106,9 @@ def _expand(path: Path, name: str) -> list[SourceFile]:
 
 def _is_junk(member: str) -> bool:
     parts = member.split("/")
-    return "__MACOSX" in parts or parts[-1].startswith(".")
+    return "__MACOSX" in parts or any(part.startswith(".") for part in parts)
+
+
+def _spelt(name: str) -> str:
+    r"""Return the name of a file as text, bytes that are no UTF-8 as \\xe9."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

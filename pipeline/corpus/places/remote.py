@@ -51,7 +51,10 @@ def fetch(
             progress = _Progress(told, limit, read)
             copies = [(name, _copy(fs, info, cache, address, progress)) for name, info in files.items()]
     except _AwayError as away:
-        known = read_json(listing) if listing.exists() else {}
+        try:
+            known = read_json(listing)
+        except (OSError, ValueError):
+            known = {}
         if not known or not all((cache / kept).exists() for kept in known.values()):
             raise UserError(f"data.source: {told}: cannot be fetched: {away}") from None
         return [(name, cache / kept) for name, kept in known.items()]

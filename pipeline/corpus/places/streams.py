@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -142,8 +143,10 @@ def seekable(file: SourceFile, meter: Meter, *, scratch: Path) -> Iterator[IO[by
     One that is packed goes to a file under `scratch` that has no name, so that a killed process leaves nothing.
     """
     if file.packing is None and file.member is None:
-        for _ in chunks_of(file, meter):
-            pass
+        meter.start()  # nothing is unpacked yet
+        with _opened_raw(file) as raw, Watched(raw, file.name, meter.take) as whole:
+            while whole.read(READ_BYTES):
+                pass
         with file.path.open("rb") as plain:
             yield plain
         return
@@ -159,15 +162,18 @@ def _opened_raw(file: SourceFile) -> Iterator[IO[bytes]]:
     try:
         if file.member is None:
             stream: IO[bytes] = file.path.open("rb", buffering=0)
-            archive = None
         else:
-            archive = zipfile.ZipFile(file.path)
-            stream = archive.open(file.member)
+            status = file.path.stat()
+            stream = _archive(file.path, status.st_size, status.st_mtime_ns).open(file.member)
     except (*DAMAGE, KeyError) as error:
         raise unreadable(file.name, error) from None
     try:
         yield stream
     finally:
         stream.close()
-        if archive is not None:
-            archive.close()
+
+
+@lru_cache(maxsize=1)
+def _archive(path: Path, size: int, changed: int) -> zipfile.ZipFile:  # noqa: ARG001  another file has others
+    """Return the zip at `path`, open: its list of members is read once, not for each of them."""
+    return zipfile.ZipFile(path)
