@@ -10,7 +10,6 @@ import pyarrow.json as pj
 import pyarrow.types as pt
 
 from pipeline.corpus.formats.wanted import LONGEST_ROW, Wanted, row_too_long
-from pipeline.corpus.kernels.nesting import deepest_line
 from pipeline.errors import UserError
 from pipeline.threads import available_cores, ordered_map
 
@@ -78,6 +77,8 @@ class _Types:
 
 def _parse(block: bytes, types: dict[str, pa.DataType] | None, others: str = "infer") -> pa.Table:
     """Return the columns of a block; ArrowInvalid if it is no JSON lines, also where Arrow's parser would crash."""
+    from pipeline.corpus.kernels.nesting import deepest_line  # numba: only for who has JSON
+
     if not block.lstrip().startswith(b"{"):
         raise pa.ArrowInvalid("a line that is no object in row 0")
     if (line := deepest_line(np.frombuffer(block, dtype=np.uint8), DEEPEST)) >= 0:
