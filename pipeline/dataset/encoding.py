@@ -81,14 +81,19 @@ def encode_sides(
             writers[side] = stack.enter_context(array_writer(own / "ids.npy", dictionary.dtype))
             if dictionary.bounded:
                 starts[side] = stack.enter_context(array_writer(own / "documents.npy", np.int64))
-        for piece, ids in ordered_map(encoded, pieces, threads=available_cores()):
-            if not len(ids):
-                continue
-            digests[piece.side].update(piece.data.data)
-            if dictionary.bounded:
-                starts[piece.side].append(np.flatnonzero(ids == dictionary.begin) + writers[piece.side].rows)
-            writers[piece.side].append(ids)
-            read(len(piece.data))
+
+        def write(done: tuple[Piece, Ids]) -> int:
+            piece, ids = done
+            if len(ids):
+                digests[piece.side].update(piece.data.data)
+                if dictionary.bounded:
+                    starts[piece.side].append(np.flatnonzero(ids == dictionary.begin) + writers[piece.side].rows)
+                writers[piece.side].append(ids)
+            return len(piece.data)
+
+        # One thread writes, in order: this one has the reading.
+        for size in ordered_map(write, ordered_map(encoded, pieces, threads=available_cores()), threads=1):
+            read(size)
     return {side: digest.hexdigest() for side, digest in digests.items()}
 
 

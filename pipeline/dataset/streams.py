@@ -100,5 +100,7 @@ class Joiner:
         if not bounded and not self.started and len(before):
             before[0] = 0
         self.started = self.started or len(before) > 0
+        if len(before) == 1 and not before[0] and not after[0]:
+            return data  # of a long document: nothing to add, and nothing is copied
         out = np.empty(len(data) + 2 * len(first), dtype=np.uint8)
         return out[: int(join(data, offsets, before, after, out))]
