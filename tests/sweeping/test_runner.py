@@ -50,7 +50,7 @@ def test_a_sweep_prints_its_trials_the_best_and_its_command(folder, capsys):
 
 
 def test_hopeless_trials_are_pruned(folder, capsys, monkeypatch):
-    monkeypatch.setenv("FAKE_SECONDS", "2")  # eight times as long as the runner sleeps
+    monkeypatch.setenv("FAKE_PATIENCE", "60")
     sweep(folder, trials=9)
     pruned = [line for line in capsys.readouterr().out.splitlines() if " pruned at " in line]
     assert pruned
