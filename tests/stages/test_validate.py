@@ -3,121 +3,18 @@
 import json
 import shutil
 from collections import Counter
-from contextlib import contextmanager
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from conftest import tables
-from ruamel.yaml import YAML
+from validated import KINDS, TEXTS
 
-from pipeline.corpus.documents import BASE
 from pipeline.dataset import coverage
 from pipeline.dataset.alphabet import read_alphabet
 from pipeline.dataset.batches import Batch, gather
-from pipeline.dataset.building import build_splits
 from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
-from pipeline.params.reader import read_group
-from pipeline.params.split import SplitParams
+from pipeline.files import read_json
 from pipeline.params.validate import EXPECTATIONS
-from pipeline.tracking import stage as tracking
-from pipeline.tracking.champion import OfChampion
-from pipeline.tracking.session import Session
-from pipeline.tracking.stage import StageRun
 from stages import validate
-
-RANDOM = np.random.default_rng(5)
-# No 50 characters of it stand twice.
-TEXTS = ["".join(RANDOM.choice(list("abcdefgh ¤\n"), size)).strip() or "a" for size in RANDOM.integers(40, 160, 60)]
-KINDS = {
-    "stream": {"samples": "stream", "buckets": [20, 30]},
-    "documents": {"samples": "documents", "buckets": [20, 70]},
-    "lines": {"samples": "lines", "buckets": [20]},
-    "three sides": {"train_fraction": 0.7, "test_fraction": 0.2, "buckets": [20]},
-    "documents on three sides": {
-        "samples": "documents", "by": "document", "train_fraction": 0.5, "test_fraction": 0.2, "buckets": [70],
-    },
-    "documents' names": {"by": "document", "train_fraction": 0.5, "buckets": [20]},
-    "unknown characters": {"dictionary_from": "train", "train_fraction": 0.05, "buckets": [20]},
-}  # fmt: skip
-
-
-class Project:
-    """What the stages before validate leave, and ways to change it."""
-
-    def __init__(self, folder, split):
-        self.folder = folder
-        self.params = {
-            "split": split,
-            "validate": {"data_docs": False, "max_overlap": 0.01},
-            "train": {"batch_size": 4},
-            "evaluate": {"window": 20},
-        }
-        for name in ("data/split", "data/clean", "reports", "metrics"):
-            (folder / name).mkdir(parents=True)
-        YAML(typ="safe").dump(self.params, folder / "params.yaml")
-        build_splits(tables(*TEXTS, most=100), folder / "data/split", read_group("split", SplitParams))
-        rows = pa.Table.from_batches(tables(*TEXTS, most=100)()).to_pylist()
-        first = next(at for at in range(len(rows) // 2, len(rows)) if not rows[at]["part"])
-        self.shards = [rows[:first], rows[first:]]
-
-    def array(self, name):
-        return np.load(self.folder / "data/split" / name)
-
-    def put(self, name, array):
-        np.save(self.folder / "data/split" / name, array)
-
-    def dictionary(self, change):
-        path = self.folder / "data/split/dictionary.json"
-        content = read_json(path)
-        write_json(path, content | {"characters": change(content["characters"])})
-
-    def write(self):
-        """Write what the tests may have changed before: documents and params."""
-        for number, rows in enumerate(self.shards):
-            columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in BASE}
-            pq.write_table(pa.table(columns), self.folder / f"data/clean/part-{number:05d}.parquet")
-        YAML(typ="safe").dump(self.params, self.folder / "params.yaml")
-
-    def failed(self):
-        """Run the stage; the names of the expectations that failed."""
-        self.write()
-        try:
-            validate.main()
-        except UserError as error:
-            self.line = str(error)
-        return [one["name"] for one in read_json(self.folder / "reports/validation.json")["expectations"]
-                if not one["passed"]]  # fmt: skip
-
-    def outputs(self):
-        files = ["data/validated.json", "reports/validation.json", "reports/alphabet.csv", "metrics/validate.json"]
-        return {name: (self.folder / name).read_bytes() for name in files if (self.folder / name).exists()}
-
-
-@pytest.fixture
-def run(monkeypatch):
-    """The stage in this process: errors are raised, nothing goes to MLflow."""
-    session = Session(key="test", path=None)
-    stage_run = StageRun("validate", session)
-
-    @contextmanager
-    def stage(name):
-        yield stage_run
-
-    monkeypatch.setattr(validate, "stage", stage)
-    monkeypatch.setattr(tracking, "of_champion", lambda _: None)
-    return stage_run
-
-
-@pytest.fixture
-def make(tmp_path, monkeypatch, run):
-    def made(kind):
-        monkeypatch.chdir(tmp_path)
-        return Project(tmp_path, KINDS[kind])
-
-    return made
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -363,74 +260,6 @@ def test_a_side_that_is_lost_is_told(make, lost):
     shutil.rmtree(project.folder / "data/split" / lost)
     with pytest.raises(UserError, match=rf"data/split/{lost}/ids.npy: not an array.*`dvc repro` or `dvc checkout`"):
         validate.main()
-
-
-HEADER = "codepoint,character,train,eval,test\n"
-
-
-def is_champion(monkeypatch, answer):
-    def of_champion(artifact):
-        assert artifact == "validate/alphabet.csv"
-        if isinstance(answer, Exception):
-            raise answer
-        return OfChampion("3", answer)
-
-    monkeypatch.setattr(tracking, "of_champion", of_champion)
-
-
-@pytest.mark.parametrize(
-    ("answer", "said"),
-    [
-        (f"{HEADER}U+0061,a,90,10,0\n", "warning: the text drifted from champion version 3's: 10 new characters ("),
-        (f"{HEADER}U+0061,a,many,10,0\n",
-         "warning: the champion's alphabet.csv could not be read: not a table of characters"),
-        ("", "warning: the champion's alphabet.csv could not be read: not a table of characters"),
-        (OSError("the server\nis away"),
-         "warning: validate: not compared with the champion (the server is away)"),
-    ],
-)  # fmt: skip
-def test_whatever_the_champion_is_comes_to_a_line_and_never_to_a_failure(make, monkeypatch, capsys, answer, said):
-    project = make("stream")
-    assert project.failed() == []
-    without = project.outputs()
-    assert len(without) == 4
-    is_champion(monkeypatch, answer)
-    assert project.failed() == []
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(said)
-    assert project.outputs() == without
-
-
-def test_a_champion_of_the_same_text_is_tagged_and_not_warned_of(make, run, monkeypatch, capsys):
-    project = make("documents")
-    assert project.failed() == []
-    assert run.session.tags == {}
-    is_champion(monkeypatch, (project.folder / "reports/alphabet.csv").read_text(encoding="utf-8"))
-    assert project.failed() == []
-    assert run.session.tags == {
-        "validate.drift": "Jensen-Shannon divergence 0 bits, from champion version 3's",
-    }  # fmt: skip
-    assert capsys.readouterr().err == ""
-
-
-def test_max_drift_is_what_is_warned_of(make, monkeypatch, capsys):
-    project = make("stream")
-    assert project.failed() == []
-    table = (project.folder / "reports/alphabet.csv").read_text(encoding="utf-8").splitlines()
-    is_champion(monkeypatch, "\n".join([*table, "U+0416,Ж,9000,0,0"]))
-    project.params["validate"]["max_drift"] = 0.5
-    assert project.failed() == []
-    assert capsys.readouterr().err == ""
-    project.params["validate"]["max_drift"] = 0.25
-    assert project.failed() == []
-    assert "(validate.max_drift 0.25)" in capsys.readouterr().err
-
-
-def test_a_text_that_is_refused_is_not_compared_with_the_champion(make, monkeypatch):
-    project = make("stream")
-    monkeypatch.setattr(tracking, "of_champion", lambda _: pytest.fail("compared"))
-    a_longer_text(project)
-    assert project.failed() == ["whole_text_split"]
 
 
 def test_the_alphabet_is_that_of_the_text(make):
