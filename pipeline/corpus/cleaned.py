@@ -131,20 +131,16 @@ def _rare_characters(folder: Path, min_count: int) -> dict[str, int]:
 def _replace_rare(folder: Path, params: CleanParams, done: Cleaned, rare: frozenset[str]) -> None:
     before = folder.with_name(f"{folder.name}.common")
     folder.rename(before)
-    try:
-        _replace_rare_of(before, folder, params, done, rare)
-    finally:
-        shutil.rmtree(before)
-
-
-def _replace_rare_of(before: Path, folder: Path, params: CleanParams, done: Cleaned, rare: frozenset[str]) -> None:
     folder.mkdir()
     rewriter = Rewriter(lambda char: UNKNOWN if char in rare else char)
 
     def by_rarity(batch: pa.RecordBatch) -> Prepared:
         return _prepared(batch, rewriter.rewrite(batch.column("text")), None)
 
-    _write(read_batches(before), by_rarity, folder, schema_in(before), params, done)
+    try:
+        _write(read_batches(before), by_rarity, folder, schema_in(before), params, done)
+    finally:
+        shutil.rmtree(before)
 
 
 def _watched(batches: Iterable[pa.RecordBatch], read: Callable[[int], None]) -> Iterator[pa.RecordBatch]:

@@ -73,9 +73,9 @@ class ShardWriter:
         """Write what is waiting and end the last file."""
         try:
             self._settle()
-        finally:
+        finally:  # after a write that failed, none of those that wait may run beside the closing
+            self._pool.shutdown(cancel_futures=True)
             self._close_file()
-            self._pool.shutdown()
 
     def _settle(self) -> None:
         while self._waiting:

@@ -158,6 +158,15 @@ def test_errors_are_told_without_passwords(tmp_path):
         download("http://example.org/x", cache=tmp_path, limit=1)
 
 
+def test_an_answer_that_cannot_be_unpacked_is_told(tmp_path):
+    def packed(request):
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, content=iter([b"no gzip"]))
+
+    with pytest.raises(UserError, match=r"example.org/texts/speech.txt: cannot be fetched: ") as told:
+        download(URL, cache=tmp_path, limit=1000, transport=httpx.MockTransport(packed))
+    assert "word" not in str(told.value)
+
+
 def test_a_redirect_to_http_is_refused(tmp_path):
     def redirect(_):
         return httpx.Response(302, headers={"location": "http://example.org/x"})

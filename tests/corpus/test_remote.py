@@ -53,6 +53,10 @@ def test_kept_copies_serve_when_the_store_is_away(store, tmp_path, monkeypatch):
     assert got(tmp_path, "memory://bucket/texts") == found
     with pytest.raises(UserError, match="memory://bucket/other: cannot be fetched: OSError: no route to wherever"):
         got(tmp_path, "memory://bucket/other")
+    (listing,) = tmp_path.glob("*.listing.json")
+    listing.write_text("{")
+    with pytest.raises(UserError, match="memory://bucket/texts: cannot be fetched: OSError: no route to wherever"):
+        got(tmp_path, "memory://bucket/texts")
 
 
 def test_a_copy_that_was_cut_short_leaves_nothing(store, tmp_path, monkeypatch):
