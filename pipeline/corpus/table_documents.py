@@ -53,10 +53,10 @@ class TableDocuments:
         return names if own is None else pc.coalesce(own, names)
 
     def _tidy(self, text: pa.Array, name: str, row: int) -> pa.Array:
+        content = _content(text)
         if self.errors == "strict":
             refuse_nul(text, name, row)
-        content = _content(text)
-        if (content == ord(NUL)).any():
+        elif (content == ord(NUL)).any():
             text = pc.replace_substring(text, NUL, INSTEAD[self.errors])
         if (content == ord("\r")).any():
             text = pc.replace_substring(pc.replace_substring(text, "\r\n", "\n"), "\r", "\n")
