@@ -14,10 +14,10 @@ from pipeline.corpus.document_facts import TextSize
 from pipeline.dataset.counting import chunks_of
 from pipeline.dataset.coverage import Covered
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.samples import Samples
+from pipeline.dataset.samples import Samples, chunks_of_samples
 from pipeline.dataset.sides import NAMES, TRAIN
 from pipeline.dataset.splits import Split
-from pipeline.dataset.stretches import in_order, within
+from pipeline.dataset.stretches import READ, within
 from pipeline.params.split import SplitParams
 
 Counts = Mapping[str, npt.NDArray[np.int64]]
@@ -167,7 +167,7 @@ def _eval_fraction(params: SplitParams) -> float:
 def _sample_figures(samples: Samples, bucket: int, num_ids: int) -> dict[str, float]:
     positions = out_of_range = out_of_order = 0
     before = np.empty(0, dtype=np.int64)
-    for rows in in_order(samples):
+    for rows in chunks_of_samples(samples, READ):
         starts = np.concatenate([before, rows[:, 0]])
         positions += int(rows[:, 1].sum())
         out_of_range += int((~within(rows, bucket, num_ids)).sum())

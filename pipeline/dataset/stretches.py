@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.dataset.counting import chunks_of
 from pipeline.dataset.dictionary import Ids
-from pipeline.dataset.samples import Rows, Samples, Table, chunks_of_samples
+from pipeline.dataset.samples import Rows, Samples, chunks_of_samples
 from pipeline.dataset.splits import Split
 
 # Samples that are read at once: about those of a stretch.
@@ -45,17 +45,6 @@ def stretches(split: Split) -> Iterator[Stretch]:
         at, held = at + len(held), np.array(chunk)
 
 
-def in_order(samples: Samples) -> Iterator[Rows]:
-    """Yield all samples as they are listed, int64 [at most READ, 2]; the memory of a map's file is given back."""
-    if not isinstance(samples, Table):
-        yield from chunks_of_samples(samples, READ)
-        return
-    for chunk in chunks_of(samples.array.reshape(-1)):
-        rows = chunk.reshape(-1, 2)
-        for at in range(0, len(rows), READ):
-            yield np.array(rows[at : at + READ])
-
-
 def within(samples: Rows, bucket: int, num_ids: int) -> npt.NDArray[np.bool_]:
     """Return which `samples`, int64 [n, 2], lie within a text of `num_ids` ids and their bucket, bool [n]."""
     start, length = samples[:, 0], samples[:, 1]
@@ -66,7 +55,7 @@ class _Reader:
     """Gives one bucket's samples in their order."""
 
     def __init__(self, samples: Samples, bucket: int, num_ids: int) -> None:
-        self._chunks = (rows[within(rows, bucket, num_ids)] for rows in in_order(samples))
+        self._chunks = (rows[within(rows, bucket, num_ids)] for rows in chunks_of_samples(samples, READ))
         self._held = np.empty((0, 2), dtype=np.int64)
 
     def take(self, begin: int, end: int) -> Rows:
