@@ -68,7 +68,9 @@ def position(projects: Sequence[Project]) -> Spec | None:
     if means := _means(projects[0]):
         names = [mean["label"] for mean in means]
         dashes = alt.StrokeDash(
-            "label:N", scale=alt.Scale(domain=names, range=[[8, 3], [2, 3]][: len(names)]), legend=parts.legend()
+            "label:N",
+            scale=alt.Scale(domain=names, range=[[8, 3], [2, 3], [8, 3, 2, 3]][: len(names)]),
+            legend=parts.legend(),
         )
         lines = parts.chart(means).mark_rule(strokeWidth=1.5, color="var(--train)")
         layers.append(lines.encode(y="perplexity:Q", strokeDash=dashes))
@@ -149,6 +151,7 @@ def _means(project: Project) -> list[Row]:
         for key, label in (
             ("perplexity", "mean of all positions"),
             ("perplexity_stateful", "the state carried through the whole text"),
+            ("baseline_perplexity", "n-gram baseline, mean of all positions"),
         )
         if is_number(figures.get(key))
     ]
