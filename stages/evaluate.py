@@ -1,16 +1,20 @@
 """evaluate: the perplexity by the fixed protocol, and what explains it."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import typer
 
 from pipeline.dataset.batches import ordered_batches
-from pipeline.dataset.splits import load_split
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.splits import Split, load_split
+from pipeline.evaluation.baseline import baseline_figures
 from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.files import read_json, whole_file, write_json
 from pipeline.model.network import CharNetwork
+from pipeline.model.ngram import NgramModel
 from pipeline.model.saved import SavedModel
 from pipeline.params.evaluate import EvaluateParams
 from pipeline.params.reader import read_group
@@ -46,6 +50,7 @@ def main() -> None:
                 "bits_per_char": whole.bits_per_char,
                 "accuracy": whole.accuracy,
                 "num_chars": whole.chars,
+                **_baseline(saved.dictionary, split, params),
                 **test,
                 "buckets": {
                     str(length): {"perplexity": one.perplexity, "num_chars": one.chars}
@@ -61,6 +66,15 @@ def main() -> None:
         ):
             with whole_file(Path("plots") / f"{name}.csv") as part:
                 table.to_csv(part, index=False, lineterminator="\n", float_format="%.6f")
+
+
+def _baseline(dictionary: Dictionary, split: Split, params: EvaluateParams) -> dict[str, Any]:
+    """Return the figures of the n-gram baseline; none if `evaluate.baseline_order` is 0."""
+    if not params.baseline_order:
+        return {}
+    train, order = load_split(Path("data/split/train")).ids, params.baseline_order
+    model = NgramModel.fit(train, vocab_size=len(dictionary), order=order, begin=dictionary.begin)
+    return baseline_figures(model, split, window=params.window)
 
 
 def _test_figures(network: CharNetwork, params: EvaluateParams) -> dict[str, float]:

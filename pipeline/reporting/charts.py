@@ -54,9 +54,10 @@ def position(projects: Sequence[Project]) -> Spec | None:
     ]
     if not rows:
         return None
+    means = _means(projects[0]) if len(projects) == 1 else []
     base = parts.chart(rows).encode(
         x=alt.X("position:Q", title="characters read from zero state", axis=alt.Axis(grid=False, tickCount=10)),
-        y=parts.perplexity([row["perplexity"] for row in rows]),
+        y=parts.perplexity([row["perplexity"] for row in rows + means]),
         tooltip=parts.tooltip(
             projects, alt.Tooltip("position:Q"), alt.Tooltip("chars:Q", title="characters", format=","), PERPLEXITY
         ),
@@ -65,10 +66,12 @@ def position(projects: Sequence[Project]) -> Spec | None:
         base = base.encode(color=parts.colours(projects, rows))
         return parts.finished([base.mark_line(strokeWidth=2), parts.targets(base)])
     layers = [base.mark_line(strokeWidth=2, color="var(--eval)"), parts.targets(base)]
-    if means := _means(projects[0]):
+    if means:
         names = [mean["label"] for mean in means]
         dashes = alt.StrokeDash(
-            "label:N", scale=alt.Scale(domain=names, range=[[8, 3], [2, 3]][: len(names)]), legend=parts.legend()
+            "label:N",
+            scale=alt.Scale(domain=names, range=[[8, 3], [2, 3], [1, 0]][: len(names)]),
+            legend=parts.legend(),
         )
         lines = parts.chart(means).mark_rule(strokeWidth=1.5, color="var(--train)")
         layers.append(lines.encode(y="perplexity:Q", strokeDash=dashes))
@@ -149,6 +152,7 @@ def _means(project: Project) -> list[Row]:
         for key, label in (
             ("perplexity", "mean of all positions"),
             ("perplexity_stateful", "the state carried through the whole text"),
+            ("baseline_perplexity", "n-gram baseline"),
         )
         if is_number(figures.get(key))
     ]

@@ -32,10 +32,12 @@ def headline(projects: Sequence[Project]) -> list[Figure]:
 
     rows = [
         figure("Perplexity", "evaluate", "perplexity", decimal, "lower", _protocol(projects)),
+        _plain("N-gram baseline", _baselines(projects, "baseline_perplexity"), _baseline_name(projects)),
         figure("Bits per character", "evaluate", "bits_per_char", decimal, "lower", "log₂ of the perplexity"),
         figure("Test perplexity", "evaluate", "test_perplexity", decimal, "lower", "text that nothing was chosen by"),
         figure("Accuracy", "evaluate", "accuracy", percent, "higher", "the likeliest character was right"),
         figure("With the state carried", "evaluate", "perplexity_stateful", decimal, "lower", "perplexity, whole text"),
+        _plain("Baseline, state carried", _baselines(projects, "baseline_perplexity_stateful"), "n-gram, whole text"),
         figure("Training", "train", "seconds", seconds, "lower", _hardware(projects)),
         _plain("Parameters", [whole(one.metrics("train").get("parameters")) for one in projects], _network(projects)),
         _plain("Corpus", [whole(one.metrics("split").get("characters")) for one in projects], _source(projects)),
@@ -121,6 +123,15 @@ def _short(digest: Any) -> str:
 def _protocol(projects: Sequence[Project]) -> str:
     window = projects[0].params.get("evaluate.window")
     return f"eval text, windows of {window}" if len(projects) == 1 and window else ""
+
+
+def _baselines(projects: Sequence[Project], key: str) -> list[str]:
+    return [decimal(project.metrics("evaluate").get(key)) for project in projects]
+
+
+def _baseline_name(projects: Sequence[Project]) -> str:
+    names = {project.metrics("evaluate").get("baseline") for project in projects}
+    return f"perplexity of {names.pop()}" if len(names) == 1 and None not in names else "perplexity"
 
 
 def _network(projects: Sequence[Project]) -> str:

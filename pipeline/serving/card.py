@@ -25,6 +25,8 @@ def card_of(model: SavedModel) -> dict[str, Any]:
         "characters": "".join(model.dictionary.characters),
         "ends": model.dictionary.bounded,
         "perplexity": None,
+        "baseline_perplexity": None,
+        "baseline": None,
         "bits_per_char": None,
         "corpus": None,
         "train_chars": None,
@@ -36,6 +38,7 @@ def card_of(model: SavedModel) -> dict[str, Any]:
 def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
     """Return the card of the model that the pipeline in `project` has made; OSError if its figures are not there."""
     figures = read_json(project / "metrics/evaluate.json")
+    baseline = figures.get("baseline_perplexity")  # the model may be older than it, or evaluate.baseline_order 0
     data = read_json(project / "metrics/split.json")
     with (project / "plots/train.csv").open(encoding="utf-8", newline="") as file:
         points = [row for row in csv.DictReader(file) if row["eval_perplexity"]]
@@ -43,6 +46,7 @@ def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
     names = ("step", "seconds", "train_perplexity", "eval_perplexity")
     return card_of(model) | {
         "perplexity": round(figures["perplexity"], 4),
+        **({"baseline_perplexity": round(baseline, 4), "baseline": figures["baseline"]} if baseline else {}),
         "bits_per_char": round(figures["bits_per_char"], 4),
         "corpus": Path(str(read_yaml(project / PARAMS_FILE)["data"]["source"])).name,
         "train_chars": data["train_chars"],

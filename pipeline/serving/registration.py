@@ -14,7 +14,7 @@ from pipeline.params.register import RegisterParams
 from pipeline.serving.card import project_card
 from pipeline.serving.packaging import log_model
 from pipeline.tracking.execution import Execution
-from pipeline.tracking.registry import EVAL_TAG, PERPLEXITY_TAG, WEIGHTS_TAG, Standing, enter
+from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, WEIGHTS_TAG, Standing, enter
 from pipeline.tracking.store import open_store
 
 
@@ -49,6 +49,7 @@ def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
     data = read_json(project / "metrics/split.json")
     return {
         PERPLEXITY_TAG: repr(figures["perplexity"]),
+        **({BASELINE_TAG: repr(figures[BASELINE_TAG])} if BASELINE_TAG in figures else {}),
         EVAL_TAG: figures["eval_sha256"],
         "train_sha256": data["train_sha256"],
         "data.source": Path(execution.params()["data.source"]).name,

@@ -21,6 +21,7 @@ def note(folder: Path, *, stages: Collection[str], changed: str) -> str:
     if evaluate:
         figures += [
             f"**perplexity {evaluate['perplexity']:.3f}**",
+            *_baseline(evaluate),
             f"{evaluate['bits_per_char']:.3f} bits per character",
             f"accuracy {evaluate['accuracy']:.1%} of {evaluate['num_chars']:,} characters",
         ]
@@ -32,6 +33,11 @@ def note(folder: Path, *, stages: Collection[str], changed: str) -> str:
         text = f"{chosen['prompt']}{chosen['completion']}"[:SAMPLE_CHARS]
         parts += [f"A sample, temperature {chosen['temperature']}:", _fenced(text)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _baseline(evaluate: dict[str, Any]) -> list[str]:
+    found = evaluate.get("baseline_perplexity")
+    return [] if found is None else [f"n-gram baseline {found:.3f} ({evaluate['baseline']})"]
 
 
 def _code(text: str) -> str:

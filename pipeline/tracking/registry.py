@@ -20,6 +20,7 @@ from pipeline.tracking.project import state_folder
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
+BASELINE_TAG = "baseline_perplexity"
 PERPLEXITY_TAG, EVAL_TAG, WEIGHTS_TAG = "perplexity", "eval_sha256", "weights_sha256"
 # How MLflow says that there is no such alias, version or model.
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")

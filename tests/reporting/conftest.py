@@ -14,6 +14,7 @@ SHA = "ab" * 32
 EVALUATE = {
     "perplexity": 3.5, "perplexity_stateful": 3.25, "bits_per_char": 1.807, "accuracy": 0.61, "num_chars": 119,
     "buckets": {"20": {"perplexity": 3.75, "num_chars": 119}}, "eval_sha256": SHA,
+    "baseline_perplexity": 3.625, "baseline_perplexity_stateful": 3.375, "baseline": "Kneser-Ney order 9",
 }  # fmt: skip
 METRICS = {
     "ingest": {"documents": 2, "characters": 1210},

@@ -79,6 +79,8 @@ def test_every_section_is_there_in_order(page):
     "words",
     [
         "Perplexity 3.500 eval text, windows of 100",
+        "N-gram baseline 3.625 perplexity of Kneser-Ney order 9",
+        "Baseline, state carried 3.375 n-gram, whole text",
         "Accuracy 61.0 %",
         "Training 42.7 s fp32 on cpu, 2 threads",
         "Parameters 4,321 LSTM, 2 layers of 12",
@@ -108,6 +110,7 @@ def test_the_charts_have_the_files_figures(html):
     text = {name: json.dumps(spec) for name, spec in charts.items()}
     assert '"perplexity": 4.92' in text["curve-epoch"]
     assert "4.92" not in text["curve-seconds"]
+    assert "n-gram baseline: 3.625" in text["by-position"]
     assert "9.5" in text["by-position"]
 
 
@@ -202,6 +205,23 @@ def test_a_section_without_its_files_is_left_out(tmp_path, missing, sections, da
 
 def test_of_nothing_it_says_little(tmp_path):
     assert Page(build_report([Project("nothing", tmp_path)])).sections() == ["versions", "again"]
+
+
+def test_the_chart_by_position_has_space_for_the_baseline(tmp_path):
+    html = build_report([Project("small", write_project(tmp_path, evaluate={"baseline_perplexity": 1.5}))])
+    (scale,) = {
+        json.dumps(layer["encoding"]["y"]["scale"])
+        for layer in data_of(html)["charts"]["by-position"]["layer"]
+        if "scale" in layer["encoding"].get("y", {})
+    }
+    assert json.loads(scale)["domain"][0] <= 1.5
+
+
+def test_without_a_baseline_nothing_is_said_of_it(tmp_path):
+    baseline = dict.fromkeys(("baseline_perplexity", "baseline_perplexity_stateful", "baseline"))
+    html = build_report([Project("old", write_project(tmp_path, evaluate=baseline))])
+    assert "aseline" not in Page(html).words()
+    assert "n-gram baseline" not in json.dumps(data_of(html)["charts"])
 
 
 def test_whatever_the_files_hold_is_text(tmp_path):

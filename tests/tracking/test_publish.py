@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.tracking.execution import execution_here
+from pipeline.tracking.note import note
 from pipeline.tracking.outbox import hashed, kept
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
@@ -175,7 +176,15 @@ def test_an_entry_that_cannot_be_read_is_named(project, monkeypatch):
 def test_the_run_has_a_note_and_what_is_needed_to_trace_it(project):
     write_json(
         Path("metrics/evaluate.json"),
-        {"perplexity": 3.5, "bits_per_char": 1.8, "accuracy": 0.6, "num_chars": 1000, "eval_sha256": "b" * 64},
+        {
+            "perplexity": 3.5,
+            "bits_per_char": 1.8,
+            "accuracy": 0.6,
+            "num_chars": 1000,
+            "eval_sha256": "b" * 64,
+            "baseline_perplexity": 3.6,
+            "baseline": "Kneser-Ney order 9",
+        },
     )
     sample = {"mode": "sampled", "temperature": 0.8, "prompt": "The ", "completion": "end.\n``` <b>"}
     write_json(Path("samples/samples.json"), [sample])
@@ -188,12 +197,19 @@ def test_the_run_has_a_note_and_what_is_needed_to_trace_it(project):
         pass
     (run,) = runs()
     text = run.data.tags["mlflow.note.content"]
-    assert "**perplexity 3.500** · 1.800 bits per character · accuracy 60.0% of 1,000 characters · 7 parameters" in text
+    assert "**perplexity 3.500** · n-gram baseline 3.600 (Kneser-Ney order 9) · 1.800 bits per character" in text
+    assert "1.800 bits per character · accuracy 60.0% of 1,000 characters · 7 parameters" in text
     assert "````text\nThe end.\n``` <b>\n````" in text
     assert {file.path for file in client().list_artifacts(run.info.run_id, "trace")} == {
         "trace/changes.patch",
         "trace/environment.json",
     }
+
+
+def test_the_note_copes_with_figures_without_a_baseline(tmp_path):
+    figures = {"perplexity": 3.5, "bits_per_char": 1.8, "accuracy": 0.6, "num_chars": 1000}
+    write_json(tmp_path / "metrics/evaluate.json", figures)
+    assert note(tmp_path, stages=["evaluate"], changed="").startswith("**perplexity 3.500** · 1.800 bits")
 
 
 def test_a_server_that_does_not_answer_is_told(monkeypatch):

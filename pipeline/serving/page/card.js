@@ -28,6 +28,7 @@ export async function showCard() {
 function figuresOf(card) {
   const figures = [
     ["Perplexity", card.perplexity, (value) => decimal(value)],
+    ["N-gram baseline", card.baseline_perplexity, (value) => `${decimal(value)} (${card.baseline})`],
     ["Bits per character", card.bits_per_char, (value) => decimal(value)],
     ["Corpus", card.corpus, String],
     ["Network", card.network, String],

@@ -1,0 +1,82 @@
+import math
+
+import numpy as np
+import pytest
+from conftest import random_model
+
+from pipeline.dataset.samples import cut_windows
+from pipeline.dataset.splits import Split
+from pipeline.evaluation import baseline
+from pipeline.evaluation.baseline import baseline_figures, total, whole_rows, window_rows
+from pipeline.evaluation.perplexity import MAX_NLL, measure, whole_batches, window_batches
+from pipeline.evaluation.perplexity import total as network_total
+from pipeline.model.network import CharNetwork
+from pipeline.model.ngram import NgramModel
+
+RANDOM = np.random.default_rng(0)
+TRAIN = RANDOM.integers(1, 11, 2000).astype(np.uint8)
+STREAM = RANDOM.integers(1, 11, 537).astype(np.uint8)
+# Documents between a begin (1) and an end symbol (2), of 0 to 60 characters; the ids from 3 are characters.
+TEXTS = [RANDOM.integers(3, 12, size).tolist() for size in (0, 1, 5, 19, 20, 21, 40, 60, 59, 3)]
+IDS = np.concatenate([[1, *text, 2] for text in TEXTS]).astype(np.uint8)
+DOCUMENTS = Split(IDS, {}, np.flatnonzero(IDS == 1))
+SPLITS = {False: Split(STREAM, cut_windows(len(STREAM), (30,))), True: DOCUMENTS}
+
+
+def model_of(bounded, order=3):
+    return NgramModel.fit(
+        IDS if bounded else TRAIN, vocab_size=12 if bounded else 11, order=order, begin=1 if bounded else None
+    )
+
+
+def by_hand(split, model, window):
+    """The mean over all labels, one distribution after the other; a window's context begins with its first input."""
+    documents = [0] if split.documents is None else split.documents.tolist()
+    nll, chars = 0.0, 0
+    for start, stop in zip(documents, [*documents[1:], len(split.ids)], strict=True):
+        for at in range(start + 1, stop):
+            context = split.ids[start + (at - start - 1) // window * window : at]
+            nll -= math.log(model.distribution(context)[split.ids[at]])
+            chars += 1
+    return math.exp(nll / chars), chars
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("window", [2, 20, 1000])
+def test_the_characters_are_those_of_the_network(bounded, window):
+    split, saved = SPLITS[bounded], random_model(bounded=bounded)
+    network = CharNetwork(saved.config)
+    windows = network_total(measure(network, window_batches(split, window=window, batch_size=7)))
+    whole = network_total(measure(network, whole_batches(split)))
+    model = model_of(bounded)
+    assert total(model, split, window_rows(split, window)).chars == windows.chars
+    assert total(model, split, whole_rows(split, model.order)).chars == whole.chars == windows.chars
+
+
+@pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.parametrize("window", [2, 20])
+@pytest.mark.parametrize(("piece", "windows"), [(1 << 16, 1 << 12), (4, 3)])
+def test_contexts_are_those_of_the_network(bounded, window, piece, windows, monkeypatch):
+    monkeypatch.setattr(baseline, "PIECE", piece)
+    monkeypatch.setattr(baseline, "WINDOWS", windows)
+    split, model = SPLITS[bounded], model_of(bounded)
+    figures = baseline_figures(model, split, window=window)
+    assert figures["baseline_perplexity"] == pytest.approx(by_hand(split, model, window)[0], rel=1e-12)
+    assert figures["baseline_perplexity_stateful"] == pytest.approx(by_hand(split, model, 10**9)[0], rel=1e-12)
+
+
+def test_probabilities_have_the_networks_floor(monkeypatch):
+    ids = np.tile(np.array([1, 2, 3, 4], np.uint8), 5000)
+    model = NgramModel.fit(ids, vocab_size=6, order=12)
+    row = np.array([[0, 40, 41]])
+    surprised = Split(np.array([*ids[:40], 5], np.uint8), {})
+    nll = -model.log_probs(surprised.ids, row)[0]
+    assert total(model, surprised, iter([row])).nll == nll < MAX_NLL
+    monkeypatch.setattr(baseline, "MAX_NLL", nll / 2)
+    assert total(model, surprised, iter([row])).nll == nll / 2
+
+
+def test_the_name_says_what_was_used():
+    assert baseline_figures(model_of(bounded=False), SPLITS[False], window=20)["baseline"] == "Kneser-Ney order 3"
+    part = NgramModel.fit(TRAIN.repeat(1000), vocab_size=11, order=2, most_chars=1_500_000)
+    assert baseline.name_of(part) == "Kneser-Ney order 2, last 1.5 million characters"

@@ -1,0 +1,50 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+from conftest import random_model
+
+from pipeline.files import write_json
+from pipeline.serving.card import project_card
+from pipeline.serving.registration import _tags
+
+FIGURES = {"perplexity": 3.59361, "bits_per_char": 1.84541, "eval_sha256": "b" * 64}
+BASELINE = {"baseline_perplexity": 3.605479, "baseline": "Kneser-Ney order 9"}
+
+
+@pytest.fixture
+def project(tmp_path):
+    write_json(tmp_path / "metrics/split.json", {"train_chars": 900, "eval_chars": 100, "train_sha256": "a" * 64})
+    (tmp_path / "plots").mkdir()
+    curve = "step,seconds,train_perplexity,eval_perplexity\n1,2.5,5.5,4.5\n"
+    (tmp_path / "plots/train.csv").write_text(curve, encoding="utf-8")
+    (tmp_path / "params.yaml").write_text("data: {source: corpus.txt}\n", encoding="utf-8")
+    random_model().save(tmp_path / "models/charlm")
+    return tmp_path
+
+
+def card_with(project, figures):
+    write_json(project / "metrics/evaluate.json", figures)
+    return project_card(random_model(), project)
+
+
+def test_the_card_has_the_baseline_beside_the_perplexity(project):
+    card = card_with(project, FIGURES | BASELINE)
+    assert card["perplexity"] == 3.5936
+    assert card["baseline_perplexity"] == 3.6055
+    assert card["baseline"] == "Kneser-Ney order 9"
+    assert json.dumps(card)
+
+
+def test_the_card_of_a_model_without_a_baseline(project):
+    card = card_with(project, FIGURES)
+    assert card["perplexity"] == 3.5936
+    assert card["baseline_perplexity"] is None
+    assert card["baseline"] is None
+
+
+def test_a_version_has_the_baseline_as_a_tag(project):
+    tags = {"git.commit": "c", "git.clean": "true"}
+    execution = SimpleNamespace(folder=project, tags=tags, params=lambda: {"data.source": "corpus.txt"})
+    assert _tags(execution, FIGURES | BASELINE)["baseline_perplexity"] == "3.605479"
+    assert "baseline_perplexity" not in _tags(execution, FIGURES)

@@ -1,0 +1,65 @@
+"""The evaluate stage over a split and a model that are there already, without MLflow."""
+
+from contextlib import nullcontext
+
+import pytest
+from conftest import TEXT, random_model, tables
+
+from pipeline.dataset.building import build_splits
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.errors import UserError
+from pipeline.files import read_json, write_json
+from pipeline.model.config import NetworkConfig
+from pipeline.model.saved import SavedModel
+from pipeline.params.split import SplitParams
+from stages import evaluate
+
+NAMES = ["baseline_perplexity", "baseline_perplexity_stateful", "baseline"]
+
+
+@pytest.fixture(params=["stream", "documents"])
+def project(tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "stage", nullcontext)
+    (tmp_path / "data/split").mkdir(parents=True)
+    (tmp_path / "plots").mkdir()
+    texts = [TEXT[at : at + 150] for at in range(0, len(TEXT), 150)]
+    params = SplitParams(samples=request.param, buckets=(20,), dictionary_from="train")
+    build_splits(tables(*texts), tmp_path / "data/split", params)
+    dictionary = Dictionary.load(tmp_path / "data/split/dictionary.json")
+    model = random_model()
+    config = NetworkConfig(**model.config.model_dump() | {"vocab_size": len(dictionary)})
+    weights = {name: model.weights[name][:1].repeat(shape[0], axis=0) for name, shape in config.shapes().items()}
+    SavedModel(config, weights, dictionary).save(tmp_path / "models/charlm")
+    write_json(tmp_path / "metrics/split.json", {"eval_sha256": "b" * 64})
+    return tmp_path
+
+
+def figures(project, params):
+    (project / "params.yaml").write_text(f"evaluate: {params}\n", encoding="utf-8")
+    evaluate.main()
+    return read_json(project / "metrics/evaluate.json")
+
+
+def test_a_baseline_is_measured_on_the_eval_text(project):
+    found = figures(project, "{window: 20, batch_size: 4, baseline_order: 5}")
+    assert found["baseline"] == "Kneser-Ney order 5"
+    assert 1 < found["baseline_perplexity_stateful"] < found["baseline_perplexity"] < 3  # the text repeats itself
+    assert found == figures(project, "{window: 20, batch_size: 4, baseline_order: 5}")
+    names = list(found)
+    assert names.index("perplexity") < names.index("baseline_perplexity") < names.index("buckets")
+
+
+def test_order_0_leaves_the_baseline_out(project):
+    found = figures(project, "{window: 20, batch_size: 4, baseline_order: 0}")
+    assert not set(NAMES) & set(found)
+    assert found["perplexity"] > 1
+
+
+@pytest.mark.parametrize("order", [-1, 17, "high"])
+def test_an_absurd_order_is_refused_in_one_line(project, order):
+    with pytest.raises(UserError, match=r"evaluate\.baseline_order") as refused:
+        figures(project, f"{{baseline_order: {order}}}")
+    assert "\n" not in str(refused.value)
+    assert str(order) in str(refused.value)
+    assert not (project / "metrics/evaluate.json").exists()
