@@ -166,7 +166,7 @@ def _add_operations(app: FastAPI, server: Server, *, has_key: bool) -> None:
             before = server.served.card["version"]
             server.served = await asyncio.to_thread(server.load)
             now = server.served.card["version"]
-        SERVER.info("model reloaded: version %s, before %s", now, before)
+        SERVER.info("model reloaded: version %s, before %s", now or "folder", before or "folder")
         return {"before": before, "now": now}
 
 
