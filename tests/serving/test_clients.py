@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import re
+from pathlib import Path
 
 import openai
 import pytest
@@ -13,6 +15,7 @@ from pipeline.generation.text import Writer
 from pipeline.serving.completions import CompletionRequest, StreamOptions
 
 WRITER = Writer(random_model())
+PAGE = (Path(__file__).parents[2] / "docs/serving.md").read_text(encoding="utf-8")
 # What openai's `create` takes for itself and does not send.
 NOT_SENT = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
 
@@ -127,3 +130,20 @@ def test_litellm_completes_and_streams(base, monkeypatch):
     assert "".join(part.choices[0].text or "" for part in parts) == expected
     with pytest.raises(litellm.BadRequestError, match="best_of"):
         litellm.text_completion(**where, **options, best_of=3)
+
+
+def test_the_page_names_every_field():
+    fields = {*CompletionRequest.model_fields, *(f"stream_options.{name}" for name in StreamOptions.model_fields)}
+    table = PAGE[PAGE.index("### Fields of a request") : PAGE.index("### What a response has")]
+    assert {name for name in fields - {"stream_options"} if f"`{name}`" not in table} == set()
+
+
+@pytest.mark.parametrize("library", ["openai", "langchain_openai", "litellm"])
+def test_the_pages_examples_run_as_typed(library, base, capsys, monkeypatch):
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    (code,) = [one for one in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if f"import {library}\n" in one
+               or f"from {library} import" in one]  # fmt: skip
+    address = "http://127.0.0.1:8000/v1"
+    assert address in code
+    exec(code.replace(address, base), {})  # noqa: S102  the page's own code
+    assert len(capsys.readouterr().out) >= 200
