@@ -12,14 +12,13 @@ from pipeline.errors import UserError
 from pipeline.params.generate import Precision
 
 KEY_VARIABLE = "CHARLM_API_KEY"
-STOP_SECONDS = 30
 SWITCH_SECONDS = 0.0005
 
 
 def serve(
     model: Annotated[str, typer.Option(help="models:/charlm@champion, models:/charlm/3, or a folder.")] = "",
     host: Annotated[str, typer.Option(help="Other than loopback only with a key in CHARLM_API_KEY.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     precision: Annotated[Precision, typer.Option(help="bf16: large networks write faster.")] = "fp32",
     in_flight: Annotated[int, typer.Option(min=1, max=4096, help="Texts written side by side.")] = 64,
     queue: Annotated[int, typer.Option(min=0, max=100_000, help="Texts that may wait; more are answered 429.")] = 256,
@@ -27,14 +26,18 @@ def serve(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long a request may take.")] = 120.0,
     cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may call the server.")] = None,
     *,
-    access_log: Annotated[bool, typer.Option(help="Log each request's path and status; never a prompt.")] = False,
+    access_log: Annotated[
+        bool, typer.Option(help="Log each request: time, path, status, latency; never a prompt.")
+    ] = False,
 ) -> None:
     """Serve a model: OpenAI's /v1/completions (streaming too), a page to play with, /docs, /metrics."""
     key = os.environ.get(KEY_VARIABLE) or None
     if key is None and not is_loopback(host):
         raise UserError(f"--host: found {host} without a key, allowed is loopback; set {KEY_VARIABLE} to open it")
-    import uvicorn  # not for --help
+    # Imports are late: --help, and the check of the port, need none of them.
+    from pipeline.serving.listening import listen, run
 
+    listening = listen(host, port)
     from pipeline.serving.application import make_application
     from pipeline.serving.guards import LOOPBACK
     from pipeline.serving.limits import Limits
@@ -47,13 +50,10 @@ def serve(
         limits=limits, key=key, hosts=(*LOOPBACK, host), cors=tuple(cors or ()),
     )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
-    print(f"charlm: {address} at http://{shown}:{port}/  (API: /docs, Ctrl-C ends)", flush=True)
+    print(f"charlm: {address} at http://{shown}:{listening.getsockname()[1]}/  (API: /docs, Ctrl-C ends)", flush=True)
     # The event loop and the thread that writes hand over to each other many times a second; Python's own 5 ms are long.
     sys.setswitchinterval(SWITCH_SECONDS)
-    uvicorn.run(
-        app, host=host, port=port, log_level="warning" if not access_log else "info", access_log=access_log,
-        timeout_graceful_shutdown=STOP_SECONDS, server_header=False,
-    )  # fmt: skip
+    run(app, listening, access_log=access_log)
 
 
 def default_model() -> str:

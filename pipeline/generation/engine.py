@@ -41,12 +41,15 @@ class State:
 class Row:
     """One text in the making: where it is, and how it goes on. `Engine.write` moves it.
 
-    `allowed` is bool [vocab]; `recent` int32 the last ids that a repetition penalty looks at, -1 for none.
+    `allowed` is bool [vocab]; `bias` float32 [vocab] is added to the logits; `counts` int32 [vocab] says how often each
+    id was written; `recent` int32 the last ids that a repetition penalty looks at, -1 for none.
     """
 
     state: State
     rule: npt.NDArray[np.void]
     allowed: npt.NDArray[np.bool_]
+    bias: Floats
+    counts: npt.NDArray[np.int32]
     recent: npt.NDArray[np.int32]
 
 
@@ -91,6 +94,7 @@ class Engine:
             self._writable[model.dictionary.end] = True
         zeros = np.zeros((model.config.num_layers, model.config.num_hidden), dtype=np.float32)
         self._start = State(h=zeros, c=zeros)
+        self._no_bias = np.zeros(self.vocab_size, dtype=np.float32)
 
     def start(self) -> State:
         """Return the start state: zeros."""
@@ -128,11 +132,12 @@ class Engine:
         *,
         before: Tokens = (),
         allowed: npt.NDArray[np.bool_] | None = None,
+        bias: Floats | None = None,
     ) -> Row:
         """Return a text at `state` that goes on as `sampling` says.
 
         `before` are the ids that a repetition penalty looks back at, `allowed` those that may be written (None: all
-        characters, and the end symbol).
+        characters, and the end symbol), `bias` is added to the logits (None: nothing).
         """
         window = sampling.repetition_window if sampling.repetition_penalty != 1 else 0
         recent = np.full(window, -1, dtype=np.int32)
@@ -140,7 +145,12 @@ class Engine:
             last = np.asarray(before[-window:], dtype=np.int32)
             recent[-len(last) :] = last
         return Row(
-            state=state, rule=rule_of(sampling), allowed=self._writable if allowed is None else allowed, recent=recent
+            state=state,
+            rule=rule_of(sampling),
+            allowed=self._writable if allowed is None else allowed,
+            bias=self._no_bias if bias is None else bias,
+            counts=np.zeros(self.vocab_size, dtype=np.int32),
+            recent=recent,
         )
 
     def write(self, rows: Sequence[Row], steps: int, *, predictions: bool = False) -> list[Written]:
@@ -162,12 +172,15 @@ class Engine:
             h[:, at], c[:, at] = row.state.h, row.state.c
         rules = np.concatenate([row.rule for row in rows])
         allowed = np.stack([row.allowed for row in rows])
+        bias = np.stack([row.bias for row in rows])
+        counts = np.stack([row.counts for row in rows])
         scores = np.empty((count, steps), dtype=np.float32)
         all_scores = np.empty((count if predictions else 0, steps, vocab), dtype=np.float32)
-        write(self._weights, rules, allowed, history, h, c, scores, all_scores)
+        write(self._weights, rules, allowed, bias, counts, history, h, c, scores, all_scores)
         for at, row in enumerate(rows):
             row.state = State(h=h[:, at], c=c[:, at])
             row.rule = rules[at : at + 1]
+            row.counts = counts[at]
             row.recent = history[at, history.shape[1] - len(row.recent) :]
         return [
             Written(ids=history[at, before:], log_probs=scores[at], predictions=all_scores[at] if predictions else None)

@@ -4,12 +4,15 @@
        the end symbol, of a model that has one, stays in whatever is allowed, and counts as a character from here on;
     2. the logit of each character among the last `repetition_window`, those of the prompt included, is divided by
        `repetition_penalty` if it is positive and multiplied by it if it is not (Keskar et al. 2019, CTRL);
-    3. temperature 0 takes the most likely character (the lowest id among equals) and ends here;
-    4. logits are divided by the temperature;
-    5. top-k keeps the k most likely (0: all; among equals the lower ids);
-    6. top-p keeps, from the most likely down, the fewest whose probabilities sum to at least p (1: all);
-    7. min-p drops those less likely than `min_p` times the most likely one;
-    8. what is left is scaled to sum to 1, and one character is drawn.
+    3. `logit_bias` is added to the logits of its characters; from the logit of each character that the completion
+       already has, `presence_penalty` is subtracted once, and `frequency_penalty` as often as the character occurs in
+       it (OpenAI's rule: the prompt does not count);
+    4. temperature 0 takes the most likely character (the lowest id among equals) and ends here;
+    5. logits are divided by the temperature;
+    6. top-k keeps the k most likely (0: all; among equals the lower ids);
+    7. top-p keeps, from the most likely down, the fewest whose probabilities sum to at least p (1: all);
+    8. min-p drops those less likely than `min_p` times the most likely one;
+    9. what is left is scaled to sum to 1, and one character is drawn.
 
 The rule itself is compiled: `choose` in `kernels/drawing.py`.
 """
@@ -23,16 +26,19 @@ MAX_TEMPERATURE = 100.0
 MAX_STOPS = 16
 MAX_STOP_CHARS = 1000
 MAX_WINDOW = 1000
+MAX_PENALTY = 2.0
+MAX_BIAS = 100.0
 
 
 @dataclass(frozen=True)
 class Sampling:
     """How a text is continued; UserError names the option that is out of range.
 
-    `max_new_chars` characters at most; `temperature` 0 is greedy; `top_k` 0, `top_p` 1, `min_p` 0 and
-    `repetition_penalty` 1 leave all; `allowed` are the only characters that may be written (None: all that the model
-    knows); the text ends before the first of the strings in `stop` that would appear. A model with an end symbol
-    may end a text sooner.
+    At most `max_new_chars` characters are written. `temperature` 0 is greedy. The other options have no effect at
+    `top_k` 0, `top_p` 1, `min_p` 0, `repetition_penalty` 1, `frequency_penalty` 0 and `presence_penalty` 0.
+    `logit_bias` are pairs of a character (or the end symbol's sign) and what is added to its logit. `allowed` are the
+    only characters that may be written (None: all that the model knows). The completion ends before the first of the
+    strings in `stop` that would appear. A model with an end symbol may end it sooner.
     """
 
     max_new_chars: int = 100
@@ -42,6 +48,9 @@ class Sampling:
     min_p: float = 0.0
     repetition_penalty: float = 1.0
     repetition_window: int = 64
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[str, float], ...] = ()
     allowed: str | None = None
     seed: int = 0
     stop: tuple[str, ...] = ()
@@ -54,6 +63,10 @@ class Sampling:
         _within("min_p", self.min_p, 0, 1)
         _within("repetition_penalty", self.repetition_penalty, 0.01, 100)
         _within("repetition_window", self.repetition_window, 0, MAX_WINDOW)
+        _within("frequency_penalty", self.frequency_penalty, -MAX_PENALTY, MAX_PENALTY)
+        _within("presence_penalty", self.presence_penalty, -MAX_PENALTY, MAX_PENALTY)
+        for _, bias in self.logit_bias:
+            _within("logit_bias", bias, -MAX_BIAS, MAX_BIAS)
         if self.allowed is not None and not self.allowed:
             raise UserError("allowed: found no characters, allowed is at least one, or null for all")
         if not 0 < self.top_p <= 1:
@@ -68,4 +81,4 @@ class Sampling:
 
 def _within(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise UserError(f"{name}: found {value}, allowed is {low} to {high:g}")
+        raise UserError(f"{name}: found {value}, allowed is {low:g} to {high:g}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.dataset.dictionary import END_SIGN
 from pipeline.errors import UserError
 from pipeline.generation.engine import Engine, State
 from pipeline.generation.pieces import Character, Completion, Draft, FinishReason, Piece, Prompt, Score
@@ -67,6 +68,11 @@ class Writer:
             warnings.append(f"dropped {dropped} characters that the model does not know: {shown}{more}")
         return Prompt(ids=ids[known], warnings=tuple(warnings))
 
+    def check(self, sampling: Sampling) -> None:
+        """Return if the model has the characters that `sampling` names; UserError if it lacks them."""
+        self._allowed(sampling.allowed)
+        self._bias(sampling.logit_bias)
+
     def draft(self, ids: npt.NDArray[np.int64], sampling: Sampling, *, state: State | None = None) -> Draft:
         """Return a text that goes on after `ids` and has nothing written yet; `state` is the one after them, if known.
 
@@ -75,7 +81,8 @@ class Writer:
         """
         if state is None:
             state = self.engine.read(self._opened(ids))
-        row = self.engine.row(state, sampling, before=ids, allowed=self._allowed(sampling.allowed))
+        allowed, bias = self._allowed(sampling.allowed), self._bias(sampling.logit_bias)
+        row = self.engine.row(state, sampling, before=ids, allowed=allowed, bias=bias)
         finish_reason: FinishReason | None = None if sampling.max_new_chars else "length"
         return Draft(row, sampling.max_new_chars, StopFilter(sampling.stop), finish_reason)
 
@@ -186,6 +193,22 @@ class Writer:
         if self.dictionary.end is not None:
             allowed[self.dictionary.end] = True
         return allowed
+
+    def _bias(self, biases: Sequence[tuple[str, float]]) -> npt.NDArray[np.float32] | None:
+        """Return what is added to each id's logit; UserError if the model lacks one of the characters."""
+        if not biases:
+            return None
+        bias = np.zeros(len(self.dictionary), dtype=np.float32)
+        for char, value in biases:
+            bias[self._biased_id(char)] = value
+        return bias
+
+    def _biased_id(self, char: str) -> int:
+        if char in self.known:
+            return int(self.dictionary.encode(char)[0])
+        if char == END_SIGN and self.dictionary.end is not None:
+            return self.dictionary.end
+        raise UserError(f"logit_bias: found {char!r}, allowed are single characters that the model knows")
 
     def _opened(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return `ids` with what the network reads before them: the begin symbol, else what a text begins after."""

@@ -1,9 +1,7 @@
 """The server: OpenAI's completions, streaming too, over continuous batching; health, figures, and the page."""
 
 import asyncio
-import json
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,19 +17,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from pipeline.errors import UserError
-from pipeline.generation.pieces import Character, Piece
-from pipeline.generation.sampling import Sampling
-from pipeline.generation.text import Writer
 from pipeline.seeds import sample_seed
-from pipeline.serving.batching import Batcher, Opening, StoppedError
-from pipeline.serving.completions import CompletionRequest, logprobs_of, usage_of
-from pipeline.serving.failures import add_failures, described
+from pipeline.serving.batching import Batcher
+from pipeline.serving.completions import CompletionRequest, UnknownModelError
+from pipeline.serving.failures import add_failures
 from pipeline.serving.guards import LOOPBACK, Guard
 from pipeline.serving.limits import Limits
-from pipeline.serving.observing import Counting, Figures
+from pipeline.serving.logs import SERVER
+from pipeline.serving.observing import Figures, Observing
+from pipeline.serving.responses import CompletionResponse
 from pipeline.serving.source import Served
-from pipeline.serving.writing import Part, Writing
+from pipeline.serving.writing import Writing
 
 PAGE = Path(__file__).with_name("page")
 ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -84,8 +80,8 @@ def make_application(
     add_failures(app)
     if cors:
         app.add_middleware(CORSMiddleware, allow_origins=list(cors), allow_methods=["*"], allow_headers=["*"])
-    app.add_middleware(Counting, requests=server.figures.requests)
     app.add_middleware(Guard, key=key, hosts=hosts, body_bytes=limits.body_bytes)
+    app.add_middleware(Observing, requests=server.figures.requests)  # the outermost: it sees refusals too
     return app
 
 
@@ -93,11 +89,10 @@ def _add_completions(app: FastAPI, server: Server) -> None:
     @app.post("/v1/completions", responses=ANSWERS, response_model=None)
     async def completions(asked: CompletionRequest, request: Request) -> Response:
         """Continue prompts: OpenAI's completions, one token a character."""
-        started = time.perf_counter()
         served = server.served
         asked.check(server.limits, served.card["name"])
         sampling = asked.sampling()
-        answer = Answer(asked, served, sampling, started, server)
+        answer = CompletionResponse(asked, served, sampling, seconds=server.limits.seconds, figures=server.figures)
         texts = [
             (opening, replace(sampling, seed=sample_seed(sampling.seed, number)))
             for opening in answer.openings
@@ -124,112 +119,21 @@ def _add_completions(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """Return the model that is served."""
-        name = server.served.card["name"]
-        return {
-            "object": "list",
-            "data": [{"id": name, "object": "model", "created": server.created, "owned_by": "charlm"}],
-        }
+        """Return the model that is served, as a list of one."""
+        return {"object": "list", "data": [_model(server)]}
+
+    @app.get("/v1/models/{name}", responses={404: ANSWERS[404]})
+    async def model(name: str) -> dict[str, Any]:
+        """Return the model that is served, if this is its name."""
+        served = _model(server)
+        if name != served["id"]:
+            raise UnknownModelError(f"model: found {name!r}, allowed is {served['id']!r}")
+        return served
 
 
-class Answer:
-    """The answer to one request, whole or as a stream of events."""
-
-    def __init__(
-        self, asked: CompletionRequest, served: Served, sampling: Sampling, started: float, server: Server
-    ) -> None:
-        self.asked = asked
-        self.writer: Writer = served.writer
-        self.server = server
-        self.started = started
-        self.seconds = server.limits.seconds
-        self.head = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": served.card["name"],
-            "system_fingerprint": f"charlm-{served.card['version'] or 'folder'}",
-            "seed": sampling.seed,
-        }
-        read = [self.writer.read_prompt(prompt) for prompt in asked.prompts]
-        self.openings = [Opening(one.ids) for one in read]
-        self.warnings = list(dict.fromkeys(warning for one in read for warning in one.warnings))
-        self.begun = False
-        self.offsets = [0] * (len(asked.prompts) * asked.samples)
-        self.written = 0
-        self.echoes: dict[str, list[Character | None]] = {}
-
-    def read_prompts(self) -> None:
-        """Score the prompts that the answer repeats, if it has log-probabilities."""
-        for prompt in self.asked.prompts:
-            if self.asked.logprobs is not None and prompt not in self.echoes:
-                self.echoes[prompt] = _scored(self.writer, prompt, self.asked.logprobs)
-
-    async def whole(self, writing: Writing) -> dict[str, Any]:
-        """Return the answer as one object."""
-        async with asyncio.timeout(self.seconds):
-            choices = {part.number: self._choice(part) async for part in writing.parts()}
-        self._count_first()
-        self._count_end()
-        body = self.head | {"choices": [choices[index] for index in sorted(choices)], "usage": self._usage()}
-        return body | ({"warnings": self.warnings} if self.warnings else {})
-
-    async def events(self, writing: Writing) -> AsyncIterator[bytes]:
-        """Yield server-sent events, the last one [DONE]; an error in mid-stream is an event too."""
-        figures = self.server.figures
-        figures.streams.inc()
-        try:
-            async with asyncio.timeout(self.seconds):
-                async for part in writing.parts():
-                    if part.piece.text and not self.begun:
-                        self.begun = True
-                        self._count_first()
-                    yield _event(self.head | {"choices": [self._choice(part)]})
-                if self.asked.stream_options is not None and self.asked.stream_options.include_usage:
-                    yield _event(self.head | {"choices": [], "usage": self._usage()})
-                self._count_end()
-                yield b"data: [DONE]\n\n"
-        except (UserError, StoppedError, TimeoutError) as error:
-            yield _event(described(error)[1])
-        finally:
-            writing.close()
-            figures.streams.dec()
-
-    def _choice(self, part: Part) -> dict[str, Any]:
-        text = part.piece.text
-        prompt = self.asked.prompts[part.number // self.asked.samples]
-        first = self.offsets[part.number] == 0
-        echo = prompt if self.asked.echo and first else ""
-        logprobs = None
-        if self.asked.logprobs is not None:
-            characters: list[Character | None] = [*self.writer.characters(part.piece, self.asked.logprobs)]
-            known = self.echoes[prompt] if echo else []
-            logprobs = logprobs_of([*known, *characters], echo + text, self.offsets[part.number])
-        self.offsets[part.number] += len(echo + text)
-        self.written += len(text)
-        self.server.figures.characters.inc(len(text))
-        return {
-            "index": part.number,
-            "text": echo + text,
-            "logprobs": logprobs,
-            "finish_reason": part.finish_reason,
-        }
-
-    def _usage(self) -> dict[str, int]:
-        return usage_of(sum(map(len, self.asked.prompts)), self.written)
-
-    def _count_first(self) -> None:
-        self.server.figures.first.observe(time.perf_counter() - self.started)
-
-    def _count_end(self) -> None:
-        self.server.figures.seconds.observe(time.perf_counter() - self.started)
-
-
-def _scored(writer: Writer, prompt: str, alternatives: int) -> list[Character | None]:
-    """Return each character of `prompt` with its log-probability; None for those that the model does not know."""
-    scored = writer.score(prompt, predictions=alternatives > 0)
-    known = iter(writer.characters(Piece(scored.text, scored.log_probs, scored.predictions), alternatives))
-    return [next(known) if char in writer.known else None for char in prompt]
+def _model(server: Server) -> dict[str, Any]:
+    name = server.served.card["name"]
+    return {"id": name, "object": "model", "created": server.created, "owned_by": "charlm"}
 
 
 def _add_operations(app: FastAPI, server: Server, *, has_key: bool) -> None:
@@ -261,7 +165,9 @@ def _add_operations(app: FastAPI, server: Server, *, has_key: bool) -> None:
         async with server.reloading:
             before = server.served.card["version"]
             server.served = await asyncio.to_thread(server.load)
-        return {"before": before, "now": server.served.card["version"]}
+            now = server.served.card["version"]
+        SERVER.info("model reloaded: version %s, before %s", now or "folder", before or "folder")
+        return {"before": before, "now": now}
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -288,7 +194,3 @@ async def _disconnected(request: Request) -> None:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             return
-
-
-def _event(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"

@@ -1,8 +1,8 @@
-"""OpenAI's completions in its own JSON: what may be asked, and what an answer looks like. Knows no HTTP."""
+"""OpenAI's completions in its own JSON: the fields of a request, and the parts of a response. Knows no HTTP."""
 
 import secrets
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -12,29 +12,33 @@ from pipeline.generation.pieces import Character
 from pipeline.generation.sampling import MAX_STOPS, Sampling
 from pipeline.serving.limits import Limits
 
+T = TypeVar("T")
+
 # Seeds that survive JSON in every client: JavaScript's numbers are exact to here.
 MAX_SEED = (1 << 53) - 1
 
 
 class StreamOptions(BaseModel):
-    """What a stream tells beside the text."""
+    """What a stream has besides the text. `include_obfuscation` is accepted at its neutral value only."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    include_usage: bool = False
+    include_usage: bool | None = False
+    include_obfuscation: bool | None = False
 
 
 class CompletionRequest(BaseModel):
-    """POST /v1/completions. OpenAI's fields mean what they mean there, except that a token is a character.
+    """POST /v1/completions. OpenAI's fields have OpenAI's meaning, except that a token is a character.
 
-    `top_k`, `min_p`, `repetition_penalty`, `repetition_window` and `allowed` are this server's own. A field that it
-    does not know is refused.
+    Every field of OpenAI's is accepted, and null always means its default. `user` is accepted and ignored; `best_of`
+    and `suffix` are accepted at their neutral values only. `top_k`, `min_p`, `repetition_penalty`,
+    `repetition_window` and `allowed` are this server's own. An unknown field is refused by name.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str | None = None
-    prompt: str | list[str] = ""
+    prompt: str | list[str] | None = ""
     max_tokens: int | None = 100
     temperature: float | None = 1.0
     top_p: float | None = 1.0
@@ -45,11 +49,24 @@ class CompletionRequest(BaseModel):
     echo: bool | None = False
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    top_k: int = 0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
-    repetition_window: int = 64
+    frequency_penalty: float | None = 0.0
+    presence_penalty: float | None = 0.0
+    logit_bias: dict[str, float] | None = None
+    best_of: int | None = 1
+    suffix: str | None = None
+    user: str | None = None
+    top_k: int | None = 0
+    min_p: float | None = 0.0
+    repetition_penalty: float | None = 1.0
+    repetition_window: int | None = 64
     allowed: str | None = None
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        if isinstance(value, list) and any(isinstance(one, int | list) for one in value):
+            raise PydanticCustomError("token_ids", "found token ids, allowed is text: a string or a list of strings")
+        return value
 
     @field_validator("prompt", "stop", "allowed")
     @classmethod
@@ -60,32 +77,35 @@ class CompletionRequest(BaseModel):
 
     @property
     def prompts(self) -> list[str]:
-        """The prompts, one or many."""
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        """The prompts, one or many; null is the empty prompt."""
+        return self.prompt if isinstance(self.prompt, list) else [self.prompt or ""]
 
     @property
     def samples(self) -> int:
-        """How many texts are written for each prompt."""
-        return 1 if self.n is None else self.n
+        """The number of completions for each prompt."""
+        return _or(self.n, 1)
 
     def sampling(self) -> Sampling:
-        """Return how texts are written; without a seed, one is drawn. UserError names an option out of range."""
+        """Return the request's sampling; without a seed, one is drawn. UserError names an option out of range."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Sampling(
-            max_new_chars=100 if self.max_tokens is None else self.max_tokens,
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            top_k=self.top_k,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-            repetition_window=self.repetition_window,
+            max_new_chars=_or(self.max_tokens, 100),
+            temperature=_or(self.temperature, 1.0),
+            top_p=_or(self.top_p, 1.0),
+            top_k=_or(self.top_k, 0),
+            min_p=_or(self.min_p, 0.0),
+            repetition_penalty=_or(self.repetition_penalty, 1.0),
+            repetition_window=_or(self.repetition_window, 64),
+            frequency_penalty=_or(self.frequency_penalty, 0.0),
+            presence_penalty=_or(self.presence_penalty, 0.0),
+            logit_bias=tuple((self.logit_bias or {}).items()),
             allowed=self.allowed,
             seed=secrets.randbelow(1 << 32) if self.seed is None else self.seed,
             stop=stop,
         )
 
     def check(self, limits: Limits, model: str) -> None:
-        """Return if this server takes the request on; else UserError that names the field."""
+        """Return if this server can answer the request; else UserError that names the field."""
         if self.model not in (None, "", model):
             raise UnknownModelError(f"model: found {self.model!r}, allowed is {model!r}")
         if not self.prompts:
@@ -99,18 +119,33 @@ class CompletionRequest(BaseModel):
             raise UserError(f"max_tokens: found {self.max_tokens}, allowed is 0 to {limits.max_tokens}")
         if self.samples < 1 or self.samples * len(self.prompts) > limits.texts:
             raise UserError(f"n: found {self.samples}, allowed is 1 to {limits.texts // len(self.prompts)}")
-        if self.stream_options is not None and not self.stream:
-            raise UserError("stream_options: found without stream, allowed only with stream: true")
+        self._check_unsupported()
         if self.stop is not None and len(self.stop) > MAX_STOPS and not isinstance(self.stop, str):
             raise UserError(f"stop: found {len(self.stop)} strings, allowed are at most {MAX_STOPS}")
 
+    def _check_unsupported(self) -> None:
+        """Return if the fields that this server does not implement have their neutral values; else UserError."""
+        if _or(self.best_of, 1) not in (1, self.samples):
+            raise UserError(f"best_of: found {self.best_of}, allowed is 1; best_of is not supported, use n")
+        if self.suffix:
+            raise UserError("suffix: not supported, allowed is null; the model writes from left to right only")
+        if self.stream_options is not None and not self.stream:
+            raise UserError("stream_options: found without stream, allowed only with stream: true")
+        if self.stream_options is not None and self.stream_options.include_obfuscation:
+            raise UserError("stream_options: include_obfuscation is not supported, allowed is false")
+
+
+def _or(value: T | None, default: T) -> T:
+    """Return `value`, or `default` for null."""
+    return default if value is None else value
+
 
 class UnknownModelError(UserError):
-    """A model is asked for that this server does not have."""
+    """The request names a model that this server does not have."""
 
 
 def logprobs_of(characters: Sequence[Character | None], text: str, offset: int) -> dict[str, Any]:
-    """Return OpenAI's `logprobs` of the characters of `text`; None is one that the model does not know."""
+    """Return OpenAI's `logprobs` for the characters of `text`; None is a character that the model does not know."""
     return {
         "tokens": list(text),
         "token_logprobs": [None if one is None else one.log_prob for one in characters],

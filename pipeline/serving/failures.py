@@ -12,6 +12,8 @@ from pipeline.serving.batching import FullError, StoppedError
 from pipeline.serving.completions import UnknownModelError, error_body
 
 RETRY_AFTER_SECONDS = 1
+NOT_FOUND = 404
+NO_SUCH_PATH = "no such path; POST /v1/completions completes text (there is no chat), /docs lists all paths"
 # Status, message and code of what is not the client's fault; it may try again.
 BUSY: dict[type[Exception], tuple[int, str, str]] = {
     FullError: (429, "too many texts wait already; try again soon", "queue_full"),
@@ -43,7 +45,8 @@ def described(error: Exception) -> tuple[int, dict[str, Any]]:
     if isinstance(error, UnknownModelError):
         return 404, error_body(str(error), kind="invalid_request_error", param="model", code="model_not_found")
     if isinstance(error, HTTPException):
-        return error.status_code, error_body(str(error.detail), kind="invalid_request_error")
+        message = NO_SUCH_PATH if error.status_code == NOT_FOUND else str(error.detail)
+        return error.status_code, error_body(message, kind="invalid_request_error")
     return 400, error_body(str(error), kind="invalid_request_error", param=_param(str(error)))
 
 

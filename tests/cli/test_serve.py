@@ -1,4 +1,6 @@
+import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +11,9 @@ import httpx
 import pytest
 from conftest import random_model
 from serving.conftest import wait_for
+
+from pipeline.errors import UserError
+from pipeline.serving.listening import listen
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +30,7 @@ def test_the_command_serves_and_a_stop_finishes_what_is_in_flight(tmp_path):
     random_model(hidden=256).save(tmp_path / "models/charlm")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = serve(tmp_path, "--port", str(port))
+    process = serve(tmp_path, "--port", str(port), "--access-log")
     assert process.stdout.readline().startswith(f"charlm: models/charlm at http://127.0.0.1:{port}/")
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         wait_for(lambda: _answers(client), 30)
@@ -37,7 +42,47 @@ def test_the_command_serves_and_a_stop_finishes_what_is_in_flight(tmp_path):
             rest = [line for line in lines if line]
     assert rest[-1] == "data: [DONE]"
     assert process.wait(30) in (0, -signal.SIGTERM)
-    assert "Traceback" not in process.stderr.read()
+    assert process.stderr.read() == ""
+    logged = process.stdout.read().splitlines()
+    assert all(re.match(r"20\d\d-[-0-9]+T[:.0-9]+Z INFO charlm.access client=127.0.0.1 method=", one) for one in logged)
+    assert " path=/v1/completions status=200 ms=" in logged[-1]
+
+
+def test_a_port_in_use_is_one_line_before_the_model_is_loaded(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = serve(tmp_path, "--port", str(port))  # there is no model either: the port is looked at first
+        message = f"{port} on 127.0.0.1 is in use by another process; choose another, or --port 0 for any free one"
+        assert process.communicate()[1] == f"error: --port: {message}\n"
+        assert process.returncode == 2
+
+
+def test_port_0_is_a_free_one_and_ctrl_c_ends_with_0(tmp_path):
+    random_model().save(tmp_path / "models/charlm")
+    process = serve(tmp_path, "--port", "0")
+    address = re.search(r"http://127.0.0.1:(\d+)/", process.stdout.readline())[0]
+    assert not address.endswith(":0/")
+    assert httpx.get(f"{address}healthz", timeout=30).json() == {"status": "ok"}
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(errno.EACCES, "x"), "--port: found 80, which needs root's rights; allowed are 1024 to 65535, or 0"),  # noqa: E501
+        (OSError(errno.EADDRNOTAVAIL, "Cannot assign"), "--host: cannot listen at 10.9.8.7: Cannot assign"),
+        (socket.gaierror(-2, "Name not known"), "--host: cannot listen at 10.9.8.7: Name not known"),
+    ],
+)  # fmt: skip
+def test_where_it_cannot_listen(monkeypatch, error, message):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        listen("10.9.8.7", 80)
 
 
 def _answers(client):

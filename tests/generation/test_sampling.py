@@ -16,8 +16,9 @@ LOGITS = st.lists(st.integers(-60, 60).map(lambda n: n / 4), min_size=3, max_siz
 
 
 @numba.njit
-def compiled_choose(logits, allowed, recent, rule, number):
-    return drawing.choose(logits, allowed, recent, rule, number, np.empty((2, len(logits)), dtype=np.float32))
+def compiled_choose(logits, allowed, bias, counts, recent, rule, number):
+    scratch = np.empty((2, len(logits)), dtype=np.float32)
+    return drawing.choose(logits, allowed, bias, counts, recent, rule, number, scratch)
 
 
 @numba.njit
@@ -25,19 +26,31 @@ def uniform_at(seed, position):
     return drawing.uniform(np.uint64(seed), position)
 
 
-def choose(logits, sampling, *, allowed=None, recent=(), number=0.0):
+def choose(logits, sampling, *, allowed=None, bias=None, counts=None, recent=(), number=0.0):
     array = np.array(logits, dtype=np.float32)
     allowed = np.ones(len(array), dtype=np.bool_) if allowed is None else np.array(allowed)
-    return compiled_choose(array, allowed, np.array(recent, dtype=np.int32), rule_of(sampling)[0], number)
+    bias = np.zeros(len(array), dtype=np.float32) if bias is None else np.array(bias, dtype=np.float32)
+    counts = np.zeros(len(array), dtype=np.int32) if counts is None else np.array(counts, dtype=np.int32)
+    recent = np.array(recent, dtype=np.int32)
+    return compiled_choose(array, allowed, bias, counts, recent, rule_of(sampling)[0], number)
 
 
-def reference(logits, sampling, allowed, recent, number):
-    """The documented rule, step by step, in plain Python."""
-    logits = list(logits)
+def adjusted(logits, sampling, recent, bias, counts):
+    """Steps 2 and 3 of the rule: penalties and biases, as they change the logits."""
     if sampling.repetition_penalty != 1:
         for i in set(recent[len(recent) - min(len(recent), sampling.repetition_window) :]) - {-1}:
             penalty = float(np.float32(sampling.repetition_penalty))
             logits[i] = logits[i] / penalty if logits[i] > 0 else logits[i] * penalty
+    for i, count in enumerate(counts):
+        logits[i] += bias[i]
+        if count:
+            logits[i] -= sampling.frequency_penalty * count + sampling.presence_penalty
+    return logits
+
+
+def reference(logits, sampling, allowed, recent, number, bias, counts):
+    """The documented rule, step by step, in plain Python."""
+    logits = adjusted(list(logits), sampling, recent, bias, counts)
     ids = [i for i in range(len(logits)) if allowed[i]]
     if sampling.temperature == 0:
         return max(ids, key=lambda i: (logits[i], -i))
@@ -71,24 +84,31 @@ def reference(logits, sampling, allowed, recent, number):
     st.sampled_from([0.05, 0.3, 0.9, 0.999, 1.0]),
     st.sampled_from([0.0, 0.01, 0.3, 1.0]),
     st.sampled_from([1.0, 1.3, 0.7]),
+    st.sampled_from([(0.0, 0.0), (0.5, 0.0), (0.0, 1.25), (-2.0, 2.0)]),
     st.floats(0, 1, exclude_max=True),
 )
-def test_the_rule_is_the_documented_one(logits, data, temperature, top_p, min_p, penalty, number):
+def test_the_rule_is_the_documented_one(logits, data, temperature, top_p, min_p, penalty, penalties, number):
     allowed = [False, *data.draw(st.lists(st.booleans(), min_size=len(logits) - 2, max_size=len(logits) - 2)), True]
     recent = data.draw(st.lists(st.integers(-1, len(logits) - 1), max_size=12))
     window = data.draw(st.integers(0, 14))
+    per_id = {"min_size": len(logits), "max_size": len(logits)}
+    bias = data.draw(st.lists(st.sampled_from([0.0, 0.0, 0.25, -3.5, 100.0]), **per_id))
+    counts = data.draw(st.lists(st.sampled_from([0, 0, 1, 7]), **per_id))
     options = {
         "temperature": temperature,
         "top_k": data.draw(st.integers(0, len(logits) + 2)),
         "min_p": min_p,
         "repetition_penalty": penalty,
         "repetition_window": window,
+        "frequency_penalty": penalties[0],
+        "presence_penalty": penalties[1],
     }
-    found = choose(logits, Sampling(top_p=top_p, **options), allowed=allowed, recent=recent, number=number)
-    expected = reference(logits, Sampling(top_p=top_p, **options), allowed, recent, number)
+    ids = {"allowed": allowed, "bias": bias, "counts": counts, "recent": recent}
+    found = choose(logits, Sampling(top_p=top_p, **options), number=number, **ids)
+    expected = reference(logits, Sampling(top_p=top_p, **options), number=number, **ids)
     if found != expected:  # float32 may part ways with this at a border: of a sum, or of two that are all but equal
         nudged = {
-            reference(logits, Sampling(top_p=min(1, top_p + p), **options | {"min_p": min_p * m}), allowed, recent, u)
+            reference(logits, Sampling(top_p=min(1, top_p + p), **options | {"min_p": min_p * m}), number=u, **ids)
             for u in (number, max(0, number - 1e-5), min(1, number + 1e-5))
             for p in (-1e-6, 0, 1e-6)
             for m in (1, 0.99999)
@@ -127,6 +147,18 @@ def test_a_penalty_looks_back_as_far_as_its_window():
         assert choose(logits, sampling, recent=[0, 2]) == expected
 
 
+def test_openai_penalties_count_what_was_written():
+    logits = [2.0, 1.5, 0.0]
+    for options, counts, expected in (
+        ({"frequency_penalty": 0.2}, [2, 0, 0], 0),
+        ({"frequency_penalty": 0.2}, [3, 0, 0], 1),
+        ({"presence_penalty": 0.6}, [1, 0, 0], 1),
+        ({"presence_penalty": 0.6}, [0, 1, 0], 0),
+        ({"presence_penalty": -0.6}, [0, 1, 0], 1),
+    ):
+        assert choose(logits, Sampling(temperature=0, **options), counts=counts) == expected
+
+
 def test_uniform_at_is_uniform_and_independent_of_history():
     drawn = np.array([uniform_at(7, at) for at in range(20_000)])
     assert ((drawn >= 0) & (drawn < 1)).all()
@@ -158,6 +190,10 @@ def test_uniform_at_is_splitmix64():
         ("min_p", 1.1),
         ("repetition_penalty", 0.0),
         ("repetition_window", 1001),
+        ("frequency_penalty", 2.1),
+        ("presence_penalty", -2.1),
+        ("presence_penalty", float("nan")),
+        ("logit_bias", (("a", 100.5),)),
         ("allowed", ""),
         ("seed", -1),
         ("stop", ("",)),

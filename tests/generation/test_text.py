@@ -155,3 +155,32 @@ def test_samples_have_seeds_of_their_own():
 def test_a_long_prompt_is_cut_with_a_warning(monkeypatch):
     monkeypatch.setattr(sys.modules["pipeline.generation.text"], "MAX_PROMPT_CHARS", 10)
     assert WRITER.read_prompt("a" * 11).warnings == ("only the last 10 of 11 characters were read",)
+
+
+def test_a_frequency_penalty_counts_through_all_steps():
+    streamed = WRITER.stream("abc", Sampling(max_new_chars=80, seed=3, frequency_penalty=2.0))
+    text = "".join(one.char for one in streamed)
+    assert text == written(frequency_penalty=2.0).completion
+    # 80 characters of a vocabulary of about 30: with a strong penalty all are used about as often.
+    assert max(map(text.count, text)) < max(map(written().completion.count, written().completion))
+
+
+def test_a_bias_bans_or_forces_a_character():
+    assert "a" in written(max_new_chars=300).completion
+    assert "a" not in written(max_new_chars=300, logit_bias=(("a", -100.0),)).completion
+    assert set(written(logit_bias=(("a", 100.0),)).completion) == {"a"}
+    probabilities = written(logit_bias=(("a", 100.0),)).log_probs
+    assert probabilities.max() < -0.5  # they are the network's own
+
+
+def test_a_bias_bans_the_end_symbol():
+    writer = Writer(random_model(bounded=True, ending=5))
+    assert len(writer.complete("abc", Sampling(max_new_chars=50)).completion) < 50
+    banned = Sampling(max_new_chars=50, logit_bias=(("\u2403", -100.0),))
+    assert len(writer.complete("abc", banned).completion) == 50
+
+
+@pytest.mark.parametrize("char", ["😀", "ab", "", "\u2403"])
+def test_a_bias_on_what_the_model_lacks_is_refused(char):
+    with pytest.raises(UserError, match=r"^logit_bias: found .*, allowed are single characters that the model knows"):
+        WRITER.check(Sampling(logit_bias=((char, 1.0),)))

@@ -14,6 +14,7 @@ from serving.conftest import running, served, wait_for
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
+from pipeline.serving.completions import CompletionRequest
 from pipeline.serving.limits import Limits
 
 WRITER = Writer(random_model())
@@ -150,7 +151,23 @@ def test_a_short_text_that_joins_a_long_one_ends_first():
 @pytest.mark.parametrize(
     ("body", "message", "param"),
     [
-        ({"best_of": 2}, "best_of: unknown field", "best_of"),
+        ({"surprise": 2}, "surprise: unknown field", "surprise"),
+        ({"best_of": 2}, "best_of: found 2, allowed is 1; best_of is not supported, use n", "best_of"),
+        ({"suffix": "x"}, "suffix: not supported, allowed is null; the model writes from left to right only", "suffix"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty: found 2.5, allowed is -2 to 2", "frequency_penalty"),
+        ({"presence_penalty": -3}, "presence_penalty: found -3.0, allowed is -2 to 2", "presence_penalty"),
+        ({"logit_bias": {"a": 101}}, "logit_bias: found 101.0, allowed is -100 to 100", "logit_bias"),
+        (
+            {"logit_bias": {"50256": -100}},
+            "logit_bias: found '50256', allowed are single characters that the model knows",
+            "logit_bias",
+        ),
+        (
+            {"stream": True, "stream_options": {"include_obfuscation": True}},
+            "stream_options: include_obfuscation is not supported, allowed is false",
+            "stream_options",
+        ),
+        ({"stream": True, "allowed": "😀"}, "allowed: the model knows none of the characters '😀'", "allowed"),
         ({"temperature": -1}, "temperature: found -1.0, allowed is 0 to 100", "temperature"),
         ({"temperature": "hot"}, "temperature: input should be a valid number", "temperature"),
         ({"max_tokens": -1}, "max_tokens: found -1, allowed is 0 to 20000", "max_tokens"),
@@ -159,7 +176,17 @@ def test_a_short_text_that_joins_a_long_one_ends_first():
         ({"n": 0}, "n: found 0, allowed is 1 to 64", "n"),
         ({"n": 65}, "n: found 65, allowed is 1 to 64", "n"),
         ({"prompt": []}, "prompt: found an empty list, allowed is a string or at least one", "prompt"),
-        ({"prompt": [1, 2]}, "prompt: input should be a valid string", "prompt"),
+        ({"prompt": 1}, "prompt: input should be a valid string", "prompt"),
+        (
+            {"prompt": [1, 2]},
+            "prompt: found token ids, allowed is text: a string or a list of strings",
+            "prompt",
+        ),
+        (
+            {"prompt": [[1, 2], [3]]},
+            "prompt: found token ids, allowed is text: a string or a list of strings",
+            "prompt",
+        ),
         ({"prompt": "a" * 100_001}, "prompt: found 100,001 characters, allowed are at most 100,000", "prompt"),
         ({"stop": ["a"] * 17}, "stop: found 17 strings, allowed are at most 16", "stop"),
         ({"stop": ""}, "stop: found a string of 0 characters, allowed are 1 to 1000", "stop"),
@@ -172,6 +199,30 @@ def test_a_wrong_field_is_named(client, body, message, param):
     error = post(client, 400, **{"prompt": "abc", **body})["error"]
     expected = (message, param or message.partition(":")[0], "invalid_request_error")
     assert (error["message"], error["param"], error["type"]) == expected
+
+
+def test_null_means_the_default_in_every_field(client):
+    every = dict.fromkeys(CompletionRequest.model_fields) | {"prompt": "abc", "seed": 3}
+    assert post(client, **every)["choices"] == post(client, prompt="abc", seed=3)["choices"]
+
+
+def test_openai_penalties_and_biases_act(client):
+    options = {"frequency_penalty": 0.5, "presence_penalty": 1, "logit_bias": (("a", -100.0), ("b", 3.0))}
+    expected = alone("abc", 3, 150, **options)
+    assert expected != alone("abc", 3, 150)
+    body = {"prompt": "abc", "max_tokens": 150, "seed": 3, **options, "logit_bias": {"a": -100, "b": 3}}
+    assert post(client, **body)["choices"][0]["text"] == expected
+    assert "".join(part["choices"][0]["text"] for part in events(client, **body)) == expected
+
+
+def test_a_path_that_is_none_says_which_there_are(client):
+    for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models/gpt")):
+        answer = client.request(method, path, json={})
+        assert answer.status_code == 404
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert (
+        "POST /v1/completions completes text" in client.post("/v1/chat/completions", json={}).json()["error"]["message"]
+    )
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"prompt": NaN', b'{"prompt": "\\ud800"}'])

@@ -14,6 +14,8 @@ RULE = np.dtype(
         ("min_p", np.float64),
         ("repetition_penalty", np.float64),
         ("repetition_window", np.int64),
+        ("frequency_penalty", np.float64),
+        ("presence_penalty", np.float64),
         ("seed", np.uint64),
         ("position", np.int64),
     ]
@@ -53,15 +55,22 @@ def log_normaliser(logits, scratch):
 
 
 @part
-def choose(logits, allowed, recent, rule, number, scratch):
+def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
     """Return the id of the next character.
 
-    `logits` is float32 [vocab] and is changed; `allowed` is bool [vocab]; `recent` int32 are the last ids, -1 for none;
+    `logits` is float32 [vocab] and is changed; `allowed` is bool [vocab]; `bias` float32 [vocab] is added to them;
+    `counts` int32 [vocab] says how often each id was written; `recent` int32 are the last ids, -1 for none;
     `number` in [0, 1) is what is drawn with; `scratch` is float32 [2, vocab].
     """
     vocab = len(logits)
     if rule.repetition_penalty != 1.0:
         _penalise(logits, recent, rule, scratch[1])
+    for i in range(vocab):
+        logits[i] += bias[i]
+    if rule.frequency_penalty != 0.0 or rule.presence_penalty != 0.0:
+        for i in range(vocab):
+            if counts[i] > 0:
+                logits[i] -= np.float32(rule.frequency_penalty * counts[i] + rule.presence_penalty)
     best = np.float32(-np.inf)
     likeliest = 0
     for i in range(vocab):

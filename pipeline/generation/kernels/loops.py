@@ -33,12 +33,13 @@ def read(weights, ids, h, c, projected, outputs):
 
 
 @entry
-def write(weights, rules, allowed, history, h, c, log_probs, predictions):
+def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predictions):
     """Continue some texts by as many characters as `log_probs` float32 [rows, steps] has columns.
 
-    `rules` [rows] of RULE; `allowed` bool [rows, vocab]; `history` int32 [rows, before + steps]: the last ids of each
-    text (-1 for none), then what is written; h and c float32 [layers, rows, hidden] and the rules' positions are
-    changed. `predictions` float32 [rows, steps, vocab] gets the logarithms of all probabilities, or has no rows.
+    `rules` [rows] of RULE; `allowed` bool, `bias` float32 and `counts` int32 [rows, vocab] as in `choose`; `history`
+    int32 [rows, before + steps]: the last ids of each text (-1 for none), then what is written; h and c float32
+    [layers, rows, hidden], `counts` and the rules' positions are changed. `predictions` float32 [rows, steps, vocab]
+    gets the logarithms of all probabilities, or has no rows.
     """
     layers, rows, _ = h.shape
     vocab = allowed.shape[1]
@@ -59,11 +60,13 @@ def write(weights, rules, allowed, history, h, c, log_probs, predictions):
             if len(predictions):
                 for i in range(vocab):
                     predictions[row, step, i] = np.float32(line[i] - normaliser)
-            own[:] = line  # a repetition penalty changes the line, not what the network said
+            own[:] = line  # a bias or a penalty changes the line, not the network's own probabilities
             number = uniform(rules[row].seed, rules[row].position)
-            token = choose(line, allowed[row], history[row, : before + step], rules[row], number, scratch)
+            recent = history[row, : before + step]
+            token = choose(line, allowed[row], bias[row], counts[row], recent, rules[row], number, scratch)
             log_probs[row, step] = own[token] - normaliser
             history[row, before + step] = token
+            counts[row, token] += 1
             rules[row].position += 1
             projected[row] = weights.table[token]
         for layer in range(layers):

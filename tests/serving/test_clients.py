@@ -1,0 +1,149 @@
+"""The clients that people use, unchanged, against a running server."""
+
+import asyncio
+import inspect
+import re
+from pathlib import Path
+
+import openai
+import pytest
+from conftest import random_model
+from openai.types.chat.chat_completion_stream_options_param import ChatCompletionStreamOptionsParam
+
+from pipeline.generation.sampling import Sampling
+from pipeline.generation.text import Writer
+from pipeline.serving.completions import CompletionRequest, StreamOptions
+
+WRITER = Writer(random_model())
+PAGE = (Path(__file__).parents[2] / "docs/serving.md").read_text(encoding="utf-8")
+# What openai's `create` takes for itself and does not send.
+NOT_SENT = {"self", "extra_headers", "extra_query", "extra_body", "timeout"}
+
+
+def alone(prompt, **options):
+    return WRITER.complete(prompt, Sampling(seed=5, **options)).completion
+
+
+@pytest.fixture(scope="module")
+def base(client):
+    return f"{client.base_url}/v1"
+
+
+@pytest.fixture(scope="module")
+def ours(base):
+    return openai.OpenAI(base_url=base, api_key="none")
+
+
+def test_every_field_of_openais_client_is_one_of_ours():
+    sent = set(inspect.signature(openai.resources.Completions.create).parameters) - NOT_SENT
+    assert sent > {"prompt", "user", "best_of"}
+    assert sent - set(CompletionRequest.model_fields) == set()
+    assert set(ChatCompletionStreamOptionsParam.__annotations__) - set(StreamOptions.model_fields) == set()
+
+
+@pytest.mark.parametrize("suffix", [None, ""])
+@pytest.mark.parametrize("logit_bias", [None, {}])
+def test_neutral_values_change_nothing(ours, suffix, logit_bias):
+    done = ours.completions.create(
+        model="charlm", prompt="abc", max_tokens=50, seed=5, n=1, best_of=1, frequency_penalty=0, presence_penalty=0,
+        logit_bias=logit_bias, suffix=suffix, user="someone", logprobs=None, echo=False, stop=None, stream=False,
+        stream_options=None, temperature=1, top_p=1,
+    )  # fmt: skip
+    assert done.choices[0].text == alone("abc", max_new_chars=50)
+
+
+def test_openai_penalties(ours):
+    done = ours.completions.create(
+        model="charlm", prompt="abc", max_tokens=100, seed=5, frequency_penalty=1.5, presence_penalty=0.5,
+        logit_bias={"a": -100},
+    )  # fmt: skip
+    options = {"frequency_penalty": 1.5, "presence_penalty": 0.5, "logit_bias": (("a", -100.0),)}
+    assert done.choices[0].text == alone("abc", max_new_chars=100, **options)
+    assert "a" not in done.choices[0].text
+
+
+def test_openai_finds_the_model(ours):
+    assert ours.models.retrieve("charlm").id == "charlm"
+    with pytest.raises(openai.NotFoundError, match="allowed is 'charlm'"):
+        ours.models.retrieve("gpt")
+
+
+def test_openai_chat_is_refused_with_what_to_do(ours):
+    with pytest.raises(openai.NotFoundError, match="POST /v1/completions completes text"):
+        ours.chat.completions.create(model="charlm", messages=[{"role": "user", "content": "abc"}])
+
+
+def test_openai_async_streams(base):
+    async def read():
+        async with openai.AsyncOpenAI(base_url=base, api_key="none") as one:
+            stream = await one.completions.create(model="charlm", prompt="abc", max_tokens=60, seed=5, stream=True)
+            return "".join([part.choices[0].text async for part in stream])
+
+    assert asyncio.run(read()) == alone("abc", max_new_chars=60)
+
+
+def langchain(base, **options):
+    from langchain_openai import OpenAI
+
+    return OpenAI(model="charlm", base_url=base, api_key="none", seed=5, max_retries=0, **options)
+
+
+def test_langchain_completes_and_streams(base):
+    expected = alone("abc", max_new_chars=256, temperature=0.7)  # LangChain's own defaults
+    assert langchain(base).invoke("abc") == expected
+    assert "".join(langchain(base).stream("abc")) == expected
+    assert "".join(langchain(base, streaming=True).stream("abc")) == expected
+
+
+def test_langchain_sends_many_prompts_and_every_option(base):
+    llm = langchain(
+        base, max_tokens=40, temperature=0.5, top_p=0.9, frequency_penalty=0.3, presence_penalty=0.2, n=1,
+        logit_bias={"a": -100},
+    )  # fmt: skip
+    options = {
+        "temperature": 0.5, "top_p": 0.9, "frequency_penalty": 0.3, "presence_penalty": 0.2,
+        "logit_bias": (("a", -100.0),),
+    }  # fmt: skip
+    result = llm.generate(["abc", "de"])
+    assert [one[0].text for one in result.generations] == [
+        alone("abc", max_new_chars=40, **options), alone("de", max_new_chars=40, **options),
+    ]  # fmt: skip
+    assert result.llm_output["token_usage"]["completion_tokens"] == 80
+
+
+def test_langchain_shows_what_is_refused(base):
+    with pytest.raises(openai.BadRequestError, match="best_of: found 3, allowed is 1"):
+        langchain(base, best_of=3).invoke("abc")
+
+
+def test_litellm_completes_and_streams(base, monkeypatch):
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # its list of prices is in the package
+    import litellm
+
+    where = {"model": "text-completion-openai/charlm", "api_base": base, "api_key": "none"}
+    options = {"prompt": "abc", "max_tokens": 60, "seed": 5, "temperature": 0.8}
+    expected = alone("abc", max_new_chars=60, temperature=0.8)
+    done = litellm.text_completion(**where, **options, frequency_penalty=0, presence_penalty=0, user="someone")
+    assert done.choices[0].text == expected
+    assert done.usage.completion_tokens == 60
+    parts = litellm.text_completion(**where, **options, stream=True)
+    assert "".join(part.choices[0].text or "" for part in parts) == expected
+    with pytest.raises(litellm.BadRequestError, match="best_of"):
+        litellm.text_completion(**where, **options, best_of=3)
+
+
+def test_the_page_names_every_field():
+    fields = {*CompletionRequest.model_fields, *(f"stream_options.{name}" for name in StreamOptions.model_fields)}
+    table = PAGE[PAGE.index("### Fields of a request") : PAGE.index("### What a response has")]
+    assert {name for name in fields - {"stream_options"} if f"`{name}`" not in table} == set()
+
+
+@pytest.mark.parametrize("library", ["openai", "langchain_openai", "litellm"])
+def test_the_pages_examples_run_as_typed(library, base, capsys, monkeypatch):
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    (code,) = [one for one in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if f"import {library}\n" in one
+               or f"from {library} import" in one]  # fmt: skip
+    address = "http://127.0.0.1:8000/v1"
+    assert address in code
+    exec(code.replace(address, base), {})  # noqa: S102  the page's own code
+    assert len(capsys.readouterr().out) >= 200
