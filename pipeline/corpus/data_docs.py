@@ -25,14 +25,15 @@ h6, .h6 { font-weight: 600 }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem }
 th, td { border-bottom: 1px solid #ddd; padding: .4rem .8rem .4rem 0; text-align: left; vertical-align: top }
 thead th { border-bottom: 2px solid #999; font-weight: 600 }
-thead[hidden], footer, .navbar-brand, .card, .carousel, .modal, button { display: none }
+thead[hidden], .navbar-brand, .card, .collapse, [data-toggle="collapse"], button { display: none }
 td table { width: auto; margin-bottom: 0 }
 ol.breadcrumb { list-style: none; display: flex; gap: 1rem; padding: 0; margin: 0 0 1rem }
 .ge-section { border-top: 1px solid #ccc; padding-top: .8rem; margin-top: .8rem }
 .fa-check-circle::before, .passed::before { content: "✓"; color: #18794e; font-weight: 700 }
 .fa-times::before, .failed::before { content: "✗"; color: #c62828; font-weight: 700 }
 .fa-exclamation-triangle::before, .warned::before { content: "!"; color: #a15c00; font-weight: 700 }
-.text-danger { color: #c62828 } .why { color: #555 } td.mark { width: 1.2rem } td.figure { white-space: nowrap }
+.text-danger { color: #c62828 } .why { color: #555 } table.index { table-layout: fixed } .mark { width: 1rem }
+.figure { width: 11rem } .found { width: 22rem }
 </style>
 """
 # What a page loads from elsewhere, or needs scripts of elsewhere for.
@@ -49,6 +50,7 @@ class Line:
 
     name: str
     table: str
+    column: str
     mark: str
     found: str
     expected: str
@@ -88,8 +90,11 @@ def _pages(folder: Path, table: str) -> list[Path]:
 
 def _readable(page: str, table: str, words: str, lines: Sequence[Line]) -> str:
     failed = [line.name for line in lines if line.mark != "passed"]
-    result = f"{', '.join(failed)} failed" if failed else "all expectations hold"
+    result = f"not as expected: {', '.join(failed)}" if failed else f"all {len(lines)} expectations hold"
     title = escape(f"{table}: {result}")
+    for column in {line.column for line in lines}:  # sections are called after a column
+        names = ", ".join(line.name for line in lines if line.column == column)
+        page = re.sub(rf'(<h5 class="m-0" >\s*){re.escape(column)}(\s*</h5>)', rf"\g<1>{escape(names)}\g<2>", page)
     page = TITLES.sub("", FOREIGN.sub("", page))
     page = HEADING.sub(f"<h1>{title}</h1><p>{escape(words)}</p>", page, count=1)
     page = page.replace("Data asset: None", f"Table: {escape(table)}")
@@ -101,14 +106,15 @@ def _index(folder: Path, lines: Sequence[Line], tables: Mapping[str, str]) -> st
     warned = [line for line in lines if line.mark == "warned"]
     title = f"{len(lines)} expectations: {len(failed)} failed, {len(warned)} warned"
     sections = []
+    if failed or warned:
+        sections.append(f'<div class="ge-section"><h5>not as expected</h5>{_table([*failed, *warned])}</div>')
     for name, words in tables.items():
-        rows = "".join(map(_row, (line for line in lines if line.table == name)))
+        table = _table([line for line in lines if line.table == name])
         found, expected = (escape(path.relative_to(folder).as_posix()) for path in _pages(folder, name)[-2:])
         sections.append(
             f'<div class="ge-section"><h5><a href="{found}">{escape(name)}</a></h5>'
             f'<p>{escape(words)} <a href="{expected}">what is expected</a></p>'
-            "<table><thead><tr><th></th><th>expectation</th><th>expected</th><th>found</th></tr></thead>"
-            f"<tbody>{rows}</tbody></table></div>"
+            f"{table}</div>"
         )
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8">{STYLE}<title>{title}</title></head>\n'
@@ -117,9 +123,14 @@ def _index(folder: Path, lines: Sequence[Line], tables: Mapping[str, str]) -> st
     )
 
 
+def _table(lines: Sequence[Line]) -> str:
+    head = '<th class="mark"></th><th>expectation</th><th class="figure">expected</th><th class="found">found</th>'
+    return f'<table class="index"><thead><tr>{head}</tr></thead><tbody>{"".join(map(_row, lines))}</tbody></table>'
+
+
 def _row(line: Line) -> str:
     why = "" if line.mark == "passed" else f'<br><span class="why">{escape(line.why)}</span>'
     return (
-        f'<tr><td class="mark {line.mark}"></td><td>{escape(line.name.replace("_", " "))}{why}</td>'
+        f'<tr><td class="mark {line.mark}"></td><td>{escape(line.name)}{why}</td>'
         f'<td class="figure">{escape(line.expected)}</td><td>{escape(line.found)}</td></tr>\n'
     )

@@ -84,7 +84,9 @@ def check(
                 results[result.expectation_config.meta["name"]] = result
     outcomes = [_outcome(contract, results[contract.name], stops=_stops(contract, fail_on)) for contract in contracts]
     if data_docs is not None:
-        make_readable(data_docs, list(map(_line_of_index, outcomes)), {name: TABLES[name] for name in tables})
+        make_readable(
+            data_docs, list(map(_line_of_index, contracts, outcomes)), {name: TABLES[name] for name in tables}
+        )
     return outcomes
 
 
@@ -104,10 +106,11 @@ def warnings(outcomes: list[Outcome]) -> list[str]:
     return [f"warning: {_line(one)}" for one in failed if MILDER.get(one.name) not in stopped]
 
 
-def _line_of_index(outcome: Outcome) -> Line:
+def _line_of_index(contract: Contract, outcome: Outcome) -> Line:
     return Line(
-        name=outcome.name,
+        name=outcome.name.replace("_", " "),
         table=outcome.table,
+        column=contract.expectation.column,  # type: ignore[attr-defined]  all contracts are on a column
         mark="passed" if outcome.passed else "failed" if outcome.stops else "warned",
         found=outcome.found,
         expected=outcome.allowed,

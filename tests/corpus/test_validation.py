@@ -181,7 +181,8 @@ def test_data_docs_are_on_request_and_say_what_failed(tmp_path):
     (page,) = (tmp_path / "docs/validations/splits").rglob("*.html")
     assert page.relative_to(tmp_path / "docs").as_posix() in index
     shown = page.read_text(encoding="utf-8")
-    assert "<title>splits: eval_not_in_train, overlap_is_low failed</title>" in shown
+    assert "<title>splits: not as expected: eval not in train, overlap is low</title>" in shown
+    assert re.search(r"<h5[^>]*>\s*eval not in train, overlap is low\s*</h5>", shown)  # not: overlap
     assert "eval not in train: overlap is at most 0.5. Otherwise most of the eval or test text" in shown
     assert "Table: splits" in shown
     assert "None" not in shown
