@@ -58,7 +58,7 @@ def _split(found: Survey) -> list[Advice]:
     middle = int(np.median(found.document_lengths)) if found.documents else 0
     said = []
     if found.documents >= MANY_DOCUMENTS and middle <= SHORT_DOCUMENT:
-        why = f"{found.documents:,} documents of {middle:,} characters in the middle: each is a text of its own"
+        why = f"{found.documents:,} documents, the median of {middle:,} characters: each is a text of its own"
         said += [Advice("split.samples", "documents", why)]
         said += [Advice("split.buckets", "auto", "their lengths differ: at most 5 % of a batch is padding")]
     if found.documents >= ENOUGH_DOCUMENTS:

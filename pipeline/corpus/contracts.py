@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
-# The facts tables, for who reads the Data Docs.
+# The facts tables in words, for the Data Docs.
 TABLES = {
     "documents": "The clean documents, one row for each file of the table in data/clean.",
-    "text": "The clean text beside what the splits hold of it, one row.",
+    "text": "The clean text, and what the splits hold of it, one row.",
     "dictionary": "The dictionary, one row for each id.",
     "splits": "The splits train, eval and, if there is one, test, one row for each.",
     "buckets": "The samples, one row for each split and bucket.",
@@ -21,6 +21,9 @@ TABLES = {
 
 # The columns that name a row of them.
 KEYS = {"documents": ["shard"], "text": [], "dictionary": ["id"], "splits": ["split"], "buckets": ["split", "bucket"]}
+
+# Contracts that only warn under `fail_on: all`, each with the stricter one that says the same, and stops.
+MILDER = {"overlap_is_low": "eval_not_in_train"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Bounds:
     dictionary_size: int
     batch_size: int
     window: int
+    warn_overlap: float
     max_overlap: float
 
 
@@ -153,11 +157,24 @@ def _samples() -> list[Contract]:
 def _enough(bounds: Bounds) -> list[Contract]:
     return [
         Contract(
+            "no_document_on_both_sides",
+            "splits",
+            _none("copied_documents"),
+            "a whole eval or test document is in the training text too; set clean.duplicates to drop",
+        ),
+        Contract(
             "eval_not_in_train",
             "splits",
             gxe.ExpectColumnValuesToBeBetween(column="overlap", max_value=bounds.max_overlap),
-            "what is evaluated or tested stands in the training text, so the perplexity would flatter; remove the "
-            "copies, or raise validate.max_overlap",
+            "most of the eval or test text occurs in the training text, so the perplexity would measure memory; remove "
+            "the copies, choose another split.by, or raise validate.max_overlap",
+        ),
+        Contract(
+            "overlap_is_low",
+            "splits",
+            gxe.ExpectColumnValuesToBeBetween(column="overlap", max_value=bounds.warn_overlap),
+            "some of the eval or test text occurs word for word in the training text, so the perplexity is somewhat "
+            "too low (validate.warn_overlap)",
         ),
         Contract(
             "train_fills_a_batch",

@@ -86,10 +86,13 @@ class Survey:
         return found.most_common()
 
     def wrapped_at(self) -> int | None:
-        """Return the length at which lines are cut, whatever stands there; None if they are not.
+        """Return the length at which lines are cut, also within words; None if they are not.
 
-        More than half of the lines that are not empty have it: words that are wrapped as wholes give many lengths.
+        More than half of the lines that are not empty have it: words that are wrapped as wholes give many lengths. In
+        documents of one line or two nothing is cut: rows of a table may all be equally long.
         """
+        if self.lines <= 2 * self.documents:
+            return None
         lengths = self.line_lengths[1:LONGEST_LINE]
         most = int(np.argmax(lengths)) + 1
         return most if lengths[most - 1] > lengths.sum() / 2 and most >= 40 and lengths.sum() >= 20 else None  # noqa: PLR2004

@@ -7,18 +7,19 @@ from pipeline.reporting.project import Project
 
 @dataclass(frozen=True)
 class Expectation:
-    """An expectation as words, those that failed with what it would mean."""
+    """An expectation in words; one that is not met `warns` if it does not stop the pipeline."""
 
     name: str
     table: str
     passed: bool
+    warns: bool
     found: str
     allowed: str
     why: str
 
 
 def expectations(project: Project) -> list[Expectation]:
-    """Return all expectations, those that failed first."""
+    """Return all expectations, first those that failed, then those that warn."""
     content = project.json("reports/validation.json")
     listed = content.get("expectations") if isinstance(content, dict) else None
     if not isinstance(listed, list):
@@ -28,6 +29,7 @@ def expectations(project: Project) -> list[Expectation]:
             name=str(one.get("name", "")).replace("_", " "),
             table=str(one.get("table", "")),
             passed=one.get("passed") is True,
+            warns=one.get("passed") is not True and one.get("stops") is False,
             found=str(one.get("found", "")),
             allowed=str(one.get("allowed", "")),
             why=str(one.get("why", "")),
@@ -35,4 +37,4 @@ def expectations(project: Project) -> list[Expectation]:
         for one in listed
         if isinstance(one, dict)
     ]
-    return sorted(found, key=lambda one: one.passed)
+    return sorted(found, key=lambda one: (one.passed, one.warns))

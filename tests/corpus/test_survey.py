@@ -65,6 +65,8 @@ def test_lines_cut_within_words_are_joined():
     cut = "\n".join(text[at : at + 129] for at in range(0, len(text), 129))
     assert advice(cut)["clean.keep_newlines"] == "false"
     assert "clean.keep_newlines" not in advice(ENGLISH * 50)
+    rows = [f"{number:06d}" * 10 for number in range(100)]  # documents of one line are as long, and nothing is cut
+    assert "clean.keep_newlines" not in advice(*rows)
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,16 @@ def test_whatever_the_files_hold_is_text(tmp_path):
         assert HOSTILE in page.text
 
 
+def test_an_expectation_that_only_warns_is_no_failure(tmp_path):
+    write_project(tmp_path)
+    rows = [("documents_present", True, True), ("overlap_is_low", False, False)]
+    validation = {"expectations": [{"name": name, "passed": passed, "stops": stops} for name, passed, stops in rows]}
+    (tmp_path / "reports/validation.json").write_text(json.dumps(validation))
+    words = Page(build_report([Project("one", tmp_path, {})])).words()
+    assert "✓ 1 of 2 expectations hold; 1 only warns." in words
+    assert "! warns overlap is low" in words.replace("!warns", "! warns")
+
+
 def test_the_best_is_marked_and_params_that_differ_are_shown(project, beside):
     page = Page(build_report([project, beside]))
     words = page.words()
