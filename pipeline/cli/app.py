@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli.clean import clean
+from pipeline.cli.compare import compare
 from pipeline.cli.corpus import corpus
 from pipeline.cli.curves import curves
 from pipeline.cli.generate import generate
@@ -41,6 +42,7 @@ app.command()(score)
 app.command()(report)
 app.command()(serve)
 app.command()(sync)
+app.command()(compare)
 app.command()(models)
 app.command()(promote)
 app.command()(rollback)
