@@ -11,7 +11,6 @@ export DVC_NO_ANALYTICS := true
 
 repro: install
 	@dvc repro $(DVC_ARGS)
-	@charlm summary
 
 test: install-dev check
 	@pytest

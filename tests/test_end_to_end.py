@@ -8,7 +8,7 @@ import time
 
 import httpx
 import pytest
-from projects import STAGES, TEXT, Project
+from projects import ALWAYS, STAGES, TEXT, Project
 
 pytestmark = pytest.mark.end_to_end
 
@@ -26,15 +26,17 @@ def test_one_run_is_in_mlflow_and_complete(project):
     run = runs["repro"]
     assert run.info.status == "FINISHED"
     ours = {name.partition(".")[0] for name in run.data.metrics if not name.startswith("system/")}
-    assert ours == set(STAGES) - {"source", "register"}
-    assert {f"seconds.{stage}" for stage in STAGES} <= set(run.data.tags)
+    assert ours == set(STAGES) - {"source", "register", "summary"}
+    assert {f"seconds.{stage}" for stage in STAGES[:-1]} <= set(run.data.tags)
     assert run.data.params["model.num_hidden"] == "8"
     assert run.data.tags["git.clean"] == "true"
     assert count >= 1
 
 
-def test_nothing_runs_again_but_the_source_check(project):
-    assert project.ran(project.run("dvc", "repro")) == ["source"]
+def test_nothing_runs_again_but_the_source_check_and_the_summary(project):
+    output = project.run("dvc", "repro")
+    assert project.ran(output) == ALWAYS
+    assert output.count("charlm ──") == 1
 
 
 def test_an_experiment_in_another_clone_gives_the_same_bytes(project, tmp_path):
@@ -57,7 +59,7 @@ def test_an_experiment_adds_a_row_with_its_own_name(project):
 
 def test_only_what_follows_a_change_runs(project):
     output = project.run("dvc", "exp", "run", "-n", "colder", "-S", "generate.temperature=0.5")
-    assert project.ran(output) == ["source", "generate", "register"]
+    assert project.ran(output) == ["source", "generate", "register", "summary"]
     runs, _ = project.runs()
     assert runs["colder"].data.metrics["evaluate.perplexity"] == runs["repro"].data.metrics["evaluate.perplexity"]
     project.reset()

@@ -1,6 +1,13 @@
 """The registry as a comparison needs it, local or on a server."""
 
-from pipeline.tracking.local_registry import Registered, by_weights, local_versions, reason_of, registry_is_remote
+from pipeline.tracking.local_registry import (
+    CHAMPION,
+    Registered,
+    by_weights,
+    local_versions,
+    reason_of,
+    registry_is_remote,
+)
 
 
 def registered_versions() -> dict[str, Registered]:
@@ -13,19 +20,12 @@ def registered_versions() -> dict[str, Registered]:
     from pipeline.tracking.registry import WEIGHTS_TAG, versions  # these load MLflow
     from pipeline.tracking.store import open_store
 
+    found = []
     with open_store() as (client, _):
-        return by_weights(
-            (
-                Registered(
-                    model.name, int(one.version), _first(one.aliases), reason_of(one.tags.get("gate", ""))
-                ),
-                one.tags.get(WEIGHTS_TAG),
-            )
-            for model in client.search_registered_models()
-            for one in versions(client, model.name)
-        )  # fmt: skip
-
-
-def _first(aliases: list[str]) -> str:
-    # Sorted, "champion" comes before "challenger" only if it is asked for first.
-    return min(aliases, key=lambda alias: (alias != "champion", alias), default="")
+        for model in client.search_registered_models():
+            for one in versions(client, model.name):
+                # "champion" before any other alias.
+                alias = min(one.aliases, key=lambda name: (name != CHAMPION, name), default="")
+                version = Registered(model.name, int(one.version), alias, reason_of(alias, one.tags))
+                found.append((version, one.tags.get(WEIGHTS_TAG)))
+    return by_weights(found)

@@ -6,7 +6,7 @@ read, as one of another MLflow version, counts as an empty registry.
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ from urllib.parse import quote
 from pipeline.tracking.project import project_root
 
 SQLITE = "sqlite:///"
-CHAMPION = "champion"
+CHAMPION, CHAMPION_REASON = "champion", "champion.reason"
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A version of a registered model: its alias ("" if it has none) and the reason that the gate gave for it."""
+    """A version of a registered model: its alias ("" if it has none), and why it has that alias ("" if not known)."""
 
     model: str
     version: int
@@ -51,18 +51,17 @@ def local_versions() -> dict[str, Registered]:
             }
             tags: dict[tuple[str, int], dict[str, str]] = {}
             for name, version, key, value in database.execute(
-                "SELECT name, version, key, value FROM model_version_tags WHERE key IN ('weights_sha256', 'gate')"
+                "SELECT name, version, key, value FROM model_version_tags "
+                "WHERE key IN ('weights_sha256', 'gate', 'champion.reason')"
             ):
                 tags.setdefault((name, int(version)), {})[key] = value
     except sqlite3.Error:
         return {}
-    return by_weights(
-        (
-            Registered(name, version, aliases.get((name, version), ""), reason_of(one.get("gate", ""))),
-            one.get("weights_sha256"),
-        )
-        for (name, version), one in tags.items()
-    )
+    found = []
+    for (name, version), one in tags.items():
+        alias = aliases.get((name, version), "")
+        found.append((Registered(name, version, alias, reason_of(alias, one)), one.get("weights_sha256")))
+    return by_weights(found)
 
 
 def by_weights(found: Iterable[tuple[Registered, str | None]]) -> dict[str, Registered]:
@@ -71,9 +70,12 @@ def by_weights(found: Iterable[tuple[Registered, str | None]]) -> dict[str, Regi
     return {weights: one for one, weights in ordered if weights}
 
 
-def reason_of(gate: str) -> str:
-    """Return the reason in a version's tag `gate`, which has the alias before it ("champion: …")."""
-    return gate.partition(": ")[2]
+def reason_of(alias: str, tags: Mapping[str, str]) -> str:
+    """Return why a version has its alias, from its tags: a champion's own, else that of the gate ("challenger: …")."""
+    if alias == CHAMPION and CHAMPION_REASON in tags:
+        return tags[CHAMPION_REASON]
+    given, _, reason = tags.get("gate", "").partition(": ")
+    return reason if given == alias else ""
 
 
 def _registry_file() -> Path | None:
