@@ -8,6 +8,7 @@ from rich.console import Console
 from pipeline.comparing.summary import summary
 from pipeline.errors import UserError
 from pipeline.files import write_json
+from pipeline.tracking.git import git_state
 
 WEIGHTS = "1" * 64
 FIGURES = {"perplexity": 3.5821, "bits_per_char": 1.84, "num_chars": 116138}
@@ -31,6 +32,7 @@ def project(tmp_path, monkeypatch):
     git("init", "-q")
     git("add", "params.yaml")
     git("commit", "-q", "-m", "start")
+    git_state.cache_clear()
     return tmp_path
 
 
@@ -39,7 +41,7 @@ def git(*arguments):
 
 
 def shown(project, **options):
-    console = Console(width=100, highlight=False)
+    console = Console(width=150, highlight=False)
     with console.capture() as capture:
         console.print(summary(project, **options), crop=False)
     return capture.get()
@@ -108,5 +110,5 @@ def test_it_is_short(project):
 
 
 def test_without_a_run_it_is_refused(tmp_path):
-    with pytest.raises(UserError, match="evaluate.json: not there yet; run `dvc repro` first"):
+    with pytest.raises(UserError, match=r"evaluate.json: not there yet; run `dvc repro` first"):
         summary(tmp_path)
