@@ -1,5 +1,6 @@
 """The summary at the end of `dvc repro` and `dvc exp run`: figures, changes since the commit, what to do next."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
         figures,
         Rule(f"a sample, temperature {sample['temperature']}  (more: samples/samples.txt)", align="left", style="dim"),
         Padding(text, (0, 2)),
-        Rule("what next", align="left", style="dim"),
+        Rule(f"what next{_activation()}", align="left", style="dim"),
         _commands(registration["model_name"], runs_page),
     )
 
@@ -122,6 +123,11 @@ def _commands(model: str | None, runs_page: str | None) -> Text:
         todo.append(f"{what:24}  ", style="dim").append(f"{command}\n", style="cyan")
     todo.rstrip()
     return todo
+
+
+def _activation() -> str:
+    """Return what must be typed before the commands exist: `make repro` works without an active environment."""
+    return "" if os.environ.get("VIRTUAL_ENV") else "  (first: . .venv/bin/activate)"
 
 
 def _grid() -> Table:
