@@ -13,6 +13,7 @@ from pipeline.files import write_json
 from pipeline.params.data import DataParams
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import read_groups
+from pipeline.reporting.plots_page import install_plots_page
 from pipeline.tracking.accepted import undone_if_refused
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.server import check_server
@@ -22,6 +23,7 @@ from pipeline.tracking.throughput import throughput
 
 def main() -> None:
     with stage("source"):
+        install_plots_page(project_root() / ".dvc")
         check_server()
         with undone_if_refused():
             params = read_groups(GROUPS)["data"]

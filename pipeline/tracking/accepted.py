@@ -1,9 +1,9 @@
 """Params that `source` refused in an experiment are taken back, so that a rejected `-S key=value` changes nothing.
 
 DVC writes the values of `dvc exp run -S` into params.yaml before the first stage runs, and leaves them there when a
-stage fails. `source` saves each params.yaml that it accepts under .charlm/, byte for byte. If it refuses one, the saved text
-(else the commit's) comes back: whole, if nothing but the values of -S differs from it; else only those values change
-back, and edits by hand stay. In temporary copies (--temp, --queue) there is nothing to do.
+stage fails. `source` saves each params.yaml that it accepts under .charlm/, byte for byte. If it refuses one, the saved
+text (else the commit's) comes back: whole, if nothing but the values of -S differs from it; else only those values
+change back, and edits by hand stay. In temporary copies (--temp, --queue) there is nothing to do.
 """
 
 import argparse
