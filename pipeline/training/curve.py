@@ -20,7 +20,7 @@ def write_curve(path: Path, points: Iterable[Report]) -> None:
 
 
 def curve_row(point: Report) -> dict[str, str]:
-    """Return a point of the curve as the CSV's columns; `eval_perplexity` is empty where the eval text was not measured.
+    """Return a point of the curve as the CSV's columns; `eval_perplexity` is empty where it was not measured.
 
     `train_perplexity` is over the updates since the row before.
     """

@@ -10,8 +10,8 @@ class Report:
     `seconds` count from the start of training, evaluation included; `chars` are the positions trained on so far.
     `train_perplexity` is over the updates since the last evaluation, with dropout. `recent_perplexity` is the same over
     the updates since the last point of the curve, and None if this report is not a point: evaluations are points, and
-    one update in every 2 % of the training. `eval_perplexity` is None between evaluations; `gradient_norm` is that before
-    clipping. `is_best` is whether this evaluation is the lowest so far.
+    one update in every 2 % of the training. `eval_perplexity` is None between evaluations; `gradient_norm` is that
+    before clipping. `is_best` is whether this evaluation is the lowest so far.
     """
 
     step: int

@@ -12,8 +12,8 @@ from pipeline.training.report import Report
 class ResumableTraining:
     """A training that goes on from the newest checkpoint, if there is one.
 
-    `points` are the reports that are points of the curve, those before a crash included. `resumed_from` is the update that it
-    goes on after (None: from the start), `first_run` the MLflow run in which it began.
+    `points` are the reports that are points of the curve, those before a crash included. `resumed_from` is the update
+    after which it continues (None: from the start), `first_run` the MLflow run in which it began.
     """
 
     def __init__(self, trainer: Trainer, checkpoints: Checkpoints, *, run_id: str | None) -> None:
