@@ -67,7 +67,7 @@ def test_every_plot_is_drawn_without_a_network(shown):
         page.wait_for_selector("canvas, svg.marks")
         page.wait_for_timeout(1000)
         drawn = page.locator("canvas, svg.marks").count()
-        widths = page.evaluate("[...document.querySelectorAll('canvas')].map(one => one.width)")
+        widths = page.evaluate("[...document.querySelectorAll('canvas, svg.marks')].map(one => one.clientWidth)")
         browser.close()
     assert errors == []
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
