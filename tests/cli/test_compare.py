@@ -13,6 +13,7 @@ from projects import ROOT
 from ruamel.yaml import YAML
 
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+EVALUATE = {"outs": [{"path": "plots/position.csv", "md5": "0"}]}
 WEIGHTS = {"start": "1" * 64, "wider": "2" * 64}
 
 
@@ -53,7 +54,9 @@ class Repository:
         )
         md5 = hashlib.md5(registration.encode(), usedforsecurity=False).hexdigest()
         self.write(f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}", registration)
-        lock = {"stages": {"register": {"outs": [{"path": "models/registration.json", "md5": md5}]}, "evaluate": {}}}
+        lock = {
+            "stages": {"register": {"outs": [{"path": "models/registration.json", "md5": md5}]}, "evaluate": EVALUATE}
+        }
         YAML(typ="safe").dump(lock, self.folder / "dvc.lock")
         (self.folder / ".gitignore").write_text("/.dvc/cache\n/mlflow.db\n/models\n")
 
@@ -170,7 +173,7 @@ def test_experiments_on_other_commits_are_counted_and_can_be_seen(repository):
 def test_params_edited_since_the_run_leave_the_workspace_out(repository):
     path = Path(repository.folder / "params.yaml")
     lock = YAML(typ="safe").load((repository.folder / "dvc.lock").read_text())
-    lock["stages"]["evaluate"] = {"params": {"params.yaml": {"evaluate.window": 7}}}
+    lock["stages"]["evaluate"] = EVALUATE | {"params": {"params.yaml": {"evaluate.window": 7}}}
     YAML(typ="safe").dump(lock, repository.folder / "dvc.lock")
     done = repository.charlm()
     assert path.exists()
