@@ -11,7 +11,6 @@ export DVC_NO_ANALYTICS := true
 
 repro: install
 	@dvc repro $(DVC_ARGS)
-	@charlm summary
 
 test: install-dev check
 	@pytest
@@ -33,6 +32,7 @@ install-dev: .venv/installed-dev
 	@echo "installing charlm (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e .
 	@rm -f .venv/installing .venv/installed-dev
+	@$(BIN)/python -c "from pathlib import Path; from pipeline.reporting import plots_page; plots_page.install_plots_page(Path('.dvc'))"
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -15,11 +15,12 @@ LOCK_FILE = Path("dvc.lock")
 def stages_in_step(folder: Path) -> list[str]:
     """Return the stages, in the lock's order, whose inputs are what the stages before left and what params.yaml says.
 
-    Empty if there is no lock. Code is not looked at: a revision's lock was written by that revision's code.
+    Empty if there is no lock. Code is not looked at: a revision's lock was written by that revision's code. A stage
+    without outputs (summary) has no results and does not count.
     """
     if not (folder / LOCK_FILE).exists():
         return []
-    stages = read_yaml(folder / LOCK_FILE).get("stages", {})
+    stages = _stages_with_results(folder)
     params = flatten(read_yaml(folder / PARAMS_FILE))
     made = {out["path"]: (name, out.get("md5")) for name, stage in stages.items() for out in stage.get("outs", [])}
     known: dict[str, bool] = {}
@@ -40,7 +41,12 @@ def stages_in_step(folder: Path) -> list[str]:
 
 def is_in_step(folder: Path) -> bool:
     """Return whether every stage in the lock is in step: the files under `folder` are one whole execution's."""
-    return (folder / LOCK_FILE).exists() and set(stages_in_step(folder)) == set(read_yaml(folder / LOCK_FILE)["stages"])
+    return (folder / LOCK_FILE).exists() and set(stages_in_step(folder)) == set(_stages_with_results(folder))
+
+
+def _stages_with_results(folder: Path) -> dict[str, Any]:
+    stages = read_yaml(folder / LOCK_FILE).get("stages") or {}
+    return {name: stage for name, stage in stages.items() if stage.get("outs")}
 
 
 def _params_hold(locked: dict[str, Any], params: dict[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """source: refuse what is wrong before anything runs, and say what the source holds.
 
-Always run. Reads all of params.yaml, so that a misspelt key stops here, whichever stage it belongs to.
+Always runs. Reads all of params.yaml, so that a misspelt key stops here, whichever stage it belongs to.
 """
 
 from pathlib import Path
@@ -13,6 +13,8 @@ from pipeline.files import write_json
 from pipeline.params.data import DataParams
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import read_groups
+from pipeline.reporting.plots_page import install_plots_page
+from pipeline.tracking.accepted import undone_if_refused
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.server import check_server
 from pipeline.tracking.stage import stage
@@ -21,12 +23,14 @@ from pipeline.tracking.throughput import throughput
 
 def main() -> None:
     with stage("source"):
-        params = read_groups(GROUPS)["data"]
+        install_plots_page(project_root() / ".dvc")
         check_server()
-        with throughput("source", None) as advance:
-            said = describe(
-                cast("DataParams", params), root=project_root(), cache=state_folder() / "downloads", read=advance
-            )
+        with undone_if_refused():
+            params = read_groups(GROUPS)["data"]
+            with throughput("source", None) as advance:
+                said = describe(
+                    cast("DataParams", params), root=project_root(), cache=state_folder() / "downloads", read=advance
+                )
         write_json(Path("data/source.json"), said)
 
 

@@ -81,14 +81,18 @@ def _train(run: StageRun, training: ResumableTraining, params: TrainParams) -> N
     known = [_point(report) for report in training.points]
     with run.live_curve(continues=training.first_run, known=known) as send:
         for report in show_training(training.run(checkpoint_seconds=params.checkpoint_seconds)):
-            if report.eval_perplexity is not None:
+            if report.is_point:
                 write_curve(CURVE, training.points)
                 send(*_point(report))
 
 
 def _point(report: Report) -> Point:
     row = curve_row(report)
-    return report.step, report.seconds, {name: float(row[name]) for name in row.keys() - {"step", "seconds"}}
+    return (
+        report.step,
+        report.seconds,
+        {name: float(row[name]) for name in row.keys() - {"step", "seconds"} if row[name]},
+    )
 
 
 def _write_outputs(training: ResumableTraining, config: NetworkConfig, dictionary: Dictionary) -> None:

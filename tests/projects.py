@@ -11,7 +11,9 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "LICENSE").read_text() * 8
-STAGES = ["source", "ingest", "clean", "split", "validate", "train", "evaluate", "generate", "register"]
+STAGES = ["source", "ingest", "clean", "split", "validate", "train", "evaluate", "generate", "register", "summary"]
+# With nothing to do, only these run.
+ALWAYS = ["source", "summary"]
 TINY = {
     "data": {"source": "text.txt"},
     "split": {"buckets": [20]},

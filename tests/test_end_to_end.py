@@ -8,7 +8,7 @@ import time
 
 import httpx
 import pytest
-from projects import STAGES, TEXT, Project
+from projects import ALWAYS, STAGES, TEXT, Project
 
 pytestmark = pytest.mark.end_to_end
 
@@ -26,15 +26,17 @@ def test_one_run_is_in_mlflow_and_complete(project):
     run = runs["repro"]
     assert run.info.status == "FINISHED"
     ours = {name.partition(".")[0] for name in run.data.metrics if not name.startswith("system/")}
-    assert ours == set(STAGES) - {"source", "register"}
-    assert {f"seconds.{stage}" for stage in STAGES} <= set(run.data.tags)
+    assert ours == set(STAGES) - {"source", "register", "summary"}
+    assert {f"seconds.{stage}" for stage in STAGES[:-1]} <= set(run.data.tags)
     assert run.data.params["model.num_hidden"] == "8"
     assert run.data.tags["git.clean"] == "true"
     assert count >= 1
 
 
-def test_nothing_runs_again_but_the_source_check(project):
-    assert project.ran(project.run("dvc", "repro")) == ["source"]
+def test_nothing_runs_again_but_the_source_check_and_the_summary(project):
+    output = project.run("dvc", "repro")
+    assert project.ran(output) == ALWAYS
+    assert output.count("charlm ──") == 1
 
 
 def test_an_experiment_in_another_clone_gives_the_same_bytes(project, tmp_path):
@@ -57,7 +59,7 @@ def test_an_experiment_adds_a_row_with_its_own_name(project):
 
 def test_only_what_follows_a_change_runs(project):
     output = project.run("dvc", "exp", "run", "-n", "colder", "-S", "generate.temperature=0.5")
-    assert project.ran(output) == ["source", "generate", "register"]
+    assert project.ran(output) == ["source", "generate", "register", "summary"]
     runs, _ = project.runs()
     assert runs["colder"].data.metrics["evaluate.perplexity"] == runs["repro"].data.metrics["evaluate.perplexity"]
     project.reset()
@@ -88,15 +90,41 @@ def test_a_forced_repetition_gives_the_same_bytes_and_a_run_of_its_own(project):
     assert project.weights() == weights
 
 
-def test_bad_params_stop_at_the_door(project):
-    weights, (_, before) = project.weights(), project.runs()
+def test_refused_params_change_nothing(project):
+    params, status = project.folder / "params.yaml", project.git("status", "--porcelain")
+    before, weights, (_, runs) = params.read_bytes(), project.weights(), project.runs()
     unknown = project.run("dvc", "exp", "run", "-S", "+model.num_hiden=128", expect=255)
-    assert "error: params.yaml: model.num_hiden: unknown key; did you mean num_hidden?" in unknown
+    assert "error: params.yaml: model.num_hiden: unknown key; did you mean num_hidden?\n" in unknown
+    assert "params.yaml is as it was before -S +model.num_hiden=128\n" in unknown
     assert "Traceback" not in unknown
     assert project.ran(unknown) == ["source"]
+    project.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=abc", expect=255)
+    assert params.read_bytes() == before
+    assert project.git("status", "--porcelain") == status
     assert project.weights() == weights
-    assert project.runs()[1] == before
-    project.git("checkout", "-q", "--", ".")
+    assert project.runs()[1] == runs
+    assert project.ran(project.run("dvc", "repro")) == ALWAYS
+
+
+def test_an_edit_by_hand_survives_a_refused_value(project):
+    params = project.folder / "params.yaml"
+    edited = params.read_text().replace("num_samples: 2", "num_samples: 1  # mine")
+    params.write_text(edited)
+    said = project.run("dvc", "exp", "run", "-S", "train.epochs=abc", expect=255)
+    assert "params.yaml: train.epochs is as last accepted; your other edits stay\n" in said
+    assert "num_samples: 1  # mine" in params.read_text()
+    assert "abc" not in params.read_text()
+    project.reset()
+
+
+def test_the_summary_names_the_params_that_an_experiment_leaves_in_the_workspace(project):
+    output = project.run("dvc", "exp", "run", "-n", "cooler", "-S", "generate.temperature=0.6")
+    assert "generate.temperature 0.8 → 0.6" in output
+    assert "undo: git checkout params.yaml" in output
+    assert project.run("charlm", "compare").count("cooler (here)") == 1
+    project.git("checkout", "params.yaml")
+    assert "differs from the commit   nothing" in project.run("dvc", "repro")
+    project.reset()
 
 
 def test_an_edited_source_runs_what_follows(project):

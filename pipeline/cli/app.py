@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli.clean import clean
+from pipeline.cli.compare import compare
 from pipeline.cli.corpus import corpus
 from pipeline.cli.curves import curves
 from pipeline.cli.generate import generate
@@ -16,7 +17,6 @@ from pipeline.cli.registry import models, promote, rollback
 from pipeline.cli.report import report
 from pipeline.cli.score import score
 from pipeline.cli.serve import serve
-from pipeline.cli.summary import summary
 from pipeline.cli.sweep import sweep
 from pipeline.cli.sync import sync
 from pipeline.cli.trace import trace, verify
@@ -41,6 +41,7 @@ app.command()(score)
 app.command()(report)
 app.command()(serve)
 app.command()(sync)
+app.command()(compare)
 app.command()(models)
 app.command()(promote)
 app.command()(rollback)
@@ -96,6 +97,8 @@ def relocate() -> None:
 @app.command("summary")
 def show_summary() -> None:
     """Show what the last run of the pipeline made, and what can be done with it."""
+    from pipeline.comparing.summary import summary  # YAML: not for --help
+
     Console(highlight=False).print(summary(Path.cwd()), crop=False)
 
 

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from pipeline.cli.tables import print_whole
 from pipeline.errors import UserError
 from pipeline.params.reader import read_group
 from pipeline.params.register import RegisterParams
@@ -31,10 +31,7 @@ def models(model: ModelName = "") -> None:
         found = versions(client, name)
     if not found:
         raise UserError(f"{name}: nothing is registered yet; `dvc repro` registers a model")
-    console, table = Console(highlight=False), _table(name, found)
-    # Cells are not cut, in a pipe or a narrow window: it may scroll.
-    console.width = max(console.width, console.measure(table).maximum)
-    console.print(table)
+    print_whole(_table(name, found))
 
 
 def promote(
@@ -68,7 +65,7 @@ def _table(name: str, versions: list[Any]) -> Table:
     champions = [one for one in versions if "champion" in one.aliases]
     text = champions[0].tags.get("eval_sha256") if champions else None
     title = f"{name}: {len(versions)} version{'s' if len(versions) > 1 else ''}"
-    table = Table(title=title, title_justify="left", box=None, header_style="dim")
+    table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for heading, justify in (
         ("version", "right"), ("alias", "left"), ("perplexity", "right"), ("text", "left"), ("eval text", "left"),
         ("made", "left"), ("experiment", "left"),

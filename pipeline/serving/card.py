@@ -41,7 +41,7 @@ def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
     baseline = figures.get("baseline_perplexity")  # the model may be older than it, or evaluate.baseline_order 0
     data = read_json(project / "metrics/split.json")
     with (project / "plots/train.csv").open(encoding="utf-8", newline="") as file:
-        points = [row for row in csv.DictReader(file) if row["eval_perplexity"]]
+        points = list(csv.DictReader(file))
     every = -(-len(points) // MOST_POINTS)
     names = ("step", "seconds", "train_perplexity", "eval_perplexity")
     return card_of(model) | {
@@ -51,5 +51,8 @@ def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
         "corpus": Path(str(read_yaml(project / PARAMS_FILE)["data"]["source"])).name,
         "train_chars": data["train_chars"],
         "eval_chars": data["eval_chars"],
-        "curve": [{name: float(row[name]) for name in names} for row in points[::-1][:: every or 1][::-1]],
+        "curve": [
+            {name: float(row[name]) if row[name] else None for name in names}
+            for row in points[::-1][:: every or 1][::-1]
+        ],
     }

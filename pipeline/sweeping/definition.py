@@ -184,6 +184,15 @@ def _option(option: str, base: Mapping[str, Any]) -> tuple[str, tuple[Any, str]]
 
 def _suggest(found: str, allowed: Iterable[str]) -> str:
     allowed = list(allowed)
-    close = difflib.get_close_matches(found, allowed, n=1)
+    last = found.rpartition(".")[2]
+    same = [key for key in allowed if key.rpartition(".")[2] == last]
+    close = same[:1] if len(same) == 1 else difflib.get_close_matches(found, allowed, n=1)
+    close = close or _by_last_part(last, allowed)
     few = f"; allowed are {', '.join(allowed)}" if len(allowed) <= len(KEYS) else ""
     return f"; did you mean {close[0]}?" if close else few
+
+
+def _by_last_part(last: str, allowed: Sequence[str]) -> list[str]:
+    """Return the key whose last part is most like `last`, as when the group was left out."""
+    keys = {key.rpartition(".")[2]: key for key in allowed if "." in key}
+    return [keys[name] for name in difflib.get_close_matches(last, keys, n=1)]

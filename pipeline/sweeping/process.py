@@ -101,7 +101,7 @@ class TrialProcess:
             return ""
 
     def new_points(self) -> list[Point]:
-        """Return the points of the curve that have come since the last call."""
+        """Return the evaluations in the curve that have come since the last call."""
         try:
             with self.curve.open("rb") as file:
                 file.seek(self._read)
@@ -111,7 +111,7 @@ class TrialProcess:
         whole = content[: content.rfind(b"\n") + 1]
         self._read += len(whole)
         rows: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
-        return [Point(row["epoch"], row["eval_perplexity"]) for row in rows]
+        return [Point(row["epoch"], row["eval_perplexity"]) for row in rows if "eval_perplexity" in row]
 
     def reason(self) -> str:
         """Return why the trial ended without a result, in one line: the last error that its log holds."""

@@ -22,6 +22,8 @@ PLAIN = (
     "-c",
     "diff.mnemonicPrefix=false",
 )
+# `git cat-file --batch` writes "NAME blob SIZE" before a file, or "NAME missing".
+HEADER_WORDS = 3
 DIFF = ("diff", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
@@ -53,6 +55,28 @@ def file_at(revision: str, name: str, *, folder: Path | None = None) -> str | No
         cwd=folder, capture_output=True, check=False,
     )  # fmt: skip
     return answer.stdout.decode("utf-8", "replace") if answer.returncode == 0 else None
+
+
+def files_at(names: Sequence[tuple[str, str]], *, folder: Path | None = None) -> list[str | None]:
+    """Return the texts of files, each given as (revision, name); None for one that is not there. Starts one process."""
+    asked = "".join(f"{revision}:./{name}\n" for revision, name in names).encode()
+    answer = subprocess.run(
+        ["git", "cat-file", "--batch"],  # noqa: S607
+        cwd=folder, input=asked, capture_output=True, check=False,
+    ).stdout  # fmt: skip
+    texts: list[str | None] = []
+    at = 0
+    while at < len(answer):
+        end = answer.index(b"\n", at)
+        header = answer[at:end].split()
+        at = end + 1
+        if len(header) == HEADER_WORDS and header[1] == b"blob" and header[2].isdigit():
+            size = int(header[2])
+            texts.append(answer[at : at + size].decode("utf-8", "replace"))
+            at += size + 1
+        else:
+            texts.append(None)
+    return texts if len(texts) == len(names) else [None] * len(names)
 
 
 def changed_files(baseline: str, revision: str | None = None, *, folder: Path | None = None) -> list[str]:

@@ -37,7 +37,7 @@ def session_name() -> str:
     The experiment's name and baseline, and the nearest ancestor process that is dvc (else the parent: a shell in which
     stages are run by hand), by its pid and start time.
     """
-    ancestor = _dvc_ancestor()
+    ancestor = dvc_ancestor()
     parts = (
         os.environ.get("DVC_EXP_NAME", ""),
         os.environ.get("DVC_EXP_BASELINE_REV", ""),
@@ -47,7 +47,8 @@ def session_name() -> str:
     return "|".join(parts)
 
 
-def _dvc_ancestor() -> psutil.Process:
+def dvc_ancestor() -> psutil.Process:
+    """Return the nearest ancestor process that is dvc; by hand the parent, a shell."""
     ancestors = psutil.Process().parents()
     for process in ancestors:
         try:

@@ -167,7 +167,7 @@ class StageRun:
 
 @contextmanager
 def stage(name: str) -> Iterator[StageRun]:
-    """Run a stage's body. A UserError becomes one line on standard error and exit code 2."""
+    """Run a stage's body. A UserError becomes one line on standard error, then its notes, and exit code 2."""
     set_up_mlflow()
     started = time.perf_counter()
     session = Session.current()
@@ -177,6 +177,8 @@ def stage(name: str) -> Iterator[StageRun]:
         yield run
     except UserError as error:
         _say(f"error: {_one_line(error)}")
+        for note in getattr(error, "__notes__", []):
+            _say(note)
         run.fail(_one_line(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -27,6 +27,8 @@ from pipeline.training.optimizers import make_optimizer, rate_at
 from pipeline.training.report import Report
 
 EVAL_BATCH = 128
+# The curve has a point at least every 2 % of a training, so that a short one is more than a dot.
+POINTS = 50
 # Far over any loss of a network that can still learn: a uniform guess among all of Unicode costs 14 nats.
 EXPLODED_NATS = 100.0
 
@@ -35,7 +37,8 @@ EXPLODED_NATS = 100.0
 class Sums:
     """What is counted as a training goes: plain numbers, so that a checkpoint keeps them.
 
-    `nll` and `positions` are those since the last evaluation, `chars` all.
+    `nll` and `positions` are those since the last evaluation, `recent_nll` and `recent_positions` those since the last
+    point of the curve, `chars` all.
     """
 
     step: int = 0
@@ -43,6 +46,8 @@ class Sums:
     chars: int = 0
     nll: float = 0.0
     positions: int = 0
+    recent_nll: float = 0.0
+    recent_positions: int = 0
     best_perplexity: float = math.inf
     evaluations_without_gain: int = 0
 
@@ -51,6 +56,8 @@ class Sums:
         self.step += 1
         self.nll += nll
         self.positions += positions
+        self.recent_nll += nll
+        self.recent_positions += positions
         self.chars += positions
 
 
@@ -87,6 +94,7 @@ class Trainer:
             torch.manual_seed(derive_seed(self.params.seed, "dropout"))
         started = time.perf_counter() - self.sums.seconds
         every = evaluation_steps(self.steps, per_epoch=self.per_epoch, per_epoch_evals=self.params.evals_per_epoch)
+        points = curve_steps(self.steps) | every
         sums = self.sums
         for batch in self._batches(sums.step):
             rate = self.params.optimizer.lr * rate_at(
@@ -109,6 +117,9 @@ class Trainer:
                 learning_rate=rate,
                 gradient_norm=norm,
             )
+            if sums.step in points:
+                report = replace(report, recent_perplexity=math.exp(sums.recent_nll / sums.recent_positions))
+                sums.recent_nll, sums.recent_positions = 0.0, 0
             if sums.step in every:
                 perplexity, is_best = self._evaluate()
                 seconds = time.perf_counter() - started
@@ -199,6 +210,11 @@ def evaluation_steps(steps: int, *, per_epoch: int, per_epoch_evals: float) -> s
     """Return the updates (from 1) after which the eval text is measured: evenly spaced, and the last one always."""
     every = max(1.0, per_epoch / per_epoch_evals)
     return {round(n * every) for n in range(1, math.floor(steps / every) + 1)} | {steps}
+
+
+def curve_steps(steps: int) -> set[int]:
+    """Return the updates (from 1) at which the curve has a point whether or not the eval text is measured."""
+    return {math.ceil(n * steps / POINTS) for n in range(1, POINTS + 1)}
 
 
 def clip_gradients(weights: list[nn.Parameter], clip: ClipParams) -> float:

@@ -12,8 +12,8 @@ from pipeline.training.report import Report
 class ResumableTraining:
     """A training that goes on from the newest checkpoint, if there is one.
 
-    `points` are the reports with an evaluation, those before a crash included. `resumed_from` is the update that it
-    goes on after (None: from the start), `first_run` the MLflow run in which it began.
+    `points` are the reports that are points of the curve, those before a crash included. `resumed_from` is the update
+    after which it continues (None: from the start), `first_run` the MLflow run in which it began.
     """
 
     def __init__(self, trainer: Trainer, checkpoints: Checkpoints, *, run_id: str | None) -> None:
@@ -32,7 +32,7 @@ class ResumableTraining:
         """Yield the trainer's reports; a checkpoint is written when `checkpoint_seconds` have passed since the last."""
         saved = time.monotonic()
         for report in self.trainer.run():
-            if report.eval_perplexity is not None:
+            if report.is_point:
                 self.points.append(report)
             yield report
             if time.monotonic() - saved >= checkpoint_seconds:

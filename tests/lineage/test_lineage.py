@@ -4,7 +4,7 @@ import json
 
 import pytest
 from mlflow import MlflowClient
-from projects import TEXT, Project
+from projects import ALWAYS, TEXT, Project
 
 pytestmark = pytest.mark.end_to_end
 DEAD = "http://127.0.0.1:9"
@@ -27,7 +27,7 @@ def test_an_experiment_that_dvc_restores_gets_its_run_once(project):
     for name in ("cold", "cold-again"):
         output = project.run("dvc", "exp", "run", "-n", name, "-S", "generate.temperature=0.5")
         project.reset()
-    assert project.ran(output) == ["source"]
+    assert project.ran(output) == ALWAYS
     _, before = project.runs()
     assert project.run("charlm", "sync") == "cold-again: made from what DVC holds\n"
     assert "nothing is missing" in project.run("charlm", "sync")
@@ -142,7 +142,7 @@ def test_a_second_clone_pulls_and_runs_nothing_again(project, tmp_path_factory):
     clone.folder = tmp_path_factory.mktemp("second") / "charlm"
     project.run("git", "clone", "-q", "-b", "main", str(server), str(clone.folder))
     clone.run("dvc", "pull", "-q")
-    assert clone.ran(clone.run("dvc", "repro")) == ["source"]
+    assert clone.ran(clone.run("dvc", "repro")) == ALWAYS
     assert clone.weights() == project.weights()
     clone.run("dvc", "exp", "pull", "-q", "origin", "wider")
     told = clone.run("charlm", "sync").splitlines()
@@ -152,7 +152,7 @@ def test_a_second_clone_pulls_and_runs_nothing_again(project, tmp_path_factory):
     evaluate = json.loads((project.folder / "metrics/evaluate.json").read_text())
     assert runs["repro"].data.metrics["evaluate.perplexity"] == evaluate["perplexity"]
     clone.run("dvc", "exp", "apply", "wider")
-    assert clone.ran(clone.run("dvc", "repro")) == ["source"]
+    assert clone.ran(clone.run("dvc", "repro")) == ALWAYS
 
 
 def test_clean_deletes_what_it_showed_and_nothing_else(project):
@@ -166,7 +166,7 @@ def test_clean_deletes_what_it_showed_and_nothing_else(project):
     assert {"cold", "cold-again", "wider"} <= set(runs)  # DVC holds these experiments
     left = {str(one.version): one.aliases for one in client(project).search_model_versions("name = 'charlm'")}
     assert "1" in left
-    assert project.ran(project.run("dvc", "repro")) == ["source"]
+    assert project.ran(project.run("dvc", "repro")) == ALWAYS
     assert "nothing is missing" in project.run("charlm", "sync")
 
 

@@ -111,6 +111,8 @@ def test_a_wrong_file_is_refused_in_one_line(folder, text, message):
     [
         ("model.num_hidden", "-S: found 'model.num_hidden', allowed is key=value"),
         ("model.num_hiden=8", "-S model.num_hiden: no such param in params.yaml; did you mean model.num_hidden?"),
+        ("num_hiden=8", "-S num_hiden: no such param in params.yaml; did you mean model.num_hidden?"),
+        ("train.lr=8", "-S train.lr: no such param in params.yaml; did you mean train.optimizer.lr?"),
         ("model.dropout=0.1", "-S model.dropout: found a param that sweep.yaml searches, allowed are others"),
         ("train.batch_size=0", "-S: train.batch_size: found 0, allowed is greater than or equal to 1"),
     ],

@@ -48,6 +48,7 @@ with open_checkpoints(folder, "key") as checkpoints:
     checkpoints.remove()
 output.write_bytes(save(trainer.best))
 curve = [
-    [point.step, point.chars, point.train_perplexity, point.eval_perplexity, point.is_best] for point in training.points
+    [point.step, point.chars, point.recent_perplexity, point.eval_perplexity, point.is_best]
+    for point in training.points
 ]
 output.with_suffix(".json").write_text(json.dumps({"curve": curve, "resumed": resumed, "per_epoch": trainer.per_epoch}))

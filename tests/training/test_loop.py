@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.model.config import NetworkConfig
 from pipeline.model.network import CharNetwork, initialise
 from pipeline.params.train import ClipParams, TrainParams
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
-from pipeline.training.loop import Trainer, clip_gradients, evaluation_steps
+from pipeline.training.loop import Trainer, clip_gradients, curve_steps, evaluation_steps
 
 
 def trainer_of(folder, *, cell="lstm", dropout=0.0, **params):
@@ -97,6 +98,30 @@ def test_evaluations_are_evenly_spaced_and_end_with_the_last():
     assert evaluation_steps(25, per_epoch=10, per_epoch_evals=1) == {10, 20, 25}
     assert evaluation_steps(20, per_epoch=10, per_epoch_evals=2) == {5, 10, 15, 20}
     assert evaluation_steps(3, per_epoch=10, per_epoch_evals=100) == {1, 2, 3}
+
+
+def test_the_curve_has_a_point_at_least_every_2_percent():
+    steps = sorted(curve_steps(1000))
+    assert (len(steps), steps[0], steps[-1]) == (50, 20, 1000)
+    assert curve_steps(3) == {1, 2, 3}
+    assert max(later - step for step, later in itertools.pairwise(sorted(curve_steps(60)))) <= 2
+
+
+def test_points_cover_all_updates_and_eval_is_only_where_it_was_measured(split_folder):
+    trainer = trainer_of(split_folder, epochs=8.0, evals_per_epoch=0.5)
+    reports = list(trainer.run())
+    points = [report for report in reports if report.is_point]
+    assert len(points) >= 50
+    assert sum(point.eval_perplexity is not None for point in points) == 4
+    assert points[-1] is reports[-1]
+    # The points' figures, weighted by their characters, are those of the evaluations.
+    nll, chars, last = 0.0, 0, 0
+    for point in points:
+        nll += math.log(point.recent_perplexity) * (point.chars - last)
+        chars, last = chars + point.chars - last, point.chars
+        if point.eval_perplexity is not None:
+            assert math.exp(nll / chars) == pytest.approx(point.train_perplexity)
+            nll, chars = 0.0, 0
 
 
 def test_clipping():

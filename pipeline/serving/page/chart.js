@@ -67,9 +67,11 @@ function draw(curve, width) {
 }
 
 function inWords(curve) {
-  const [first, last] = [curve[0], curve.at(-1)];
-  const parts = LINES.map(({ key, name }) => `${name} perplexity from ${decimal(first[key])} to ${decimal(last[key])}`);
-  return `In ${whole(Math.round(last.seconds))} seconds: ${parts.join(", ")}.`;
+  const parts = LINES.map(({ key, name }) => {
+    const values = curve.map((point) => point[key]).filter((value) => value > 0); // null where it was not measured
+    return `${name} perplexity from ${decimal(values[0])} to ${decimal(values.at(-1))}`;
+  });
+  return `In ${whole(Math.round(curve.at(-1).seconds))} seconds: ${parts.join(", ")}.`;
 }
 
 /** The smallest of 1, 2, 5, 10, 20, … that is no less than `least`. */

@@ -1,0 +1,184 @@
+"""`charlm compare`: models side by side, the best first, with the params that differ."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.comparing.entries import Entry, Found
+    from pipeline.comparing.ranking import Text as EvalText
+    from pipeline.tracking.local_registry import Registered
+
+WIDTH, NARROWEST = 100, 60
+MAX_NAME = 32
+GAP = 2
+UNKNOWN = "-"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its heading and the text of each cell by the entry's name."""
+
+    heading: str
+    cells: dict[str, str]
+    is_number: bool = True
+
+    @property
+    def width(self) -> int:
+        """The width of the widest cell."""
+        return max(map(len, [self.heading, *self.cells.values()]))
+
+
+def compare(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[EXP]...", help="Experiments, commits, or workspace; default: all that build on HEAD."),
+    ] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Also the experiments that build on other commits.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all params that differ.")] = False,
+) -> None:
+    """Compare experiments: perplexity, baseline, bits, seconds, and the params that differ. The best comes first."""
+    from pipeline.comparing.differing import differing
+    from pipeline.comparing.entries import everything_here, named
+    from pipeline.comparing.ranking import aliases, by_text
+    from pipeline.comparing.registered import registered_versions
+
+    if names and every:
+        raise UserError("--all: found with names, allowed is one of them")
+    found = named(names) if names else everything_here(every_baseline=every)
+    for remark in found.remarks:
+        print(remark, file=sys.stderr)
+    if not found.entries:
+        raise UserError("nothing to compare: no figures in the workspace, HEAD or an experiment; run `dvc repro` first")
+    texts = by_text(found.entries)
+    keys = differing([one.params for one in found.entries])
+    models = aliases(found.entries, registered_versions())
+    if as_json:
+        print(json.dumps(_as_data(texts, keys, models), indent=2, ensure_ascii=False))
+        return
+    _print_table(found, texts, keys, models)
+
+
+def _print_table(found: "Found", texts: "list[EvalText]", keys: list[str], models: "dict[str, Registered]") -> None:
+    console = Console(highlight=False)
+    width = WIDTH if not console.is_terminal else max(NARROWEST, min(WIDTH, console.width))
+    console.width = width
+    first, params = _columns(found.entries, keys, models)
+    shown = _fitting(first, params, width)
+    columns = [*first, *shown]
+    for number, text in enumerate(texts):
+        if len(texts) > 1:
+            console.print(Text(text.title, style="dim"))
+        console.print(_table(text, columns, models, header=number == 0), crop=False)
+    for line in _remarks(found, texts, keys[len(shown) :]):
+        console.print(Text(line, style="dim"), soft_wrap=False)
+
+
+def _columns(
+    entries: "Sequence[Entry]", keys: list[str], models: "dict[str, Registered]"
+) -> tuple[list[Column], list[Column]]:
+    """Return the columns of figures, without those that no entry has, and those of params."""
+    from pipeline.comparing.differing import short_names, value_text
+
+    figures = [
+        Column("perplexity", {one.name: _shown(one.perplexity, 3) for one in entries}),
+        Column("baseline", {one.name: _shown(one.baseline_perplexity, 3) for one in entries}),
+        Column("bits", {one.name: _shown(one.bits_per_char, 3) for one in entries}),
+        Column("seconds", {one.name: _shown(one.seconds, 1) for one in entries}),
+        Column("model", {one.name: models[one.name].alias if one.name in models else "" for one in entries}, False),
+    ]
+    known = [column for column in figures if set(column.cells.values()) - {"", UNKNOWN}]
+    names = Column("name", {one.name: _name(one) for one in entries}, is_number=False)
+    headings = short_names(keys, all_keys=[key for one in entries for key in one.params])
+    params = [Column(headings[key], {one.name: value_text(one.params, key) for one in entries}) for key in keys]
+    return [names, *known], params
+
+
+def _name(entry: "Entry") -> str:
+    return f"{entry.name} (here)" if entry.is_here and entry.kind != "workspace" else entry.name
+
+
+def _fitting(first: Sequence[Column], params: Sequence[Column], width: int) -> list[Column]:
+    """Return as many of `params`, in their order, as fit beside the `first` columns."""
+    left = width - sum(min(column.width, MAX_NAME) + GAP for column in first) + GAP
+    shown = []
+    for column in params:
+        left -= column.width + GAP
+        if left < 0:
+            break
+        shown.append(column)
+    return shown
+
+
+def _table(text: "EvalText", columns: Sequence[Column], models: "dict[str, Registered]", *, header: bool) -> Table:
+    table = Table(box=None, header_style="dim", show_header=header, padding=(0, GAP, 0, 0), pad_edge=False)
+    for column in columns:
+        table.add_column(
+            column.heading,
+            justify="right" if column.is_number else "left",
+            width=min(column.width, MAX_NAME),
+            overflow="fold",
+            no_wrap=column.width <= MAX_NAME,
+        )
+    for entry in text.entries:
+        is_champion = entry.name in models and models[entry.name].alias == "champion"
+        # Text, as names and values may hold what looks like Rich's markup.
+        table.add_row(*(Text(column.cells[entry.name]) for column in columns), style="bold" if is_champion else "")
+    return table
+
+
+def _remarks(found: "Found", texts: "list[EvalText]", left_out: list[str]) -> list[str]:
+    remarks = []
+    if len(texts) > 1:
+        remarks.append("figures of different eval texts or windows are not comparable: each group has its own order")
+    if left_out:
+        few = ", ".join(left_out[:6]) + (", …" if len(left_out) > 6 else "")  # noqa: PLR2004
+        remarks.append(f"{len(left_out)} more params differ: {few}; --json has them all")
+    if found.others:
+        one = found.others == 1
+        remarks.append(
+            f"{found.others} experiment{'' if one else 's'} on other commits {'is' if one else 'are'} not shown: "
+            "charlm compare --all, or name what to compare: charlm compare EXP…"
+        )
+    return remarks
+
+
+def _as_data(texts: "list[EvalText]", keys: list[str], models: "dict[str, Registered]") -> dict[str, Any]:
+    """Return the comparison as plain data; `rank` counts within an eval text and window, None if it is unknown."""
+    rows = []
+    for text in texts:
+        for rank, entry in enumerate(text.entries, 1):
+            model = models.get(entry.name)
+            rows.append(
+                {
+                    "name": entry.name,
+                    "kind": entry.kind,
+                    "commit": entry.commit,
+                    "here": entry.is_here,
+                    "rank": None if text.eval_text is None else rank,
+                    "perplexity": entry.perplexity,
+                    "baseline_perplexity": entry.baseline_perplexity,
+                    "bits_per_char": entry.bits_per_char,
+                    "train_seconds": entry.seconds,
+                    "eval_sha256": entry.eval_text,
+                    "window": entry.window,
+                    "model": f"{model.model}/{model.version}" if model else None,
+                    "alias": model.alias if model else None,
+                    "params": {key: entry.params[key] for key in keys if key in entry.params},
+                }
+            )
+    return {"differing": keys, "models": rows}
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return UNKNOWN if value is None else f"{value:.{digits}f}"

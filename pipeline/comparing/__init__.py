@@ -1,0 +1,1 @@
+"""What models are compared by, and how a model differs from the commit it builds on."""

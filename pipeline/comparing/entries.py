@@ -1,0 +1,175 @@
+"""What is compared: the workspace, commits and DVC experiments, each with its figures and params from small files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.lock import LOCK_FILE, stages_in_step
+from pipeline.params.reader import PARAMS_FILE
+from pipeline.tracking.facts import params_of
+from pipeline.tracking.git import git
+from pipeline.tracking.small_files import small_files
+from pipeline.tracking.snapshots import Experiment, experiments
+
+WORKSPACE = "workspace"
+EVALUATE, TRAIN, SUMMARY, REGISTRATION = (
+    "metrics/evaluate.json", "metrics/train.json", "metrics/summary.json", "models/registration.json",
+)  # fmt: skip
+FILES = (PARAMS_FILE.name, EVALUATE, TRAIN, SUMMARY, REGISTRATION)
+SHORT = 7
+STALE = (
+    "left out: the workspace; its params or data were edited since its last run, so its figures belong to another "
+    "model; `dvc repro` or `dvc exp run` updates them"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model with what it is compared by; a figure that is not known is None.
+
+    `seconds` is the time of training. `eval_text` is the SHA-256 of the text that `perplexity` was measured on and
+    `window` the length of the windows: figures are comparable only if both are equal. `is_here` says that the
+    workspace has this model.
+    """
+
+    name: str
+    kind: str
+    commit: str | None
+    perplexity: float | None = None
+    baseline_perplexity: float | None = None
+    bits_per_char: float | None = None
+    seconds: float | None = None
+    eval_text: str | None = None
+    weights: str | None = None
+    is_here: bool = False
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def window(self) -> int | None:
+        """The length of the windows that perplexity is measured over."""
+        return self.params.get("evaluate.window")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The entries to compare, remarks about what was left out, and the number of experiments that are not shown."""
+
+    entries: list[Entry]
+    remarks: list[str]
+    others: int = 0
+
+
+def everything_here(*, every_baseline: bool = False) -> Found:
+    """Return the workspace, the current commit and the experiments that build on it (or, if wanted, on any commit)."""
+    head = git("rev-parse", "HEAD").strip()
+    known = experiments()
+    shown = [one for one in known if every_baseline or one.baseline == head]
+    revisions = [(one.name, "experiment", one.commit) for one in shown]
+    if head:
+        revisions.insert(0, (_commit_name(head), "commit", head))
+    entries, remarks = _with_workspace(_read(revisions))
+    # A commit without results (a fresh project) is nothing to compare.
+    entries = [one for one in entries if one.kind != "commit" or one.perplexity is not None]
+    return Found(entries, remarks, others=len(known) - len(shown))
+
+
+def named(names: Sequence[str]) -> Found:
+    """Return the entries of experiments, commits or "workspace"; UserError if there is no such revision."""
+    known = {one.name: one for one in experiments()}  # of the same name on two commits, the newer one
+    revisions = [_resolve(name, known) for name in dict.fromkeys(names) if name != WORKSPACE]
+    entries = _read(revisions)
+    if WORKSPACE not in names:
+        return Found(entries, [])
+    with_workspace, remarks = _with_workspace(entries)
+    return Found(with_workspace, remarks)
+
+
+def _resolve(name: str, known: Mapping[str, Experiment]) -> tuple[str, str, str]:
+    if name in known:
+        return name, "experiment", known[name].commit
+    commit = git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+    if not commit:
+        raise UserError(f"{name}: no such experiment or commit; `dvc exp list --all` names the experiments")
+    by_commit = [one for one in known.values() if one.commit == commit]
+    if by_commit:
+        return by_commit[0].name, "experiment", commit
+    return (_commit_name(commit) if name == "HEAD" else name), "commit", commit
+
+
+def _commit_name(commit: str) -> str:
+    branch = git("rev-parse", "--abbrev-ref", "HEAD").strip()
+    return f"{commit[:SHORT]} ({branch})" if branch not in {"", "HEAD"} else commit[:SHORT]
+
+
+def _read(revisions: Sequence[tuple[str, str, str]]) -> list[Entry]:
+    files = small_files([commit for _, _, commit in revisions], FILES)
+    return [
+        _entry(texts, name=name, kind=kind, commit=commit)
+        for (name, kind, commit), texts in zip(revisions, files, strict=True)
+    ]
+
+
+def _with_workspace(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
+    """Add the workspace's model; if one of `entries` has it already, that one is marked instead."""
+    texts = {name: _text(Path(name)) for name in (*FILES, str(LOCK_FILE))}
+    here = _entry(texts, name=WORKSPACE, kind=WORKSPACE, commit=None)
+    if here.perplexity is None:
+        return entries, []
+    # dvc.lock may be absent where stages are run by hand.
+    if texts[str(LOCK_FILE)] is not None and "evaluate" not in stages_in_step(Path()):
+        return entries, [STALE]
+    same = [one for one in entries if _is_same(one, here)]
+    if not same:
+        return [replace(here, is_here=True), *entries], []
+    # The commit and an experiment without a change are the same model.
+    return [replace(one, is_here=True) if one is same[-1] else one for one in entries], []
+
+
+def _is_same(one: Entry, other: Entry) -> bool:
+    return (one.params, one.perplexity, one.seconds, one.eval_text) == (
+        other.params, other.perplexity, other.seconds, other.eval_text,
+    )  # fmt: skip
+
+
+def _entry(texts: Mapping[str, str | None], *, name: str, kind: str, commit: str | None) -> Entry:
+    evaluate, train, summary, registration = (
+        _figures(texts[file]) for file in (EVALUATE, TRAIN, SUMMARY, REGISTRATION)
+    )
+    perplexity = _number(evaluate, "perplexity") or _number(summary, "perplexity")
+    # The registration may be an older model's, as after `dvc exp run evaluate`.
+    registered = registration if registration.get("perplexity") == perplexity else {}
+    return Entry(
+        name=name,
+        kind=kind,
+        commit=commit,
+        perplexity=perplexity,
+        baseline_perplexity=_number(evaluate, "baseline_perplexity") or _number(summary, "baseline_perplexity"),
+        bits_per_char=_number(evaluate, "bits_per_char") or _number(summary, "bits_per_char"),
+        seconds=_number(train, "seconds") or _number(summary, "train_seconds"),
+        eval_text=evaluate.get("eval_sha256") or registered.get("eval_sha256"),
+        weights=registered.get("weights_sha256"),
+        params=params_of(texts[PARAMS_FILE.name]),
+    )
+
+
+def _figures(text: str | None) -> dict[str, Any]:
+    try:
+        content = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _number(figures: Mapping[str, Any], key: str) -> float | None:
+    value = figures.get(key)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,144 @@
+"""The summary at the end of `dvc repro` and `dvc exp run`: figures, changes since the commit, what to do next."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.comparing.changes import Changes, changes_here
+from pipeline.errors import UserError
+from pipeline.files import read_json
+from pipeline.tracking.local_registry import Registered, local_versions, registry_is_remote
+
+MAX_CHANGES = 8
+SAMPLE_LINES, SAMPLE_CHARACTERS = 4, 320
+
+
+def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
+    """Return the summary of the outputs under `root`; `runs_page` is the address of the runs in MLflow's pages.
+
+    UserError if the pipeline has not run.
+    """
+    evaluate = _read(root / "metrics/evaluate.json")
+    train = _read(root / "metrics/train.json")
+    samples = _read(root / "samples/samples.json")
+    registration = _read(root / "models/registration.json")
+    sample = next((one for one in samples if one["mode"] == "sampled"), samples[0])
+
+    figures = _grid()
+    figures.add_row("perplexity", _perplexity(evaluate))
+    figures.add_row(
+        "bits per character", f"[bold]{evaluate['bits_per_char']:.3f}[/]  on {evaluate['num_chars']:,} characters"
+    )
+    figures.add_row(
+        "trained in",
+        f"{train['seconds']:.0f} s  {train['parameters']:,} parameters, {train['precision']} on {train['device']}",
+    )
+    figures.add_row("differs from the commit", _changes(changes_here(root)))
+    figures.add_row("model", _model(registration))
+
+    text = Text(sample["prompt"], style="bold", overflow="fold", no_wrap=False).append(
+        _short(sample["completion"]), style="not bold"
+    )
+    return Group(
+        Text(),
+        Rule("charlm", align="left", style="dim"),
+        figures,
+        Rule(f"a sample, temperature {sample['temperature']}  (more: samples/samples.txt)", align="left", style="dim"),
+        Padding(text, (0, 2)),
+        Rule(f"what next{_activation()}", align="left", style="dim"),
+        _commands(registration["model_name"], runs_page),
+    )
+
+
+def _perplexity(evaluate: dict[str, Any]) -> str:
+    shown = f"[bold]{evaluate['perplexity']:.3f}[/]"
+    if "baseline_perplexity" not in evaluate:
+        return shown
+    order = re.search(r"order (\d+)", str(evaluate.get("baseline", "")))
+    baseline = f"a {order[1]}-gram model" if order else "an n-gram model"
+    return f"{shown}; {baseline}: {evaluate['baseline_perplexity']:.3f}"
+
+
+def _changes(changes: Changes) -> Text:
+    if not changes.params and not changes.files:
+        return Text("nothing")
+    lines = [f"{key} {before} → {now}" for key, before, now in changes.params[:MAX_CHANGES]]
+    if more := len(changes.params) - MAX_CHANGES:
+        lines += [f"and {more} more params"] if more > 0 else []
+    if changes.files:
+        shown = ", ".join(changes.files[:3])
+        lines.append(f"files: {shown}{f' and {len(changes.files) - 3} more' if len(changes.files) > 3 else ''}")  # noqa: PLR2004
+    text = Text("\n".join(lines))
+    if changes.params:
+        undo = "undo: git checkout params.yaml" if changes.in_workspace else "params.yaml in the workspace is unchanged"
+        text.append(f"\n{undo}", style="dim")
+    return text
+
+
+def _model(registration: dict[str, Any]) -> Text:
+    name = registration["model_name"]
+    if name is None:
+        return Text("not registered (register.enabled is false)")
+    if registry_is_remote():
+        return Text(f"{name}; `charlm models` shows its version on the server")
+    found = local_versions().get(registration["weights_sha256"])
+    if found is None:
+        return Text(f"{name}: not in the registry yet; `charlm sync` registers it")
+    return _version(found)
+
+
+def _version(found: Registered) -> Text:
+    text = Text(f"{found.model} version {found.version}")
+    if found.alias:
+        text.append(", ").append(found.alias, style="bold")
+    return text.append(f": {found.reason}") if found.reason else text
+
+
+def _short(completion: str) -> str:
+    """Return the first lines of a sample."""
+    short = "\n".join(completion[:SAMPLE_CHARACTERS].split("\n")[:SAMPLE_LINES])
+    return short if short == completion else f"{short.rstrip()} …"
+
+
+def _commands(model: str | None, runs_page: str | None) -> Text:
+    served = f"mlflow models serve -m models:/{model}@champion --env-manager local -p 5001"
+    commands = [
+        ("compare the experiments", "charlm compare"),
+        ("compare the runs", f"mlflow ui   # then {runs_page}" if runs_page else "mlflow ui"),
+        ("try another size", "dvc exp run -S model.num_hidden=128"),
+        ("write a text", 'charlm generate "The United States are"'),
+        ("play with it", "charlm serve"),
+        *([("serve the champion", served)] if model else []),
+    ]
+    # Not a table: a long command must stay one line, to be copied.
+    todo = Text(no_wrap=True, overflow="ignore")
+    for what, command in commands:
+        todo.append(f"{what:24}  ", style="dim").append(f"{command}\n", style="cyan")
+    todo.rstrip()
+    return todo
+
+
+def _activation() -> str:
+    """Return what must be typed before the commands exist: `make repro` works without an active environment."""
+    return "" if os.environ.get("VIRTUAL_ENV") else "  (first: . .venv/bin/activate)"
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", min_width=24)
+    table.add_column(overflow="fold")
+    return table
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        raise UserError(f"{path.name}: not there yet; run `dvc repro` first") from None

@@ -1,0 +1,54 @@
+"""The page that `dvc plots show` fills: with Vega inside, so that plots are drawn without a network.
+
+DVC's own page loads Vega from a CDN, and is blank without it. The page has 1 MB of JavaScript that a dependency brings,
+so it is made on each machine rather than kept in Git, and DVC's local settings name it: where it is missing, DVC uses
+its own page.
+"""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from pipeline.files import whole_file
+
+# Both in .dvc/, where Git ignores them; DVC reads the path relative to that folder.
+PAGE = "plots.html"
+SETTINGS = "config.local"
+# DVC's templates are written for Vega-Lite 5.
+VEGA_LITE = "5.21"
+TEMPLATE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<!-- {mark} -->
+{{refresh_tag}}
+<title>charlm: plots</title>
+<style>
+body {{ font: 14px system-ui, sans-serif; margin: 24px; display: flex; flex-wrap: wrap; gap: 32px; }}
+</style>
+<script>(() => {{{bundle}}})();</script>
+</head>
+<body>
+{{plot_divs}}
+</body>
+</html>
+"""
+
+
+def install_plots_page(dvc_folder: Path) -> bool:
+    """Write the page, and name it in DVC's local settings; returns False if both are there already.
+
+    A page that the settings name already, another than this one, stays.
+    """
+    page = dvc_folder / PAGE
+    mark = f"vl-convert-python {version('vl-convert-python')}, charlm 1"
+    if not dvc_folder.is_dir() or (page.exists() and mark in page.read_text(encoding="utf-8")[:200]):
+        return False
+    import vl_convert  # 60 MB: not for a page that is there already
+    from dvc.config import Config
+
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    with whole_file(page) as part:
+        part.write_text(TEMPLATE.format(mark=mark, bundle=bundle.replace("</script", "<\\/script")), encoding="utf-8")
+    with Config(str(dvc_folder), validate=True).edit("local") as settings:
+        settings.setdefault("plots", {}).setdefault("html_template", PAGE)
+    return True

@@ -1,0 +1,25 @@
+"""summary: print what the run made, how it differs from the commit, and what can be done next.
+
+Always runs, so that every `dvc repro` and `dvc exp run` ends with it, also when all results came from DVC's cache.
+"""
+
+import sys
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from pipeline.comparing.summary import summary
+from pipeline.errors import UserError, one_line
+
+
+def main() -> None:
+    try:
+        Console(highlight=False).print(summary(Path.cwd()), crop=False)
+    except UserError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    typer.run(main)

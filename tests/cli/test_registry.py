@@ -1,0 +1,45 @@
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from projects import ROOT
+
+from pipeline.cli.registry import _table
+from pipeline.cli.tables import print_whole
+
+NAME = "an-experiment-of-25-chars"
+
+
+def version(number, alias):
+    tags = {"perplexity": "3.5821", "data.source": "obama.txt", "eval_sha256": "a" * 64, "dvc.experiment": NAME}
+    return SimpleNamespace(version=number, aliases=[alias], tags=tags, creation_timestamp=0)
+
+
+@pytest.mark.parametrize("columns", ["40", "60", "80", "200"])
+def test_nothing_is_cut_in_a_pipe_or_a_narrow_window(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    print_whole(_table("charlm", [version(12, "challenger"), version(3, "champion")]))
+    lines = capsys.readouterr().out.splitlines()
+    assert "…" not in "".join(lines)
+    assert lines[1].split() == ["version", "alias", "perplexity", "text", "eval", "text", "made", "experiment"]
+    assert lines[2].split()[:3] == ["12", "challenger", "3.5821"]
+    assert lines[2].rstrip().endswith(NAME)
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_nothing_is_cut_in_a_narrow_terminal():
+    code = (
+        "import pty, sys; sys.exit(pty.spawn([sys.executable, '-c', "
+        '\'import test_registry as t; t.print_whole(t._table("charlm", [t.version(12, "challenger")]))\']) >> 8)'
+    )
+    places = os.pathsep.join(str(ROOT / name) for name in (".", "tests", "tests/cli"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": places, "COLUMNS": "60", "TERM": "xterm"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert NAME in done.stdout
+    assert "…" not in done.stdout

@@ -1,0 +1,114 @@
+import json
+import sqlite3
+import subprocess
+
+import pytest
+from rich.console import Console
+
+from pipeline.comparing.summary import summary
+from pipeline.errors import UserError
+from pipeline.files import write_json
+from pipeline.tracking.git import git_state
+
+WEIGHTS = "1" * 64
+FIGURES = {"perplexity": 3.5821, "bits_per_char": 1.84, "num_chars": 116138}
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+        monkeypatch.delenv(name, raising=False)
+    write_json(tmp_path / "metrics/evaluate.json", FIGURES)
+    train = {"seconds": 38.04, "parameters": 728467, "precision": "bfloat16", "device": "cpu"}
+    write_json(tmp_path / "metrics/train.json", train)
+    samples = [
+        {"mode": "greedy", "prompt": "The", "completion": " the the", "temperature": 0},
+        {"mode": "sampled", "prompt": "The", "completion": " one\ntwo\nthree\nfour\nfive", "temperature": 0.8},
+    ]
+    write_json(tmp_path / "samples/samples.json", samples)
+    write_json(tmp_path / "models/registration.json", {"model_name": "charlm", "weights_sha256": WEIGHTS})
+    (tmp_path / "params.yaml").write_text("# mine\nmodel:\n  num_hidden: 384\n  cell: lstm\n")
+    git("init", "-q")
+    git("add", "params.yaml")
+    git("commit", "-q", "-m", "start")
+    git_state.cache_clear()
+    return tmp_path
+
+
+def git(*arguments):
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@localhost", *arguments], check=True)
+
+
+def shown(project, **options):
+    console = Console(width=150, highlight=False)
+    with console.capture() as capture:
+        console.print(summary(project, **options), crop=False)
+    return capture.get()
+
+
+def register(folder, alias, tags):
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        database.execute("CREATE TABLE registered_model_aliases (name, version, alias)")
+        database.execute("CREATE TABLE model_version_tags (name, version, key, value)")
+        database.execute("INSERT INTO registered_model_aliases VALUES ('charlm', 3, ?)", (alias,))
+        for key, value in ({"weights_sha256": WEIGHTS} | tags).items():
+            database.execute("INSERT INTO model_version_tags VALUES ('charlm', 3, ?, ?)", (key, value))
+
+
+def test_perplexity_has_the_baseline_beside_it_if_there_is_one(project):
+    assert "3.582\n" in "\n".join(line.rstrip() for line in shown(project).splitlines())
+    figures = FIGURES | {"baseline_perplexity": 3.394, "baseline": "Kneser-Ney order 6"}
+    write_json(project / "metrics/evaluate.json", figures)
+    assert "3.582; a 6-gram model: 3.394" in shown(project)
+
+
+def test_what_differs_from_the_commit_has_both_values_and_the_way_back(project):
+    assert "differs from the commit   nothing" in shown(project)
+    (project / "params.yaml").write_text("model:\n  num_hidden: 128\n  cell: lstm\n")
+    lines = shown(project)
+    assert "model.num_hidden 384 → 128" in lines
+    assert "undo: git checkout params.yaml" in lines
+    assert "cell" not in lines
+
+
+def test_a_temporary_copy_says_that_the_workspace_is_unchanged(project, monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("root")))
+    (project / "params.yaml").write_text("model:\n  num_hidden: 128\n  cell: lstm\n")
+    assert "params.yaml in the workspace is unchanged" in shown(project)
+    assert "git checkout" not in shown(project)
+
+
+def test_the_models_alias_comes_with_its_reason(project):
+    assert "charlm: not in the registry yet; `charlm sync` registers it" in shown(project)
+    register(project, "challenger", {"gate": "challenger: not better: perplexity 4 against 3 of version 1"})
+    assert "charlm version 3, challenger: not better: perplexity 4 against 3 of version 1" in shown(project)
+
+
+def test_a_champion_that_lost_its_alias_is_not_called_one(project):
+    register(project, "", {"gate": "champion: there is no champion yet"})
+    lines = shown(project)
+    assert "charlm version 3" in lines
+    assert "no champion yet" not in lines
+
+
+def test_a_registry_on_a_server_is_not_asked(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
+    assert "charlm; `charlm models` shows its version on the server" in shown(project)
+
+
+def test_it_is_short(project):
+    (project / "params.yaml").write_text(json.dumps({"model": {f"key_{n}": n for n in range(30)}}))
+    lines = shown(project, runs_page="http://localhost:5000/#/x").splitlines()
+    assert len(lines) < 40
+    assert "three" in "".join(lines)
+    assert "five" not in "".join(lines)
+    assert any("more params" in line for line in lines)
+    commands = lines[next(at for at, line in enumerate(lines) if line.startswith("what next")) + 1 :]
+    assert len(commands) <= 6
+    assert any("http://localhost:5000/#/x" in line for line in commands)
+
+
+def test_without_a_run_it_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"evaluate.json: not there yet; run `dvc repro` first"):
+        summary(tmp_path)
