@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.cli.chosen import need_own_model
 from pipeline.cli.clean import clean
 from pipeline.cli.corpus import corpus
 from pipeline.cli.curves import curves
@@ -95,7 +96,8 @@ def relocate() -> None:
 
 @app.command("summary")
 def show_summary() -> None:
-    """Show what the last run of the pipeline made, and what can be done with it."""
+    """Show the last run's perplexity, a sample and the commands for what comes next."""
+    need_own_model(Path.cwd())
     Console(highlight=False).print(summary(Path.cwd()), crop=False)
 
 

@@ -95,11 +95,13 @@ def test_generate_writes_the_same_text_for_the_same_seed(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x", "--temperature", "-1"], "error: temperature: found -1.0, allowed is 0 to 100\n"),
-        (["x", "--num-chars", "-1"], "error: max_new_chars: found -1, allowed is 0 to 100000\n"),
-        (["x", "--model", "gone"], "error: gone/dictionary.json: no such file; run the split stage first\n"),
-        (["x", "--top-p", "0"], "error: top_p: found 0.0, allowed is more than 0 and at most 1\n"),
-        (["a", "--allowed", "XYZ"], "error: allowed: the model knows none of the characters 'XYZ'\n"),
+        (["x", "--temperature", "-1"], "error: --temperature: found -1.0, allowed is 0 to 100\n"),
+        (["x", "--num-chars", "-1"], "error: --num-chars: found -1, allowed is 0 to 100000\n"),
+        (
+            ["x", "--model", "gone"],
+            "error: --model: gone: no model there; allowed is a model's folder, models:/NAME@ALIAS or models:/NAME/VERSION\n",
+        ),
+        (["x", "--top-p", "0"], "error: --top-p: found 0.0, allowed is more than 0 and at most 1\n"),
         (["x", "-n", "0"], "error: --samples: found 0, allowed is 1 to 10000\n"),
         (["x", "--file", "y"], "error: --file: found beside a prompt, allowed is one of them\n"),
         (["--file", "y"], "error: y: no such file or directory\n"),
@@ -116,6 +118,12 @@ def test_generate_writes_the_same_text_for_the_same_seed(folder):
 def test_wrong_options_are_one_line(folder, arguments, message):
     done = charlm("generate", *arguments, cwd=folder)
     assert (done.returncode, done.stderr, done.stdout) == (2, message, "")
+
+
+def test_allowed_characters_that_the_model_does_not_know_are_refused(folder):
+    done = charlm("generate", "a", "--allowed", "XYZ", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == "error: allowed: the model knows none of the characters 'XYZ'"
 
 
 def test_a_prompt_comes_from_a_file_or_from_standard_input(folder):
@@ -177,10 +185,11 @@ def test_score_says_how_well_a_text_is_predicted(folder):
     assert (figures["characters"], figures["unknown"]) == (8, 1)
     perplexity, bits = figures["perplexity"], figures["bits_per_char"]
     assert said.stdout == f"perplexity {perplexity:.3f}, {bits:.3f} bits per character, 8 characters\n"
-    assert said.stderr == "warning: left out 1 characters that the model does not know\n"
-    assert charlm("score", cwd=folder, input="XYZ").stderr == (
-        "error: standard input: holds no character that the model knows\n"
-    )
+    assert said.stderr == "model: models/charlm\nwarning: left out 1 characters that the model does not know\n"
+    assert charlm("score", cwd=folder, input="XYZ").stderr.splitlines() == [
+        "model: models/charlm",
+        "error: standard input: holds no character that the model knows",
+    ]
 
 
 def test_surprise_is_redder():
@@ -194,8 +203,3 @@ def test_help_loads_nothing_heavy():
     heavy = ("torch", "mlflow", "pandas", "numpy", "numba", "optuna")
     code = f"import sys, pipeline.cli.app; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
-
-
-def test_a_summary_of_nothing_is_told(tmp_path):
-    done = charlm("summary", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "error: evaluate.json: not there yet; run `dvc repro` first\n")
