@@ -72,9 +72,8 @@ def generate(
     defaults = {name: getattr(params, "num_chars" if name == "max_new_chars" else name) for name in given}
     chosen: dict[str, Any] = {name: defaults[name] if value is None else value for name, value in given.items()}
     sampling = _sampling(chosen, allowed=allowed, stop=tuple(stop or ()))
-    text = prompt or ""
-    if prompt is None and (file or not interactive):
-        text = read_text(file)
+    waits_for_typing = interactive and file is None
+    text = (prompt or "") if prompt is not None or waits_for_typing else read_text(file)
     writer = Writer.load(find_model(model).folder, precision=precision or params.precision)
     if interactive:
         _take_turns(writer, text, sampling)

@@ -73,9 +73,7 @@ def _card(model: SavedModel, folder: Path) -> dict[str, Any]:
 def _missing(address: str) -> str:
     if Path(address) == Path(OWN_MODEL):
         return f"{address}: {NO_MODEL_YET}, or name a model: --model models:/NAME@champion"
-    return (
-        f"--model: {address}: no model there; allowed is a model's folder, models:/NAME@ALIAS or models:/NAME/VERSION"
-    )
+    return f"--model: {address}: no model there; allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION"
 
 
 def _own_perplexity(folder: Path) -> float | None:

@@ -99,7 +99,7 @@ def test_generate_writes_the_same_text_for_the_same_seed(folder):
         (["x", "--num-chars", "-1"], "error: --num-chars: found -1, allowed is 0 to 100000\n"),
         (
             ["x", "--model", "gone"],
-            "error: --model: gone: no model there; allowed is a model's folder, models:/NAME@ALIAS or models:/NAME/VERSION\n",
+            "error: --model: gone: no model there; allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION\n",
         ),
         (["x", "--top-p", "0"], "error: --top-p: found 0.0, allowed is more than 0 and at most 1\n"),
         (["x", "-n", "0"], "error: --samples: found 0, allowed is 1 to 10000\n"),
