@@ -181,7 +181,7 @@ def params_for(case: Case) -> dict[str, dict[str, object]]:
     return {
         "data": {"source": case.source, "select": dict.fromkeys(("first_year", "last_year", "party", "president"))},
         "split": split,
-        "validate": {"data_docs": False, "max_overlap": 1.0},
+        "validate": {"data_docs": False, "max_overlap": 1.0, "warn_overlap": 1.0},
         "model": {"num_hidden": 64},
         "train": {"epochs": UPDATES * 32 * 32 / size, "evals_per_epoch": 1e-3},
     }

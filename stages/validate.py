@@ -8,9 +8,10 @@ import typer
 
 from pipeline.corpus.contracts import Bounds, contracts
 from pipeline.corpus.document_facts import COLUMNS, document_facts, size_of
-from pipeline.corpus.shards import read_shard, shards_in
+from pipeline.corpus.shards import read_batches, read_shard, shards_in
 from pipeline.corpus.validation import check, told, warnings
 from pipeline.dataset.alphabet import read_alphabet, write_alphabet
+from pipeline.dataset.copied import copied_documents
 from pipeline.dataset.counting import count_ids
 from pipeline.dataset.coverage import cover
 from pipeline.dataset.dictionary import Dictionary
@@ -28,6 +29,7 @@ from pipeline.params.train import TrainParams
 from pipeline.params.validate import ValidateParams
 from pipeline.tracking.stage import StageRun, stage
 
+CLEAN = Path("data/clean")
 SPLITS = Path("data/split")
 PASSED = Path("data/validated.json")
 ALPHABET = Path("reports/alphabet.csv")
@@ -45,19 +47,21 @@ def main() -> None:
         covered = {name: cover(split, dictionary) for name, split in splits.items()}
         train = splits["train"].ids
         overlaps = {name: overlap(splits[name].ids, train, dictionary) for name in splits if name != "train"}
-        documents = document_facts((path.name, read_shard(path, COLUMNS)) for path in shards_in(Path("data/clean")))
+        documents = document_facts((path.name, read_shard(path, COLUMNS)) for path in shards_in(CLEAN))
         size = size_of(documents)
+        copies = copied_documents(read_batches(CLEAN), split_params, total=size.chars)
         tables = {
             "documents": documents,
             "text": text_facts(size, splits, split_params),
             "dictionary": dictionary_facts(dictionary, counts),
-            "splits": split_facts(splits, counts, covered, overlaps, size=size, params=split_params),
+            "splits": split_facts(splits, counts, covered, overlaps, copies=copies, size=size, params=split_params),
             "buckets": bucket_facts(splits, covered),
         }
         bounds = Bounds(
             dictionary_size=len(dictionary),
             batch_size=read_group("train", TrainParams).batch_size,
             window=read_group("evaluate", EvaluateParams).window,
+            warn_overlap=params.warn_overlap,
             max_overlap=params.max_overlap,
         )
         shutil.rmtree(DATA_DOCS, ignore_errors=True)

@@ -15,7 +15,7 @@ STAGES = ["source", "ingest", "clean", "split", "validate", "train", "evaluate",
 TINY = {
     "data": {"source": "text.txt"},
     "split": {"buckets": [20]},
-    "validate": {"data_docs": False, "max_overlap": 1.0},
+    "validate": {"data_docs": False, "max_overlap": 1.0, "warn_overlap": 1.0},
     "model": {"num_hidden": 8, "num_embed": 4},
     "train": {"epochs": 1, "batch_size": 8},
     "evaluate": {"window": 20},

@@ -37,7 +37,7 @@ class Project:
         self.folder = folder
         self.params = {
             "split": split,
-            "validate": {"data_docs": False, "max_overlap": 0.01},
+            "validate": {"data_docs": False},
             "train": {"batch_size": 4},
             "evaluate": {"window": 20},
         }
@@ -64,6 +64,7 @@ class Project:
         """Write what the tests may have changed before: documents and params."""
         for number, rows in enumerate(self.shards):
             columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in BASE}
+            columns["chars"] = pa.array([len(row["text"] or "") for row in rows], pa.int64())
             pq.write_table(pa.table(columns), self.folder / f"data/clean/part-{number:05d}.parquet")
         YAML(typ="safe").dump(self.params, self.folder / "params.yaml")
 

@@ -22,6 +22,9 @@ TABLES = {
 # The columns that name a row of them.
 KEYS = {"documents": ["shard"], "text": [], "dictionary": ["id"], "splits": ["split"], "buckets": ["split", "bucket"]}
 
+# Contracts that only warn under `fail_on: all`, each with the stricter one that says the same, and stops.
+MILDER = {"overlap_is_low": "eval_not_in_train"}
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -40,6 +43,7 @@ class Bounds:
     dictionary_size: int
     batch_size: int
     window: int
+    warn_overlap: float
     max_overlap: float
 
 
@@ -153,11 +157,24 @@ def _samples() -> list[Contract]:
 def _enough(bounds: Bounds) -> list[Contract]:
     return [
         Contract(
+            "no_document_on_both_sides",
+            "splits",
+            _none("copied_documents"),
+            "a whole eval or test document is in the training text too; set clean.duplicates to drop",
+        ),
+        Contract(
             "eval_not_in_train",
             "splits",
             gxe.ExpectColumnValuesToBeBetween(column="overlap", max_value=bounds.max_overlap),
-            "what is evaluated or tested stands in the training text, so the perplexity would flatter; remove the "
-            "copies, or raise validate.max_overlap",
+            "most of the eval or test text occurs in the training text, so the perplexity would measure memory; remove "
+            "the copies, choose another split.by, or raise validate.max_overlap",
+        ),
+        Contract(
+            "overlap_is_low",
+            "splits",
+            gxe.ExpectColumnValuesToBeBetween(column="overlap", max_value=bounds.warn_overlap),
+            "some of the eval or test text occurs word for word in the training text, so the perplexity is somewhat "
+            "too low (validate.warn_overlap)",
         ),
         Contract(
             "train_fills_a_batch",

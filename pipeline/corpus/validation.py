@@ -17,7 +17,7 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metadata_types import FailureSeverity
 
-from pipeline.corpus.contracts import KEYS, TABLES, Contract
+from pipeline.corpus.contracts import KEYS, MILDER, TABLES, Contract
 from pipeline.corpus.data_docs import SITE, make_readable, site
 
 FailOn = Collection[str] | Literal["all"]
@@ -47,6 +47,8 @@ def check(
     data_docs: Path | None = None,
 ) -> list[Outcome]:
     """Return the outcome of every contract, in order; those named in `fail_on` stop the pipeline.
+
+    `all` is every one but those that are MILDER than another.
 
     Writes Data Docs into the folder `data_docs` if one is given.
     """
@@ -96,8 +98,10 @@ def told(outcomes: list[Outcome]) -> str | None:
 
 
 def warnings(outcomes: list[Outcome]) -> list[str]:
-    """Return the failed contracts that do not stop the pipeline, a line each."""
-    return [f"warning: {_line(outcome)}" for outcome in outcomes if not (outcome.stops or outcome.passed)]
+    """Return the failed contracts that do not stop the pipeline, a line each; none if a stricter one does."""
+    stopped = {outcome.name for outcome in outcomes if outcome.stops and not outcome.passed}
+    failed = [outcome for outcome in outcomes if not (outcome.stops or outcome.passed)]
+    return [f"warning: {_line(one)}" for one in failed if MILDER.get(one.name) not in stopped]
 
 
 def _summary(table: str, outcomes: list[Outcome]) -> str:
@@ -108,7 +112,7 @@ def _summary(table: str, outcomes: list[Outcome]) -> str:
 
 
 def _stops(contract: Contract, fail_on: FailOn) -> bool:
-    return fail_on == "all" or contract.name in fail_on
+    return contract.name not in MILDER if fail_on == "all" else contract.name in fail_on
 
 
 def _described(contract: Contract, *, stops: bool) -> Expectation:
@@ -119,13 +123,14 @@ def _described(contract: Contract, *, stops: bool) -> Expectation:
     wanted = f"{expectation.column}{where}: {_allowed(expectation)}"
     expectation.meta = {"name": contract.name}
     expectation.description = f"{contract.name}: {wanted}. Otherwise {contract.why}."
-    expectation.notes = None if stops else "Only warns: validate.fail_on does not list it."
+    expectation.notes = None if stops else "Only warns: a failure does not stop the pipeline."
     expectation.severity = FailureSeverity.CRITICAL if stops else FailureSeverity.WARNING
     return expectation
 
 
 def _line(outcome: Outcome) -> str:
-    return f"validate: {outcome.name}: {outcome.why}; found {outcome.found}, allowed is {outcome.allowed}"
+    wanted = f"allowed is {outcome.allowed}" if outcome.stops else f"expected {outcome.allowed}"
+    return f"validate: {outcome.name}: {outcome.why}; found {outcome.found}, {wanted}"
 
 
 def _outcome(contract: Contract, result: ExpectationValidationResult, *, stops: bool) -> Outcome:

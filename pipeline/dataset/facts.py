@@ -72,6 +72,7 @@ def split_facts(
     covered: Mapping[str, Covered],
     overlaps: Mapping[str, float],
     *,
+    copies: Mapping[str, int],
     size: TextSize,
     params: SplitParams,
 ) -> pd.DataFrame:
@@ -79,7 +80,7 @@ def split_facts(
 
     Columns: split, ids, chars (without begin and end symbols), documents, samples, min_id, max_id, misplaced_chars (see
     `misplaced`), unlabelled, repeated, labelled_begins, unbounded (see `Covered`), overlap (share of its substrings
-    that stand in the training text; 0 for that itself).
+    that occur in the training text) and copied_documents (whole documents that are in it too); both 0 for train itself.
     """
     shares = dict(zip(NAMES, (params.train_fraction, _eval_fraction(params), params.test_fraction), strict=True))
     total, longest = sum(map(num_chars, splits.values())), max(map(longest_document, splits.values()))
@@ -103,6 +104,7 @@ def split_facts(
                 "labelled_begins": covered[name].labelled_begins,
                 "unbounded": covered[name].unbounded,
                 "overlap": 0.0 if name == NAMES[TRAIN] else overlaps[name],
+                "copied_documents": copies.get(name, 0),
             }
         )
     return pd.DataFrame(rows)

@@ -28,7 +28,9 @@ EXPECTATIONS = (
     "documents_bounded",
     "no_begin_labelled",
     "labels_one_on",
+    "no_document_on_both_sides",
     "eval_not_in_train",
+    "overlap_is_low",
     "train_fills_a_batch",
     "eval_fills_a_window",
 )
@@ -37,14 +39,18 @@ EXPECTATIONS = (
 class ValidateParams(Group):
     """What stops the pipeline, and what only warns.
 
-    `fail_on` lists the expectations that stop it (`all`: every one); the others warn. `max_overlap` is the greatest
-    allowed share of the eval text's 50-character substrings that also stand in the training text. A corpus whose
-    characters' frequencies are further than `max_drift` bits (Jensen-Shannon divergence) from the champion's is warned
-    of, as are characters that are new to it.
+    `fail_on` lists the expectations that stop it; the others warn. `all` is every one but `overlap_is_low`.
+
+    The overlap is the share of the eval (or test) text's 50-character substrings that also occur in the training text.
+    Over `warn_overlap` there is a warning; over `max_overlap`, when most of the text is a copy, the pipeline stops.
+
+    There is a warning too if the characters' frequencies differ from the champion's by more than `max_drift` bits
+    (Jensen-Shannon divergence), or if the text has new characters.
     """
 
     fail_on: tuple[str, ...] | Literal["all"] = "all"
-    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.01
+    warn_overlap: Annotated[float, Field(ge=0, le=1)] = 0.01
+    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_drift: Annotated[float, Field(ge=0, le=1)] = 0.01
     data_docs: bool = True
 

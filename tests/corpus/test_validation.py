@@ -7,10 +7,11 @@ from pipeline.corpus.contracts import KEYS, TABLES, Bounds, contracts
 from pipeline.corpus.validation import Outcome, check, told, warnings
 from pipeline.params.validate import EXPECTATIONS
 
-ALL = contracts(Bounds(dictionary_size=9, batch_size=8, window=20, max_overlap=0.01))
+ALL = contracts(Bounds(dictionary_size=9, batch_size=8, window=20, warn_overlap=0.01, max_overlap=0.5))
 DOCUMENTS = {"shard": "part-00000.parquet", "documents": 3}
 FIGURES = ["unnamed", "repeated", "broken", "without_text", "empty"]
-SPLIT = {"max_id": 8, "min_id": 1, "misplaced_chars": 0, "unlabelled": 0, "repeated": 0, "unbounded": 0}
+SPLIT = {"max_id": 8, "min_id": 1, "misplaced_chars": 0, "unlabelled": 0, "repeated": 0, "unbounded": 0,
+         "copied_documents": 0}  # fmt: skip
 SPLITS = [
     SPLIT | {"split": "train", "labelled_begins": 0, "overlap": 0.0, "samples": 8, "chars": 5},
     SPLIT | {"split": "eval", "labelled_begins": 0, "overlap": 0.01, "samples": 1, "chars": 21},
@@ -52,9 +53,10 @@ def test_what_is_just_allowed_passes():
     [
         ({"train": {"max_id": 9}}, "ids_within_dictionary", "max_id 9 (split train)"),
         ({"eval": {"min_id": 0}}, "no_padding_in_text", "min_id 0 (split eval)"),
-        ({"test": {"overlap": 0.5}}, "eval_not_in_train", "overlap 0.5 (split test)"),
-        ({"eval": {"overlap": 0.5}, "test": {"overlap": 1 / 3}}, "eval_not_in_train",
+        ({"test": {"overlap": 0.5}}, "overlap_is_low", "overlap 0.5 (split test)"),
+        ({"eval": {"overlap": 0.5}, "test": {"overlap": 1 / 3}}, "overlap_is_low",
          "overlap 0.5 (split eval), 0.3333 (split test)"),
+        ({"test": {"copied_documents": 2}}, "no_document_on_both_sides", "copied_documents 2 (split test)"),
         ({"train": {"samples": 7}}, "train_fills_a_batch", "samples 7 (split train)"),
         ({"eval": {"chars": 20}}, "eval_fills_a_window", "chars 20 (split eval)"),
         ({"test": {"chars": 3}}, "eval_fills_a_window", "chars 3 (split test)"),
@@ -123,11 +125,29 @@ def test_what_fail_on_does_not_list_only_warns():
     (line,) = warnings(outcomes)
     assert line == (
         "warning: validate: documents_not_empty: a document has no characters left; "
-        "found empty 2 (shard part-00000.parquet), allowed is at most 0"
+        "found empty 2 (shard part-00000.parquet), expected at most 0"
     )
     nothing_stops = checked(tables, fail_on=())
     assert told(nothing_stops) is None
     assert len(warnings(nothing_stops)) == 2
+
+
+def test_a_low_overlap_passes_some_warns_and_most_stops():
+    def at(share, **options):
+        outcomes = checked(splits(eval={"overlap": share}), **options)
+        return failed(outcomes), told(outcomes), warnings(outcomes)
+
+    assert at(0.01) == ([], None, [])
+    names, stopped, (line,) = at(0.037)
+    assert (names, stopped) == (["overlap_is_low"], None)
+    assert "validate: overlap_is_low: some of the eval or test text occurs word for word" in line
+    assert line.endswith("found overlap 0.037 (split eval), expected at most 0.01")
+    names, stopped, warned = at(0.51)
+    assert (names, warned) == (["eval_not_in_train", "overlap_is_low"], [])  # one line says it
+    assert "eval_not_in_train: most of the eval or test text" in stopped
+    assert "found overlap 0.51 (split eval), allowed is at most 0.5" in stopped
+    assert "overlap_is_low" in at(0.037, fail_on=("overlap_is_low",))[1]  # stops on request
+    assert len(at(0.51, fail_on=())[2]) == 2
 
 
 def test_an_outcome_is_data_for_the_report():
@@ -148,7 +168,7 @@ def test_contracts_may_be_checked_again():
 
 
 def test_data_docs_are_on_request_and_say_what_failed(tmp_path):
-    tables = documents(empty=2) | splits(test={"overlap": 0.5})
+    tables = documents(empty=2) | splits(test={"overlap": 0.6})
     assert checked(tables) == checked(tables, data_docs=tmp_path / "docs")
     index = (tmp_path / "docs/index.html").read_text(encoding="utf-8")
     assert ">documents</a>" in index
@@ -157,11 +177,11 @@ def test_data_docs_are_on_request_and_say_what_failed(tmp_path):
     (page,) = (tmp_path / "docs/validations/splits").rglob("*.html")
     assert page.relative_to(tmp_path / "docs").as_posix() in index
     shown = page.read_text(encoding="utf-8")
-    assert "eval_not_in_train: overlap: at most 0.01. Otherwise what is evaluated" in shown
+    assert "eval_not_in_train: overlap: at most 0.5. Otherwise most of the eval or test text" in shown
     assert "<style>\nbody { font-family" in shown
 
 
 def test_data_docs_say_what_only_warns(tmp_path):
     checked(documents(), fail_on=("documents_named",), data_docs=tmp_path / "docs")
     page = (tmp_path / "docs/expectations/documents.html").read_text(encoding="utf-8")
-    assert page.count("Only warns: validate.fail_on does not list it.") == len(FIGURES)  # all but documents_named
+    assert page.count("Only warns: a failure does not stop the pipeline.") == len(FIGURES)  # all but documents_named

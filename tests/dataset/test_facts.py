@@ -39,11 +39,13 @@ def test_split_facts():
     counts = {name: count_ids(split.ids, len(IDS)) for name, split in splits.items()}
     covered = {name: cover(split, IDS) for name, split in splits.items()}
     size, params = TextSize(documents=1, chars=999, newlines=0), SplitParams()
-    table = split_facts(splits, counts, covered, {"eval": 0.25}, size=size, params=params).set_index("split")
+    table = split_facts(splits, counts, covered, {"eval": 0.25}, copies={"eval": 3}, size=size, params=params)
+    table = table.set_index("split")
     assert table["ids"].tolist() == table["chars"].tolist() == [900, 99]
     assert table["min_id"].tolist() == [1, 2]
     assert table["max_id"].tolist() == [8, 7]
     assert table["overlap"].tolist() == [0.0, 0.25]
+    assert table["copied_documents"].tolist() == [0, 3]
     for column in ("misplaced_chars", "unlabelled", "repeated", "labelled_begins", "unbounded", "documents"):
         assert (table[column] == 0).all(), column
 

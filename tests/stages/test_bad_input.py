@@ -20,7 +20,7 @@ TINY = {
     "train": {"epochs": 1, "batch_size": 8},
     "evaluate": {"window": 20},
     "generate": {"num_chars": 10},
-    "validate": {"data_docs": False, "max_overlap": 1.0},
+    "validate": {"data_docs": False, "max_overlap": 1.0, "warn_overlap": 1.0},
     "register": {"max_perplexity": 1000.0},
 }
 
@@ -168,7 +168,7 @@ def test_a_tracking_server_that_goes_away_later_costs_a_warning(project):
         ),
         (
             {"validate": {"max_overlap": 0.0}},
-            "validate: eval_not_in_train: what is evaluated or tested stands in the training text",
+            "validate: eval_not_in_train: most of the eval or test text occurs in the training text",
         ),
     ],
 )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from validated import KINDS, TEXTS
 
+from pipeline.corpus.contracts import MILDER
 from pipeline.dataset import coverage
 from pipeline.dataset.alphabet import read_alphabet
 from pipeline.dataset.batches import Batch, gather
@@ -122,10 +123,29 @@ def a_sample_over_an_end(project):
     project.put("train/bucket_00070.npy", samples[np.argsort(samples[:, 0], kind="stable")])
 
 
-def copied_eval_text(project):
+def some_copied_eval_text(project):
     ids = project.array("eval/ids.npy")
     ids[100:250] = project.array("train/ids.npy")[1000:1150]
     project.put("eval/ids.npy", ids)
+
+
+def eval_text_that_is_mostly_a_copy(project):
+    ids = project.array("eval/ids.npy")
+    size = len(ids) * 2 // 3
+    ids[:size] = project.array("train/ids.npy")[1000 : 1000 + size]
+    project.put("eval/ids.npy", ids)
+
+
+def a_document_on_both_sides(project):
+    """The text of one document takes the place of another's that is as long: in all pairs, so in one on two sides."""
+    documents = {}
+    for row in [*project.shards[0], *project.shards[1]]:
+        documents.setdefault(row["document"], []).append(row)
+    first_of = {}
+    for rows in documents.values():
+        as_long = first_of.setdefault(tuple(len(row["text"]) for row in rows), rows)
+        for row, other in zip(rows, as_long, strict=True):
+            row["text"] = other["text"]
 
 
 def too_little_for_a_batch(project):
@@ -165,8 +185,10 @@ CORRUPTIONS = [
     (a_sample_twice, "documents", ["no_character_labelled_twice"]),
     (documents_listed_elsewhere, "documents", ["documents_bounded"]),
     (a_sample_over_an_end, "documents", ["no_begin_labelled"]),
-    (copied_eval_text, "stream", ["eval_not_in_train"]),
-    (copied_eval_text, "three sides", ["eval_not_in_train"]),
+    (a_document_on_both_sides, "documents' names", ["no_document_on_both_sides"]),
+    (a_document_on_both_sides, "documents on three sides", ["no_document_on_both_sides"]),
+    (eval_text_that_is_mostly_a_copy, "stream", ["eval_not_in_train", "overlap_is_low"]),
+    (eval_text_that_is_mostly_a_copy, "three sides", ["eval_not_in_train", "overlap_is_low"]),
     (too_little_for_a_batch, "stream", ["train_fills_a_batch"]),
     (too_little_for_a_batch, "documents", ["train_fills_a_batch"]),
     (too_little_for_a_window, "stream", ["eval_fills_a_window"]),
@@ -187,13 +209,23 @@ def test_what_is_corrupted_is_named(make, corrupt, kind, names):
     assert "\n" not in project.line
     assert not (project.folder / "data/validated.json").exists()
     assert not read_json(project.folder / "reports/validation.json")["passed"]
-    assert read_json(project.folder / "metrics/validate.json")["failed"] == len(names)
+    assert read_json(project.folder / "metrics/validate.json")["failed"] == len(set(names) - set(MILDER))
 
 
-def test_the_overlap_is_among_the_figures(make):
+def test_documents_may_be_the_same_where_the_text_is_cut_anywhere(make):
     project = make("stream")
-    copied_eval_text(project)
-    project.failed()
+    a_document_on_both_sides(project)
+    assert project.failed() == []
+
+
+def test_some_overlap_is_a_figure_and_a_warning(make, capsys):
+    project = make("stream")
+    some_copied_eval_text(project)
+    assert project.failed() == ["overlap_is_low"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: validate: overlap_is_low: some of the eval or test text occurs word for word")
+    assert read_json(project.folder / "data/validated.json") == {"passed": True}
+    assert read_json(project.folder / "metrics/validate.json")["warned"] == 1
     substrings = len(project.array("eval/ids.npy")) - 49
     share = read_json(project.folder / "metrics/validate.json")["overlap"]["eval"]
     assert share == pytest.approx(101 / substrings, abs=1e-6)
@@ -211,7 +243,7 @@ def test_labels_are_compared_with_the_batches_that_train(make, kind, monkeypatch
 
 
 def test_every_expectation_has_a_corruption_that_breaks_it_first():
-    assert {names[0] for _, _, names in CORRUPTIONS} | {"labels_one_on"} == set(EXPECTATIONS)
+    assert {names[0] for _, _, names in CORRUPTIONS} | {"labels_one_on", *MILDER} == set(EXPECTATIONS)
 
 
 def test_what_fail_on_does_not_list_warns_and_the_pipeline_goes_on(make, capsys):
@@ -222,7 +254,7 @@ def test_what_fail_on_does_not_list_warns_and_the_pipeline_goes_on(make, capsys)
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         "warning: validate: whole_text_split: part of the clean text is in no split, or in one twice; "
-        "found lost_chars 3, allowed is at most 0"
+        "found lost_chars 3, expected at most 0"
     )
     assert read_json(project.folder / "data/validated.json") == {"passed": True}
     report = read_json(project.folder / "reports/validation.json")
