@@ -1,0 +1,65 @@
+"""Values of options like `-S model.num_hidden=128` on top of those of params.yaml; a misspelt key gets a suggestion."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+from pipeline.errors import UserError
+from pipeline.params.groups import GROUPS
+from pipeline.params.reader import parse_value
+
+Values = dict[str, dict[str, Any]]
+
+
+def known_keys() -> list[str]:
+    """Return every key of params.yaml with its group, as in `train.optimizer.lr`; groups within groups too."""
+    return [key for name, kind in GROUPS.items() for key in _keys(kind, f"{name}.")]
+
+
+def override(values: Mapping[str, Any], options: Sequence[str], *, groups: Sequence[str]) -> Values:
+    """Return `values` (plain YAML data by group) with `options` ("key=value") set; `values` stays as it is.
+
+    UserError for an option without a value, an unknown key, and a key of a group that is not one of `groups`. The
+    values are not checked: `parse_group` does that.
+    """
+    changed: Values = deepcopy(dict(values))
+    known = known_keys()
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise UserError(f"-S {option}: found no value, allowed is key=value, as in -S data.encoding=latin-1")
+        if key not in known:
+            raise UserError(f"-S {option}: unknown key {key}{_suggestion(key, known, groups)}")
+        if key.partition(".")[0] not in groups:
+            raise UserError(f"-S {option}: {key} changes nothing here; allowed are keys of {', '.join(groups)}")
+        *parents, last = key.split(".")
+        inner: dict[str, Any] = changed
+        for parent in parents:
+            if not isinstance(inner.get(parent), dict):
+                inner[parent] = {}
+            inner = inner[parent]
+        inner[last] = parse_value(value)
+    return changed
+
+
+def _keys(kind: type[BaseModel], prefix: str) -> list[str]:
+    keys = []
+    for name, field in kind.model_fields.items():
+        keys.append(f"{prefix}{name}")
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                keys += _keys(inner, f"{prefix}{name}.")
+    return keys
+
+
+def _suggestion(key: str, known: Sequence[str], groups: Sequence[str]) -> str:
+    """Return the known key that is most like `key`; one whose group was left out or misspelt is found by its name."""
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    if not close:
+        name = key.rpartition(".")[2]
+        names = {one.rpartition(".")[2]: one for one in reversed(known)}
+        close = [names[one] for one in difflib.get_close_matches(name, names, n=1, cutoff=0.75)]
+    return f"; did you mean {close[0]}?" if close else f"; allowed are keys of {', '.join(groups)}"
