@@ -1,97 +1,132 @@
 """`charlm corpus`: what a source holds, before one trains on it, and which params suit it."""
 
 import json
+import os
 import shlex
+import shutil
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.corpus_table import advice_table, problem_line, survey_table
 from pipeline.errors import UserError
 from pipeline.params.data import DataParams
 from pipeline.params.groups import GROUPS
 from pipeline.params.model import ModelParams
-from pipeline.params.reader import PARAMS_FILE, parse_group, parse_value, read_groups, read_yaml
+from pipeline.params.overrides import Values, override
+from pipeline.params.reader import PARAMS_FILE, parse_group, read_groups, read_yaml
 from pipeline.params.train import TrainParams
 
 if TYPE_CHECKING:
-    from pipeline.corpus.advice import Advice
     from pipeline.corpus.survey import Survey
+    from pipeline.dataset.suggestion import Suggestion
+    from pipeline.dataset.trial import Trial
 
-MOST_SHOWN = 100
-STREAM_BUCKET = 32
-# What is shown in seconds, and what in minutes.
-SECONDS, MINUTES = 100, 6000
+# Groups that change what is shown: the text, the split that is tried, and how long an epoch takes.
+ALLOWED = ("data", "clean", "split", "validate", "model", "train", "evaluate")
 
 
 def corpus(
     source: Annotated[str | None, typer.Argument(help="As data.source; without it, that of params.yaml.")] = None,
     set_params: Annotated[
-        list[str] | None, typer.Option("-S", "--set-param", help="Another value of data: -S data.text_column=tweet.")
+        list[str] | None,
+        typer.Option(
+            "-S", "--set-param", help=f"Another value than that of params.yaml, of {', '.join(ALLOWED)}: -S key=value."
+        ),
     ] = None,
     *,
-    time: Annotated[bool, typer.Option(help="Measure how long an epoch will take (some seconds).")] = True,
+    time: Annotated[bool, typer.Option(help="Measure how long an epoch will take (about 10 seconds).")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="The figures, as one JSON object.")] = False,
 ) -> None:
-    """Show what a source holds, suggest params for it, and say how long an epoch will take."""
-    from pipeline.corpus.advice import advise  # numba and pyarrow: not for --help
-    from pipeline.corpus.reading import open_documents
+    """Show what a source holds, suggest params, try the split they make, and say how long an epoch will take."""
+    from pipeline.corpus.reading import open_documents  # numba and pyarrow: not for --help
+    from pipeline.corpus.shards import read_batches, shard_writer
+    from pipeline.corpus.sources import describe
     from pipeline.corpus.survey import survey
+    from pipeline.dataset.suggestion import suggest
     from pipeline.tracking.project import project_root, state_folder
     from pipeline.tracking.throughput import throughput
 
-    params = _data(source, set_params or [])
-    with throughput("corpus", None) as read:
-        opened = open_documents(params, root=project_root(), cache=state_folder() / "downloads", read=read)
-        found = survey(opened)
-    if not found.characters:
-        raise UserError(f"data.source: {params.source}: holds no text; allowed is at least one character")
-    advice = advise(found)
-    seconds = _epoch_seconds(found) if time else None
+    options = set_params or []
+    values = _values(source, options)
+    params = parse_group("data", values["data"], DataParams, file="-S")
+    root, cache = project_root(), state_folder() / "downloads"
+    state_folder().mkdir(exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="corpus-", dir=state_folder()))
+    try:
+        documents = scratch / "documents"
+        documents.mkdir()
+        with throughput("corpus", None) as read:
+            described = describe(params, root=root, cache=cache, read=read)
+            opened = open_documents(params, root=root, cache=cache, expected=described, read=read)
+            with shard_writer(documents, opened.schema) as writer:
+                for batch in opened:
+                    writer.write(batch)
+            if not writer.characters:
+                raise UserError(f"data.source: {params.source}: holds no text; allowed is at least one character")
+            found = survey(read_batches(documents), read=read)
+            given = {option.partition("=")[0] for option in options}
+            suggestion = suggest(found, documents, scratch, values, given=given, read=read)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    seconds = _epoch_seconds(suggestion.trial, values) if time and suggestion.trial else None
+    separators = {one["name"]: one["separator"] for one in described.get("files", []) if "separator" in one}
     if as_json:
-        print(json.dumps(_figures(found, advice, seconds), ensure_ascii=False))
+        print(json.dumps(_figures(found, suggestion, seconds, separators), ensure_ascii=False))
         return
     console = Console(highlight=False)
-    console.print(_shown(found, seconds), crop=False)
+    busy = _busy() if seconds else None
+    console.print(survey_table(found, suggestion.trial, seconds, separators, busy=busy), crop=False)
     console.print(Text("\nsuggested", style="dim"))
-    console.print(_advised(advice), crop=False)
-    given = [] if source is None else [f"data.source={source}"]
-    options = [*given, *(set_params or []), *(f"{one.key}={one.value}" for one in advice)]
-    command = Text("\ndvc exp run " + " ".join(f"-S {shlex.quote(option)}" for option in options), style="cyan")
-    console.print(command, soft_wrap=True)
+    console.print(advice_table(suggestion.advice), crop=False)
+    if suggestion.problem:
+        console.print(problem_line(suggestion.problem), soft_wrap=True)
+    first = [] if source is None else [f"data.source={source}"]
+    all_options = [*first, *options, *(f"{one.key}={one.value}" for one in suggestion.advice)]
+    command = " ".join(f"-S {shlex.quote(option)}" for option in all_options)
+    console.print(Text(f"\ndvc exp run {command}", style="cyan"), soft_wrap=True)
 
 
-def _data(source: str | None, options: Sequence[str]) -> DataParams:
-    values = dict(read_yaml(PARAMS_FILE).get("data") or {})
-    if source is not None:
-        values |= {"source": source, "sha256": None}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals or not key.startswith("data."):
-            raise UserError(f"-S {option}: allowed are keys of data, as in -S data.encoding=latin-1")
-        values[key.removeprefix("data.")] = parse_value(value)
-    return parse_group("data", values, DataParams, file="data")
+def _values(source: str | None, options: Sequence[str]) -> Values:
+    """Return the groups of params.yaml with `source` and `options`, all of them checked."""
+    values: Values = {name: dict(group) for name, group in read_yaml(PARAMS_FILE).items() if isinstance(group, dict)}
+    if source is None:
+        read_groups(GROUPS)  # what is wrong in params.yaml is not an option's fault
+    else:
+        values["data"] = values.get("data", {}) | {"source": source, "sha256": None}
+    values = override(values, options, groups=ALLOWED)
+    for name in ALLOWED:
+        parse_group(name, values.get(name), GROUPS[name], file="-S" if options else PARAMS_FILE.name)
+    return values
 
 
-def _epoch_seconds(found: "Survey") -> float:
-    """Return how long an epoch takes with the network and training of params.yaml, without evaluations."""
-    from pipeline.cli.speed import training_speed  # torch
+def _epoch_seconds(trial: "Trial", values: Values) -> tuple[float, float]:
+    """Return how long an epoch of the tried split takes at least and at most, without evaluations."""
+    from pipeline.cli.speed import training_speeds  # torch
 
-    groups = read_groups(GROUPS)
-    model, train = groups["model"], groups["train"]
-    if not isinstance(model, ModelParams) or not isinstance(train, TrainParams):
-        raise TypeError("the groups model and train have other types")
-    buckets = getattr(groups["split"], "buckets", "auto")
-    bucket = STREAM_BUCKET if isinstance(buckets, str) else max(buckets)
-    speed = training_speed(model, train, vocab_size=len(found.alphabet) + 1, bucket=bucket)
-    return found.characters / speed
+    model = parse_group("model", values["model"], ModelParams)
+    train = parse_group("train", values["train"], TrainParams)
+    slowest, fastest = training_speeds(model, train, vocab_size=trial.dictionary_size, bucket=trial.longest_bucket)
+    return trial.chars["train"] / fastest, trial.chars["train"] / slowest
 
 
-def _figures(found: "Survey", advice: Sequence["Advice"], seconds: float | None) -> dict[str, Any]:
+def _busy() -> str | None:
+    """Return what to say if other processes slow the measurement: there is more to do than cores to do it."""
+    from pipeline.threads import available_cores
+
+    load, cores = (os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0), available_cores()
+    return f"other processes slow it down: load {load:.1f} on {cores} cores" if load > cores + 1 else None
+
+
+def _figures(
+    found: "Survey", suggestion: "Suggestion", seconds: tuple[float, float] | None, separators: dict[str, str]
+) -> dict[str, Any]:
+    trial = suggestion.trial
     return {
         "documents": found.documents,
         "characters": found.characters,
@@ -103,59 +138,10 @@ def _figures(found: "Survey", advice: Sequence["Advice"], seconds: float | None)
         "longest_line_in": found.longest_line_in,
         "duplicates": found.duplicates,
         "duplicate_characters": found.duplicate_characters,
-        "epoch_seconds": None if seconds is None else round(seconds, 1),
-        "advice": [one._asdict() for one in advice],
+        "separators": separators,
+        "split_characters": None if trial is None else trial.chars,
+        "overlap": None if trial is None else {name: round(share, 6) for name, share in trial.overlap.items()},
+        "epoch_seconds": None if seconds is None else {"low": round(seconds[0], 1), "high": round(seconds[1], 1)},
+        "advice": [one._asdict() for one in suggestion.advice],
+        "problem": suggestion.problem,
     }
-
-
-def _shown(found: "Survey", seconds: float | None) -> Table:
-    import numpy as np  # not for --help
-
-    from pipeline.corpus.survey import RARE
-
-    lengths = found.document_lengths
-    low, middle, high = (int(value) for value in np.percentile(lengths, [5, 50, 95]))
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim", min_width=18)
-    table.add_column(overflow="fold")
-    table.add_row("documents", f"[bold]{found.documents:,}[/]")
-    if found.documents > 1:
-        told = f"{lengths.min():,} to {lengths.max():,} characters; 90 % {low:,} to {high:,}, in the middle {middle:,}"
-        table.add_row("their lengths", told)
-    table.add_row("characters", f"[bold]{found.characters:,}[/]")
-    where = f", in {escape(found.longest_line_in)}" if found.documents > 1 else ""
-    table.add_row("lines", f"{found.lines:,}, the longest of {found.longest_line:,} characters{where}")
-    share = found.duplicate_characters / found.characters
-    told = f"{found.duplicates:,} documents stood there before, {share:.1%} of the characters"
-    table.add_row("duplicates", told if found.duplicates else "none")
-    for name, characters, about in (
-        ("alphabet", found.alphabet, ""),
-        ("rare", found.rare, f", each under {RARE} times"),
-    ):
-        shown = Text(f"{len(characters):,} characters{about}  ").append(_printable(characters), style="bold")
-        table.add_row(name, shown if characters else "none")
-    for number, (script, count) in enumerate(found.scripts()):
-        table.add_row("of what kind" if not number else "", f"{count / found.characters:6.2%}  {script}")
-    if seconds is not None:
-        table.add_row(
-            "an epoch takes", f"about [bold]{_duration(seconds)}[/] with the model and train of params.yaml, here"
-        )
-    return table
-
-
-def _advised(advice: Sequence["Advice"]) -> Table:
-    table = Table.grid(padding=(0, 2))
-    for one in advice:
-        table.add_row(Text(f"{one.key}={one.value}", style="cyan"), one.why)
-    return table
-
-
-def _printable(characters: str) -> str:
-    shown = "".join(char for char in characters if char.isprintable() and not char.isspace())
-    return shown[:MOST_SHOWN] + (" …" if len(shown) > MOST_SHOWN else "")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < SECONDS:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < MINUTES else f"{seconds / 3600:.0f} h"

@@ -14,16 +14,28 @@ from pipeline.params.train import TrainParams
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
 
-WARM_UP = 3
+# Before measuring: memory is allocated and kernels are compiled in the first updates, and a processor that was idle
+# takes a second to reach its speed.
+WARM_UP, WARM_UP_SECONDS = 3, 1.5
+FEWEST, MOST, REPETITION_SECONDS = 3, 6, 1.2
+MOST_SECONDS = 8.0
 
 
-def training_speed(
-    model: ModelParams, train: TrainParams, *, vocab_size: int, bucket: int, seconds: float = 2.0
-) -> float:
-    """Return how many characters a second a training with these params goes through, measured for `seconds`.
+def training_speeds(
+    model: ModelParams,
+    train: TrainParams,
+    *,
+    vocab_size: int,
+    bucket: int,
+    repetition_seconds: float = REPETITION_SECONDS,
+    most_seconds: float = MOST_SECONDS,
+) -> tuple[float, float]:
+    """Return how many characters a second a training with these params does: the slowest and the fastest repetition.
 
-    `bucket` is the length of its windows; evaluations are not part of it.
+    There are FEWEST to MOST of them, of at least one update and `repetition_seconds` each; after the FEWEST none begins
+    later than `most_seconds` from the start. `bucket` is the length of the windows; evaluations are not part of it.
     """
+    started = time.perf_counter()
     device = choose_device(train.device)
     make_deterministic(threads=train.threads)
     ids = np.random.default_rng(0).integers(1, vocab_size, train.batch_size * bucket * 50 + 1)
@@ -38,11 +50,23 @@ def training_speed(
         dtype=choose_precision(train.precision, device),
     )
     reports = trainer.run()
-    for _ in range(WARM_UP):
-        begun = next(reports)
-    started, now = time.perf_counter(), begun
-    while time.perf_counter() - started < seconds:
+    warm_up_seconds = min(WARM_UP_SECONDS, repetition_seconds)
+    warm = time.perf_counter() + warm_up_seconds
+    done = 0
+    while done < WARM_UP or time.perf_counter() < warm:
         now = next(reports)
+        done += 1
+    speeds: list[float] = []
+    while len(speeds) < MOST and (len(speeds) < FEWEST or time.perf_counter() - started < most_seconds):
+        begun, at = now, _now(device)
+        while time.perf_counter() - at < repetition_seconds or now is begun:
+            now = next(reports)
+        speeds.append((now.chars - begun.chars) / (_now(device) - at))
+    return min(speeds), max(speeds)
+
+
+def _now(device: torch.device) -> float:
+    """Return the time at which all that was begun on `device` is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return (now.chars - begun.chars) / (time.perf_counter() - started)
+    return time.perf_counter()

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
-# The facts tables, for who reads the Data Docs.
+# The facts tables in words, for the Data Docs.
 TABLES = {
     "documents": "The clean documents, one row for each file of the table in data/clean.",
-    "text": "The clean text beside what the splits hold of it, one row.",
+    "text": "The clean text, and what the splits hold of it, one row.",
     "dictionary": "The dictionary, one row for each id.",
     "splits": "The splits train, eval and, if there is one, test, one row for each.",
     "buckets": "The samples, one row for each split and bucket.",

@@ -1,25 +1,60 @@
-"""Great Expectations' Data Docs: where they are written, and that they can be read without a network.
+"""Great Expectations' Data Docs, made readable without a network: styles inline, no scripts, an index of one table.
 
-The pages load their style sheets, icons and the index's table from elsewhere. What is added here says the same in plain
-HTML, and gives way where those are there; their logo and newsletter are hidden. Nothing here knows what was expected.
+Great Expectations writes a page for each table of facts: which expectations it has, and which rows break one. Its pages
+load their styles and scripts from other servers, and its index is empty without them. What is from elsewhere is taken
+out here, and the index is written anew. Nothing here knows what was expected.
 """
 
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 SITE = "charlm"
 
-# The icons are characters of a font; a rule of the same weight in the font's own sheet, which comes later, wins.
 STYLE = """<style>
-body { font-family: sans-serif; margin: 1em; line-height: 1.4 }
-th, td { text-align: left; vertical-align: top; padding: .2em 1em .2em 0 }
-.fa-check-circle::before { content: "✓" } .fa-times::before { content: "✗" }
-.fa-exclamation-triangle::before { content: "!" }
-.navbar-brand, footer, .collapse:not(.show), .nav-tabs, button { display: none }
+:root { color-scheme: light }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 0 auto; max-width: 75rem;
+  padding: 1.5rem 2rem }
+a { color: #0b5cad }
+h1 { font-size: 1.5rem; margin: 0 0 .5rem } h4, h5, h6 { font-size: 1.05rem; margin: 0 }
+h6, .h6 { font-weight: 600 }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem }
+th, td { border-bottom: 1px solid #ddd; padding: .4rem .8rem .4rem 0; text-align: left; vertical-align: top }
+thead th { border-bottom: 2px solid #999; font-weight: 600 }
+thead[hidden], .navbar-brand, .card, .collapse, [data-toggle="collapse"], button { display: none }
+td table { width: auto; margin-bottom: 0 }
+ol.breadcrumb { list-style: none; display: flex; gap: 1rem; padding: 0; margin: 0 0 1rem }
+.ge-section { border-top: 1px solid #ccc; padding-top: .8rem; margin-top: .8rem }
+.fa-check-circle::before, .passed::before { content: "✓"; color: #18794e; font-weight: 700 }
+.fa-times::before, .failed::before { content: "✗"; color: #c62828; font-weight: 700 }
+.fa-exclamation-triangle::before, .warned::before { content: "!"; color: #a15c00; font-weight: 700 }
+.text-danger { color: #c62828 } .why { color: #555 } table.index { table-layout: fixed } .mark { width: 1rem }
+.figure { width: 11rem } .found { width: 22rem }
 </style>
 """
+# What a page loads from elsewhere, or needs scripts of elsewhere for.
+FOREIGN = re.compile(
+    r"<script\b.*?</script>|<style\b.*?</style>|<link\b[^>]*>|<img\b[^>]*>|<footer\b.*?</footer>", re.DOTALL
+)
+TITLES = re.compile(r"<title>.*?</title>", re.DOTALL)
+HEADING = re.compile(r"<h4>.*?</p>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Line:
+    """How one expectation came out, for the index: `mark` is passed, failed or warned; the others are words."""
+
+    name: str
+    table: str
+    column: str
+    mark: str
+    found: str
+    expected: str
+    why: str
 
 
 def site(folder: Path) -> dict[str, Any]:
@@ -35,23 +70,67 @@ def site(folder: Path) -> dict[str, Any]:
     }
 
 
-def make_readable(folder: Path, said: Mapping[str, str]) -> None:
-    """Add plain styles to all pages in `folder`, and to the index a list of them.
+def make_readable(folder: Path, lines: Sequence[Line], tables: Mapping[str, str]) -> None:
+    """Take out of all pages in `folder` what is from elsewhere, and write the index of `lines`.
 
-    `said` has in words what was found in each table, by its name, in the order of the list.
+    `tables` has what each table is, in words, by its name.
     """
-    for path in sorted(folder.rglob("*.html")):
-        page = path.read_text(encoding="utf-8").replace("<head>", f"<head>{STYLE}", 1)
-        if path == folder / "index.html":
-            page = page.replace("</body>", f"{_list(folder, said)}</body>", 1)
-        path.write_text(page, encoding="utf-8")
+    for name, words in tables.items():
+        own = [line for line in lines if line.table == name]
+        for path in _pages(folder, name):
+            path.write_text(_readable(path.read_text(encoding="utf-8"), name, words, own), encoding="utf-8")
+    (folder / "index.html").write_text(_index(folder, lines, tables), encoding="utf-8")
+    shutil.rmtree(folder / "static", ignore_errors=True)  # pictures for help pages that are not here
 
 
-def _list(folder: Path, said: Mapping[str, str]) -> str:
-    lines = [
-        f'<li><a href="{escape(path.relative_to(folder).as_posix())}">{escape(name)}</a> '
-        f'(<a href="{escape(f"expectations/{name}.html")}">what is expected</a>): {escape(words)}</li>'
-        for name, words in said.items()
-        for path in sorted(folder.glob(f"validations/{name}/**/*.html"))
-    ]
-    return f'<div style="margin: 1em"><p>What was found:</p><ul>{"".join(lines)}</ul></div>'
+def _pages(folder: Path, table: str) -> list[Path]:
+    """Return the pages about a table: what was found, then what is expected."""
+    return [*sorted(folder.glob(f"validations/{table}/**/*.html")), folder / f"expectations/{table}.html"]
+
+
+def _readable(page: str, table: str, words: str, lines: Sequence[Line]) -> str:
+    failed = [line.name for line in lines if line.mark != "passed"]
+    result = f"not as expected: {', '.join(failed)}" if failed else f"all {len(lines)} expectations hold"
+    title = escape(f"{table}: {result}")
+    for column in {line.column for line in lines}:  # sections are called after a column
+        names = ", ".join(line.name for line in lines if line.column == column)
+        page = re.sub(rf'(<h5 class="m-0" >\s*){re.escape(column)}(\s*</h5>)', rf"\g<1>{escape(names)}\g<2>", page)
+    page = TITLES.sub("", FOREIGN.sub("", page))
+    page = HEADING.sub(f"<h1>{title}</h1><p>{escape(words)}</p>", page, count=1)
+    page = page.replace("Data asset: None", f"Table: {escape(table)}")
+    return page.replace("<head>", f"<head>{STYLE}<title>{title}</title>", 1)
+
+
+def _index(folder: Path, lines: Sequence[Line], tables: Mapping[str, str]) -> str:
+    failed = [line for line in lines if line.mark == "failed"]
+    warned = [line for line in lines if line.mark == "warned"]
+    title = f"{len(lines)} expectations: {len(failed)} failed, {len(warned)} warned"
+    sections = []
+    if failed or warned:
+        sections.append(f'<div class="ge-section"><h5>not as expected</h5>{_table([*failed, *warned])}</div>')
+    for name, words in tables.items():
+        table = _table([line for line in lines if line.table == name])
+        found, expected = (escape(path.relative_to(folder).as_posix()) for path in _pages(folder, name)[-2:])
+        sections.append(
+            f'<div class="ge-section"><h5><a href="{found}">{escape(name)}</a></h5>'
+            f'<p>{escape(words)} <a href="{expected}">what is expected</a></p>'
+            f"{table}</div>"
+        )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8">{STYLE}<title>{title}</title></head>\n'
+        f"<body><h1>{title}</h1><p>What the validate stage expected of the data before training, and what it found.</p>"
+        f"{''.join(sections)}</body></html>\n"
+    )
+
+
+def _table(lines: Sequence[Line]) -> str:
+    head = '<th class="mark"></th><th>expectation</th><th class="figure">expected</th><th class="found">found</th>'
+    return f'<table class="index"><thead><tr>{head}</tr></thead><tbody>{"".join(map(_row, lines))}</tbody></table>'
+
+
+def _row(line: Line) -> str:
+    why = "" if line.mark == "passed" else f'<br><span class="why">{escape(line.why)}</span>'
+    return (
+        f'<tr><td class="mark {line.mark}"></td><td>{escape(line.name)}{why}</td>'
+        f'<td class="figure">{escape(line.expected)}</td><td>{escape(line.found)}</td></tr>\n'
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.corpus.formats.columns import plain_type, wider, written_type
-from pipeline.corpus.formats.tables import blocks_of
+from pipeline.corpus.formats.tables import blocks_of, separator_of
 from pipeline.corpus.formats.text import decode, encoding_of
 from pipeline.corpus.places.addresses import shown
 from pipeline.corpus.places.finding import SOTU, find_files
@@ -32,9 +32,10 @@ def describe(
 ) -> dict[str, Any]:
     """Return what identifies the source's content, as JSON data: names, sizes and SHA-256 of its files.
 
-    A file of a guessed encoding has it beside (`encoding`), a table the types of its metadata (`columns`). For sotu it
-    is the package's version and the selection. What was found is remembered beside the folder `cache`; `read` is told
-    of the bytes that are fetched or read.
+    A file of a guessed encoding has that too (`encoding`), a table the types of its metadata (`columns`), and CSV
+    whose separator is not the one of its ending has it (`separator`). For sotu it is the package's version and the
+    selection. What was found is remembered next to the folder `cache`; `read` is called with the number of bytes that
+    are fetched or read.
 
     UserError if the source is missing, empty or larger than `data.max_gb`, a file is binary, damaged or not in
     `data.encoding`, a column is missing, or the content is not what `data.sha256` says.
@@ -107,8 +108,11 @@ def _describe_file(file: SourceFile, params: DataParams, cache: Path, read: Call
     if not file.is_table:
         for _ in decode(chunks_of(file, meter), file.name, params.encoding, params.errors):
             pass
-    elif columns := _read_table(file, params, meter, cache):
-        said["columns"] = columns
+    else:
+        if columns := _read_table(file, params, meter, cache):
+            said["columns"] = columns
+        if (separator := separator_of(file, params)) is not None:
+            said["separator"] = separator
     return {
         "entry": {"name": file.name, "bytes": meter.bytes, "sha256": meter.sha256} | said,
         "unpacked": meter.unpacked,

@@ -18,7 +18,7 @@ from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.metadata_types import FailureSeverity
 
 from pipeline.corpus.contracts import KEYS, MILDER, TABLES, Contract
-from pipeline.corpus.data_docs import SITE, make_readable, site
+from pipeline.corpus.data_docs import SITE, Line, make_readable, site
 
 FailOn = Collection[str] | Literal["all"]
 
@@ -84,7 +84,9 @@ def check(
                 results[result.expectation_config.meta["name"]] = result
     outcomes = [_outcome(contract, results[contract.name], stops=_stops(contract, fail_on)) for contract in contracts]
     if data_docs is not None:
-        make_readable(data_docs, {name: _summary(name, outcomes) for name in tables})
+        make_readable(
+            data_docs, list(map(_line_of_index, contracts, outcomes)), {name: TABLES[name] for name in tables}
+        )
     return outcomes
 
 
@@ -104,11 +106,16 @@ def warnings(outcomes: list[Outcome]) -> list[str]:
     return [f"warning: {_line(one)}" for one in failed if MILDER.get(one.name) not in stopped]
 
 
-def _summary(table: str, outcomes: list[Outcome]) -> str:
-    """Return in words how the contracts on a table came out, and what the table is."""
-    failed = [outcome.name for outcome in outcomes if outcome.table == table and not outcome.passed]
-    found = f"failed {', '.join(failed)}" if failed else "all passed"
-    return f"{found}. {TABLES[table]}"
+def _line_of_index(contract: Contract, outcome: Outcome) -> Line:
+    return Line(
+        name=outcome.name.replace("_", " "),
+        table=outcome.table,
+        column=contract.expectation.column,  # type: ignore[attr-defined]  all contracts are on a column
+        mark="passed" if outcome.passed else "failed" if outcome.stops else "warned",
+        found=outcome.found,
+        expected=outcome.allowed,
+        why=outcome.why,
+    )
 
 
 def _stops(contract: Contract, fail_on: FailOn) -> bool:
@@ -120,9 +127,9 @@ def _described(contract: Contract, *, stops: bool) -> Expectation:
     expectation = contract.expectation.copy()  # a suite keeps what it is given
     condition = getattr(expectation, "row_condition", None)
     where = f" where {condition.pass_through_filter}" if condition else ""
-    wanted = f"{expectation.column}{where}: {_allowed(expectation)}"
+    wanted = f"{expectation.column}{where} is {_allowed(expectation)}"
     expectation.meta = {"name": contract.name}
-    expectation.description = f"{contract.name}: {wanted}. Otherwise {contract.why}."
+    expectation.description = f"{contract.name.replace('_', ' ')}: {wanted}. Otherwise {contract.why}."
     expectation.notes = None if stops else "Only warns: a failure does not stop the pipeline."
     expectation.severity = FailureSeverity.CRITICAL if stops else FailureSeverity.WARNING
     return expectation

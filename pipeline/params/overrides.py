@@ -56,10 +56,10 @@ def _keys(kind: type[BaseModel], prefix: str) -> list[str]:
 
 
 def _suggestion(key: str, known: Sequence[str], groups: Sequence[str]) -> str:
-    """Return the known key that is most like `key`; one whose group was left out or misspelt is found by its name."""
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
-    if not close:
-        name = key.rpartition(".")[2]
-        names = {one.rpartition(".")[2]: one for one in reversed(known)}
-        close = [names[one] for one in difflib.get_close_matches(name, names, n=1, cutoff=0.75)]
+    """Return the known key with the same name in another group, else the one that is spelt most like `key`."""
+    name = key.rpartition(".")[2]
+    names = {one.rpartition(".")[2]: one for one in reversed(known)}
+    close = [names[name]] if name in names else []
+    close = close or difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    close = close or [names[one] for one in difflib.get_close_matches(name, names, n=1, cutoff=0.75)]
     return f"; did you mean {close[0]}?" if close else f"; allowed are keys of {', '.join(groups)}"

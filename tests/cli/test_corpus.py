@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from standin import speeches, wrapped
 
 from pipeline.params.reader import flatten, read_yaml
 
@@ -31,7 +32,16 @@ def test_what_a_source_holds_and_which_params_suit_it(folder):
     text = "Все счастливые семьи похожи друг на друга.\nСовсем.\n" * 50
     (folder / "book one.txt").write_text(text, encoding="utf-16")
     said = corpus(folder, "book one.txt", "-S", "data.encoding=auto")
-    for part in ("characters", f"{len(text):,}", "lines", "100, the longest of 42", "Cyrillic", "an epoch takes"):
+    for part in (
+        "characters",
+        f"{len(text):,}",
+        "lines",
+        "100, the longest of 42",
+        "Cyrillic",
+        "the split",
+        "overlap",
+        "an epoch takes",
+    ):
         assert part in said, part
     command = said.strip().splitlines()[-1]
     assert command.startswith(
@@ -47,23 +57,58 @@ def test_the_figures_for_a_program(folder):
     assert (said["documents"], said["characters"], said["duplicates"], said["duplicate_characters"]) == (3, 21, 1, 8)
     assert said["alphabet"][0] == "e"
     assert said["epoch_seconds"] is None
+    assert said["separators"] == {}
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["gone.txt"], "error: data.source: no such file or folder"),
-        (["text.txt", "-S", "clean.charset=unicode"], "error: -S clean.charset=unicode: allowed are keys of data"),
-        (["text.txt", "-S", "data.encodin=latin-1"], "data.encodin: unknown key; did you mean encoding?"),
+        (
+            ["text.txt", "-S", "generate.seed=1"],
+            "error: -S generate.seed=1: generate.seed changes nothing here; allowed",
+        ),
+        (["text.txt", "-S", "model.num_hiden=1"], "unknown key model.num_hiden; did you mean model.num_hidden?"),
+        (["text.txt", "-S", "data.encodin=latin-1"], "unknown key data.encodin; did you mean data.encoding?"),
+        (["text.txt", "-S", "model.num_hidden=0"], "error: -S: model.num_hidden: found 0, allowed is greater than or"),
+        (["rows.csv"], "rows.csv has no column 'text'; allowed are id, body (separated by a semicolon)"),
         (["empty.txt"], "empty"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(folder, arguments, told):
     (folder / "text.txt").write_text("text")
     (folder / "empty.txt").write_text("")
+    (folder / "rows.csv").write_text("id;body\n1;x, y, z\n")
     said = corpus(folder, *arguments, expect=2)
     assert told in said
     assert len(said.splitlines()) == 1
+
+
+def test_the_separator_of_a_csv_is_found_and_shown(folder):
+    (folder / "rows.csv").write_text('id;text\n1;"one; two, three"\n2;four, five\n')
+    assert "separated by        semicolons" in corpus(folder, "rows.csv", "--no-time")
+    figures = json.loads(corpus(folder, "rows.csv", "--no-time", "--json"))
+    assert figures["separators"] == {"rows.csv": ";"}
+    assert (figures["documents"], figures["characters"]) == (2, 25)
+
+
+def test_both_ends_of_an_epochs_time_are_for_a_program_and_the_params_matter(folder):
+    (folder / "speech.txt").write_text(wrapped(speeches(words=2000)))
+    small = ["-S", "model.num_hidden=8", "-S", "model.num_embed=4", "-S", "train.batch_size=64"]
+    figures = json.loads(corpus(folder, "speech.txt", "--json", *small))
+    assert 0 < figures["epoch_seconds"]["low"] <= figures["epoch_seconds"]["high"]
+    assert figures["split_characters"].keys() == {"train", "eval"}
+    assert 0.01 < figures["overlap"]["eval"] < 0.5
+    assert figures["problem"] is None
+    assert not list((folder / ".charlm").glob("corpus-*"))
+
+
+def test_a_text_without_a_split_that_passes_says_so(folder):
+    (folder / "again.txt").write_text("Over and over, the same words follow one another in this very text.\n" * 200)
+    shown = corpus(folder, "again.txt", "--no-time")
+    assert "no split was found that passes: 100.0% of the eval text occurs in the training text" in shown.replace(
+        "\n", " "
+    )
 
 
 def test_names_with_brackets_are_shown_as_they_are(folder):

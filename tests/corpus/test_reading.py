@@ -200,7 +200,12 @@ def test_text_in_cells_is_tidied(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "params", "message"),
     [
-        ("t.csv", "id,body\n1,x\n", {}, "data.text_column: t.csv has no column 'text'; allowed are id, body"),
+        ("t.csv", "id,body\n1,x\n", {},
+         "data.text_column: t.csv has no column 'text'; allowed are id, body \\(separated by a comma\\)"),
+        ("t.csv", "id;body\n1;x, y\n", {},
+         "data.text_column: t.csv has no column 'text'; allowed are id, body \\(separated by a semicolon\\)"),
+        ("t.csv", "id|body, short\n1|x\n", {"text_column": "body"},
+         "data.text_column: t.csv has no column 'body'; allowed are id.body,  short \\(separated by a comma\\)"),
         ("t.csv", "id,text\n1,x\n", {"id_column": "key"}, "data.id_column: t.csv has no column 'key'"),
         ("t.csv", "id,text\n1,x\n", {"metadata": ("year",)}, "data.metadata: t.csv has no column 'year'"),
         ("t.csv", "text,text\n1,x\n", {}, "data.text_column: t.csv has 2 columns 'text'; allowed is one"),

@@ -1,5 +1,7 @@
 """Contracts over small facts tables; tests/stages/test_validate.py breaks them by what is wrong in real files."""
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -172,13 +174,31 @@ def test_data_docs_are_on_request_and_say_what_failed(tmp_path):
     assert checked(tables) == checked(tables, data_docs=tmp_path / "docs")
     index = (tmp_path / "docs/index.html").read_text(encoding="utf-8")
     assert ">documents</a>" in index
-    assert "failed documents_not_empty. The clean documents" in index
-    assert index.index("failed documents_not_empty") < index.index("failed eval_not_in_train")
+    assert "<title>18 expectations: 2 failed, 1 warned</title>" in index
+    assert '<td class="mark failed"></td><td>documents not empty<br><span class="why">a document has no' in index
+    assert '<td class="mark failed"></td><td>eval not in train<br>' in index
+    assert '<td class="mark warned"></td><td>overlap is low<br>' in index
     (page,) = (tmp_path / "docs/validations/splits").rglob("*.html")
     assert page.relative_to(tmp_path / "docs").as_posix() in index
     shown = page.read_text(encoding="utf-8")
-    assert "eval_not_in_train: overlap: at most 0.5. Otherwise most of the eval or test text" in shown
-    assert "<style>\nbody { font-family" in shown
+    assert "<title>splits: not as expected: eval not in train, overlap is low</title>" in shown
+    assert re.search(r"<h5[^>]*>\s*eval not in train, overlap is low\s*</h5>", shown)  # not: overlap
+    assert "eval not in train: overlap is at most 0.5. Otherwise most of the eval or test text" in shown
+    assert "Table: splits" in shown
+    assert "None" not in shown
+
+
+def test_data_docs_load_nothing_from_elsewhere(tmp_path):
+    checked(documents(empty=2) | splits(), data_docs=tmp_path / "docs")
+    pages = sorted((tmp_path / "docs").rglob("*.html"))
+    assert len(pages) == 1 + 2 * 2
+    for path in pages:
+        page = path.read_text(encoding="utf-8")
+        assert "://" not in page, path
+        assert "<script" not in page, path
+        links = re.findall(r'(?:href|src)="([^"#]+)', page)
+        assert [one for one in links if not (path.parent / one).is_file()] == []
+        assert "font: 15px" in page, path
 
 
 def test_data_docs_say_what_only_warns(tmp_path):

@@ -1,6 +1,7 @@
-"""CSV and TSV as blocks of columns, all of them strings: Arrow parses, nothing is guessed.
+"""CSV and TSV as blocks of columns, all of them strings: Arrow parses, and only the separator is found out.
 
-Quoted cells may have line ends in them; an empty cell without quotes is missing.
+Quoted cells may have line ends in them; an empty cell without quotes is missing. The separator is found from the header
+alone, so that it is the same in every stage.
 """
 
 import csv
@@ -19,20 +20,35 @@ from pipeline.errors import UserError
 BLOCK_BYTES = (4 << 20, 32 << 20, LONGEST_ROW)
 TOO_LONG = "straddling"
 AHEAD = 4
+# What may separate the cells of a row, and how it is called in messages.
+SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 PATIENCE_SECONDS = 2.0
 
 
+def find_separator(text: Iterator[bytes], name: str, wanted: Wanted, *, usual: str) -> str:
+    """Return which of SEPARATORS the CSV file `name` has; only the start of its `text` is read.
+
+    It is the first one, beginning with the `usual`, under which the header has all `wanted` columns. If there is none,
+    it is the one that makes the most columns: what a message about missing columns shows. Commas within quotes do not
+    count. UserError if the header cannot be read.
+    """
+    first = _start(text)
+    return _separator(_headers(first, name, usual=usual), wanted) if first.strip(b"\n") else usual
+
+
 def csv_blocks(
-    text: Callable[[], Iterator[bytes]], name: str, wanted: Wanted, *, delimiter: str
+    text: Callable[[], Iterator[bytes]], name: str, wanted: Wanted, *, usual: str
 ) -> Iterator[pa.RecordBatch]:
     """Yield the `wanted` columns of the CSV file `name`; `text` gives its text from the start.
+
+    The separator is that of `find_separator`.
 
     UserError for rows of another length than the header, a missing column, or a row of more than LONGEST_ROW.
     """
     done = 0
     for size in BLOCK_BYTES:
         try:
-            for block in _blocks(text(), name, wanted, delimiter=delimiter, size=size, skip=done):
+            for block in _blocks(text(), name, wanted, usual=usual, size=size, skip=done):
                 done += block.num_rows
                 yield block
         except pa.ArrowInvalid as error:
@@ -44,22 +60,14 @@ def csv_blocks(
 
 
 def _blocks(
-    text: Iterator[bytes], name: str, wanted: Wanted, *, delimiter: str, size: int, skip: int
+    text: Iterator[bytes], name: str, wanted: Wanted, *, usual: str, size: int, skip: int
 ) -> Iterator[pa.RecordBatch]:
-    first = b""
-    for chunk in text:
-        first += chunk
-        if b"\n" in first.lstrip(b"\n") or len(first) > size:
-            break
+    first = _start(text)
     if not first.strip(b"\n"):
         return
-    try:
-        header = next(csv.reader(io.StringIO(first.lstrip(b"\n").decode()), delimiter=delimiter))
-    except csv.Error as error:
-        raise UserError(
-            f"data.source: {name}: no readable header ({error}); is a line end or a closing quote missing?"
-        ) from None
-    wanted.check(header, name)
+    headers = _headers(first, name, usual=usual)
+    delimiter = _separator(headers, wanted)
+    wanted.check(headers[delimiter], name, separated_by=SEPARATORS[delimiter])
     stream = ReadAhead(chain([first], text))
     try:
         reader = pc.open_csv(
@@ -82,6 +90,38 @@ def _blocks(
             stream.go_on()
     finally:
         stream.let_go()
+
+
+def _start(text: Iterator[bytes]) -> bytes:
+    """Return the text up to the chunk in which the first line ends, at most a block more than BLOCK_BYTES[0]."""
+    first = b""
+    for chunk in text:
+        first += chunk
+        if b"\n" in first.lstrip(b"\n") or len(first) > BLOCK_BYTES[0]:
+            break
+    return first
+
+
+def _headers(first: bytes, name: str, *, usual: str) -> dict[str, list[str]]:
+    """Return the cells of the header under each of SEPARATORS, the `usual` first."""
+    start = first.lstrip(b"\n").decode()
+    headers = {}
+    for separator in dict.fromkeys([usual, *SEPARATORS]):
+        try:
+            headers[separator] = next(csv.reader(io.StringIO(start), delimiter=separator))
+        except csv.Error as error:
+            if separator == usual:
+                raise UserError(
+                    f"data.source: {name}: no readable header ({error}); is a line end or a closing quote missing?"
+                ) from None
+    return headers
+
+
+def _separator(headers: dict[str, list[str]], wanted: Wanted) -> str:
+    for separator, header in headers.items():
+        if set(wanted.names) <= set(header):
+            return separator
+    return max(headers, key=lambda separator: len(headers[separator]))  # of equals the first
 
 
 class ReadAhead(io.RawIOBase):

@@ -8,14 +8,28 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.corpus.formats.csv_rows import csv_blocks
+from pipeline.corpus.formats.csv_rows import csv_blocks, find_separator
 from pipeline.corpus.formats.json_rows import json_blocks
 from pipeline.corpus.formats.parquet_rows import parquet_blocks
 from pipeline.corpus.formats.text import decode
 from pipeline.corpus.formats.wanted import Wanted
 from pipeline.corpus.places.source_file import SourceFile
-from pipeline.corpus.places.streams import Meter, chunks_of, seekable
+from pipeline.corpus.places.streams import Allowance, Meter, chunks_of, seekable
 from pipeline.params.data import DataParams
+
+# What usually separates the cells of a file with this ending.
+USUAL_SEPARATOR = {"csv": ",", "tsv": "\t"}
+
+
+def separator_of(file: SourceFile, params: DataParams) -> str | None:
+    """Return what separates the cells of `file`, None if that is what its ending says or if it is not CSV or TSV."""
+    usual = USUAL_SEPARATOR.get(file.kind)
+    if usual is None:
+        return None
+    chunks = chunks_of(file, Meter(Allowance(params), lambda _: None))
+    text = decode(chunks, file.name, params.encoding, params.errors)
+    found = find_separator(text, file.name, Wanted.by(params), usual=usual)
+    return None if found == usual else found
 
 
 def blocks_of(file: SourceFile, params: DataParams, meter: Meter, *, scratch: Path) -> Iterator[pa.RecordBatch]:
@@ -35,4 +49,4 @@ def blocks_of(file: SourceFile, params: DataParams, meter: Meter, *, scratch: Pa
     if file.kind == "jsonl":
         yield from json_blocks(text(), file.name, wanted)
     else:
-        yield from csv_blocks(text, file.name, wanted, delimiter="\t" if file.kind == "tsv" else ",")
+        yield from csv_blocks(text, file.name, wanted, usual=USUAL_SEPARATOR[file.kind])

@@ -34,8 +34,13 @@ class Wanted:
             return "data.text_column"
         return "data.id_column" if name == self.id else "data.metadata"
 
-    def check(self, there: Iterable[str], file: str, *, seen: Collection[str] = ()) -> None:
-        """Refuse the table `file` with the columns `there` if one is missing, or stands twice; `seen` are not."""
+    def check(
+        self, there: Iterable[str], file: str, *, seen: Collection[str] = (), separated_by: str | None = None
+    ) -> None:
+        """Refuse the table `file` with the columns `there` if one is missing or occurs twice; `seen` are not checked.
+
+        `separated_by` is what separates the columns of a CSV file, in words.
+        """
         columns = list(there)
         for name in self.names:
             if name in seen:
@@ -44,7 +49,10 @@ class Wanted:
                 raise UserError(f"{self.key(name)}: {file} has {columns.count(name)} columns {name!r}; allowed is one")
             if name not in columns:
                 shown = ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")  # noqa: PLR2004  one line
-                raise UserError(f"{self.key(name)}: {file} has no column {name!r}; allowed are {shown or 'none'}")
+                found = f" (separated by {separated_by})" if separated_by else ""
+                raise UserError(
+                    f"{self.key(name)}: {file} has no column {name!r}; allowed are {shown or 'none'}{found}"
+                )
 
 
 def row_too_long(file: str) -> UserError:
