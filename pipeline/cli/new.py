@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,34 +68,51 @@ def new(
 def _planned(
     source: str, name: str, before: dict[str, Any], options: Sequence[str]
 ) -> "tuple[Survey, Values, list[Advice]]":
-    """Return what the text holds, all params for it, and the reasons; nothing is written but the cache of downloads."""
-    from pipeline.corpus.advice import advise  # numba and pyarrow: not for --help
-    from pipeline.corpus.reading import open_documents
+    """Return what the text holds, all params for it, and the reasons; only scratch files are written, and removed."""
+    from pipeline.corpus.reading import open_documents  # numba and pyarrow: not for --help
+    from pipeline.corpus.shards import read_batches, shard_writer
     from pipeline.corpus.survey import survey
+    from pipeline.dataset.suggestion import suggest
+    from pipeline.params.clean import CleanParams
     from pipeline.params.data import DataParams
     from pipeline.params.reader import parse_group
-    from pipeline.starting.plan import advise_training, changes, clean_params
+    from pipeline.starting.fitting import fit
+    from pipeline.starting.plan import advise_writing, changes
     from pipeline.starting.prompts import TextSample
     from pipeline.starting.source import as_value, suggest_source
     from pipeline.tracking.project import project_root, state_folder
     from pipeline.tracking.throughput import throughput
 
     start = suggest_source(source, project_root())
-    first, _ = changes(before, start, options)
-    params = parse_group("data", first["data"], DataParams)
-    sample = TextSample()
-    with throughput("reading", None) as read:
-        opened = open_documents(params, root=project_root(), cache=state_folder() / "downloads", read=read)
-        found = survey(sample.collect(opened))
-    if found.characters < FEWEST:
-        raise UserError(
-            f"data.source: {source}: holds {found.characters:,} characters, allowed are at least {FEWEST:,}"
-        )
-    text_advice = [*start, *advise(found)]
-    clean = clean_params(before, text_advice, options)
-    training = advise_training(found, sample.text(), clean, name=as_value(name))
-    after, advice = changes(before, [*text_advice, *training], options)
-    return found, after, advice
+    values, _ = changes(before, start, options)
+    params = parse_group("data", values["data"], DataParams)
+    state_folder().mkdir(exist_ok=True)
+    scratch, sample = Path(tempfile.mkdtemp(prefix="new-", dir=state_folder())), TextSample()
+    try:
+        documents = scratch / "documents"
+        documents.mkdir()
+        with throughput("reading", None) as read:
+            opened = open_documents(params, root=project_root(), cache=state_folder() / "downloads", read=read)
+            with shard_writer(documents, opened.schema) as writer:
+                for batch in sample.collect(opened):
+                    writer.write(batch)
+            if writer.characters < FEWEST:
+                found_chars = f"{writer.characters:,} characters"
+                raise UserError(f"data.source: {source}: holds {found_chars}, allowed are at least {FEWEST:,}")
+            found = survey(read_batches(documents), read=read)
+            training = fit(found.characters)
+            values, _ = changes(before, [*start, *training], options)
+            given = {option.partition("=")[0] for option in options}
+            suggestion = suggest(found, documents, scratch, values, given=given, read=read)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if suggestion.problem:
+        raise UserError(f"data.source: {source}: {suggestion.problem}")
+    advice = [*start, *suggestion.advice, *training]
+    values, _ = changes(before, advice, options)
+    clean = parse_group("clean", values["clean"], CleanParams)
+    advice += advise_writing(found, sample.text(), clean, name=as_value(name))
+    return found, *changes(before, advice, options)
 
 
 def _show(found: "Survey", after: "Values", advice: "Sequence[Advice]") -> None:

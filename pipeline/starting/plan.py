@@ -15,7 +15,6 @@ from pipeline.params.groups import GROUPS
 from pipeline.params.overrides import Values, override
 from pipeline.params.reader import flatten, parse_group
 from pipeline.params.register import AUTO
-from pipeline.starting.fitting import fit
 from pipeline.starting.prompts import find_prompts
 
 # What hangs on the text: a value that an earlier text needed must not stay. These are the values of the shipped file.
@@ -38,7 +37,8 @@ def changes(before: Mapping[str, Any], advice: Sequence[Advice], options: Sequen
     """
     given = {option.partition("=")[0] for option in options}
     after = override(before, options, groups=list(GROUPS))
-    chosen = [one for one in advice if one.key not in given]
+    # Of two values for a key the later one counts: it was found with more knowledge.
+    chosen = list({one.key: one for one in advice if one.key not in given}.values())
     chosen += _forgotten(before, {one.key for one in advice} | given)
     after = override(after, [f"{one.key}={one.value}" for one in chosen], groups=list(GROUPS))
     for name, kind in GROUPS.items():
@@ -53,13 +53,13 @@ def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[
     return {key: value for key, value in flatten(dict(after)).items() if key not in old or old[key] != value}
 
 
-def advise_training(found: Survey, text: str, clean: CleanParams, *, name: str) -> list[Advice]:
-    """Return the network, the training, the prompts and the registered name for the text that `found` is about.
+def advise_writing(found: Survey, text: str, clean: CleanParams, *, name: str) -> list[Advice]:
+    """Return the prompts, the registered name and the gate for the text that `found` is about.
 
     `text` is its beginning and `clean` how it will be cleaned; `name` is the registered model's, `auto` for its own.
     """
     prompts = find_prompts(_joined(text, clean), is_usable=usable(found, clean))
-    advice = fit(found.characters)
+    advice = []
     if prompts:
         why = "frequent beginnings of its sentences" if len(prompts) > 1 else "a beginning of its sentences"
         advice.append(Advice("generate.prompts", json.dumps(prompts, ensure_ascii=False), why))
@@ -89,12 +89,6 @@ def usable(found: Survey, clean: CleanParams) -> Callable[[str], bool]:
         return all(found.counts[ord(char)] >= max(clean.min_count, 1) and not rule(char)[1] for char in prompt)
 
     return is_usable
-
-
-def clean_params(before: Mapping[str, Any], advice: Sequence[Advice], options: Sequence[str]) -> CleanParams:
-    """Return the group `clean` as it will be."""
-    after, _ = changes(before, advice, options)
-    return parse_group("clean", after["clean"], CleanParams)
 
 
 def _joined(text: str, clean: CleanParams) -> str:
