@@ -37,6 +37,8 @@ FITS = (
 )
 DEFAULT = Fit(2_000_000, 384, 0.0, 32, 0.01, 3.5)
 
+THE_DEFAULT = "the default"
+
 
 def fit(characters: int) -> list[Advice]:
     """Return `model` and `train` for a text of so many characters, with reasons."""
@@ -45,17 +47,18 @@ def fit(characters: int) -> list[Advice]:
     small, epochs = one is not DEFAULT, one.epochs
     if characters >= DEFAULT.below:
         epochs = max(round(TRAINED_CHARS / characters, 2), 0.01)
-    passes = f"about {TRAINED_CHARS / 1e6:.0f} million characters train in a minute or two"
-    if characters < DEFAULT.below:
-        passes = f"{size} need so many passes" if small else "the default: one or two minutes"
-    batches = f"smaller batches give more updates in each pass of {size}" if small else "the default"
-    forgets = f"a network of {one.hidden} learns {size} by heart without it" if small else "the default: enough text"
+    if characters >= DEFAULT.below:
+        passes = f"about {TRAINED_CHARS / 1e6:.0f} million characters train in a minute or two"
+    else:
+        passes = f"so few characters need more passes than the default {DEFAULT.epochs:g}" if small else THE_DEFAULT
+    batches = "more updates in each pass of a small text" if one.batch < DEFAULT.batch else THE_DEFAULT
+    forgets = f"without it a network of {one.hidden} learns {size} by heart" if small else f"{THE_DEFAULT}: enough text"
     return [
         Advice("model.num_hidden", str(one.hidden), "gave the best perplexity for a text of this size"),
         Advice("model.dropout", f"{one.dropout:g}", forgets),
         Advice("train.epochs", f"{epochs:g}", passes),
         Advice("train.batch_size", str(one.batch), batches),
-        Advice("train.optimizer.lr", f"{one.rate:g}", f"goes with batches of {one.batch}"),
+        Advice("train.optimizer.lr", f"{one.rate:g}", f"fits batches of {one.batch}"),
     ]
 
 

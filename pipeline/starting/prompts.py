@@ -90,4 +90,5 @@ def _characters(number: int) -> Callable[[str], str]:
 
 
 def _same_start(one: str, other: str) -> bool:
-    return one.split(maxsplit=1)[0].lower() == other.split(maxsplit=1)[0].lower()
+    begins = one.startswith(other) or other.startswith(one)  # a script without spaces has no words to compare
+    return begins or one.split()[0].lower() == other.split()[0].lower()
