@@ -10,7 +10,7 @@ import pyarrow as pa
 STOPS = ".!?…\u3002\uff01\uff1f"
 SENTENCE_END = re.compile(rf"(?<=[{STOPS}])\s*(?=[^\s{STOPS}])|\n+")
 # A beginning has these numbers of words, the most telling first.
-WORDS = (4, 3, 2, 1)
+WORDS = (4, 3, 2)
 # Scripts without spaces have such short words.
 CHARACTERS = (6, 4, 2)
 LONGEST, SHORTEST = 40, 2
@@ -91,4 +91,4 @@ def _characters(number: int) -> Callable[[str], str]:
 
 def _same_start(one: str, other: str) -> bool:
     begins = one.startswith(other) or other.startswith(one)  # a script without spaces has no words to compare
-    return begins or one.split()[0].lower() == other.split()[0].lower()
+    return begins or one.split(maxsplit=1)[0].lower() == other.split(maxsplit=1)[0].lower()

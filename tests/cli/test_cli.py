@@ -1,4 +1,6 @@
+import importlib.metadata
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -6,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from conftest import random_model
 from ruamel.yaml import YAML
 
+from pipeline.cli.app import app
 from pipeline.cli.presets import FOLDER, apply_preset, list_presets, read_preset
 from pipeline.cli.score import ground, shaded
 from pipeline.generation.pieces import Score
@@ -203,3 +207,18 @@ def test_help_loads_nothing_heavy():
     heavy = ("torch", "mlflow", "pandas", "numpy", "numba", "optuna")
     code = f"import sys, pipeline.cli.app; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_the_version_is_that_of_the_package():
+    assert charlm("--version").stdout == f"charlm {importlib.metadata.version('charlm')}\n"
+
+
+def test_help_groups_every_command_and_says_each_in_one_line():
+    shown = charlm("--help", env=os.environ | {"COLUMNS": "80", "TERM": "dumb"}).stdout
+    for panel in ("Data", "Experiments", "Models", "Writing and serving"):
+        assert f"─ {panel} ─" in shown
+    assert "─ Commands ─" not in shown  # the panel of commands without one
+    commands = typer.main.get_command(app).commands
+    for name, command in commands.items():
+        line = next(line for line in shown.splitlines() if line.startswith(f"│ {name} "))
+        assert line.strip("│ ").endswith(command.short_help)
