@@ -14,8 +14,8 @@ WORDS = (4, 3, 2)
 # Scripts without spaces have such short words.
 CHARACTERS = (6, 4, 2)
 LONGEST, SHORTEST = 40, 2
-# Fewer occurrences than this are a coincidence.
-OFTEN = 3
+# Fewer occurrences than this, or a smaller share of the sentences, are a coincidence.
+OFTEN, ONE_IN = 3, 500
 # Characters of a text that are looked at: more would hardly change the result.
 LOOKED_AT = 4_000_000
 
@@ -54,11 +54,12 @@ def find_prompts(text: str, *, is_usable: Callable[[str], bool], most: int = 3) 
     sentences = [sentence for sentence in sentences if len(sentence) > SHORTEST]
     spaced = sum(" " in sentence for sentence in sentences) * 2 > len(sentences)
     cuts = [_words(number) if spaced else _characters(number) for number in (WORDS if spaced else CHARACTERS)]
+    often = max(OFTEN, len(sentences) // ONE_IN)
     found: list[str] = []
     for cut in cuts:
         counts = Counter(filter(None, map(cut, sentences)))
         for beginning, count in counts.most_common():
-            if count < OFTEN or len(found) == most:
+            if count < often or len(found) == most:
                 break
             if is_usable(beginning) and not any(_same_start(beginning, one) for one in found):
                 found.append(beginning)
