@@ -26,10 +26,11 @@ from torch import Tensor, nn
 
 from benchmarks.training import matrix_rate
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.generation.sampling import MAX_CHARS, Sampling
+from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.model.config import NetworkConfig
 from pipeline.model.saved import SavedModel
+from pipeline.params.generate import MAX_CHARS
 
 ROOT = Path(__file__).parents[1]
 CHARACTERS = "".join(chr(code) for code in range(32, 113))
@@ -185,7 +186,7 @@ def read_bandwidth(size: int) -> float:
 FIRST = """
 import sys, time
 from pathlib import Path
-from pipeline.generation.sampling import MAX_CHARS, Sampling
+from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 next(Writer.load(Path(sys.argv[1])).stream("The", Sampling()))
 """

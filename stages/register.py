@@ -6,6 +6,7 @@ import typer
 
 from pipeline.files import read_json, sha256_of, write_json
 from pipeline.model.saved import SavedModel
+from pipeline.params.data import DataParams
 from pipeline.params.generate import GenerateParams
 from pipeline.params.reader import read_group
 from pipeline.params.register import RegisterParams
@@ -17,6 +18,7 @@ from pipeline.tracking.stage import stage
 def main() -> None:
     with stage("register") as run:
         params = read_group("register", RegisterParams)
+        name = params.name_for(read_group("data", DataParams).source)
         read_group("generate", GenerateParams)  # its first prompt is the model's example
         folder = Path("models/charlm")
         SavedModel.load(folder)  # refuses a damaged model before MLflow has it
@@ -26,7 +28,7 @@ def main() -> None:
         write_json(
             Path("models/registration.json"),
             {
-                "model_name": params.model_name if params.enabled else None,
+                "model_name": name if params.enabled else None,
                 "perplexity": figures["perplexity"],
                 "eval_sha256": figures["eval_sha256"],
                 "passes_max_perplexity": figures["perplexity"] <= params.max_perplexity,

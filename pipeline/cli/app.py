@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.cli.chosen import need_own_model
 from pipeline.cli.clean import clean
 from pipeline.cli.compare import compare
 from pipeline.cli.corpus import corpus
 from pipeline.cli.curves import curves
 from pipeline.cli.generate import generate
+from pipeline.cli.new import new
 from pipeline.cli.presets import apply_preset, list_presets, read_preset
 from pipeline.cli.registry import models, promote, rollback
 from pipeline.cli.report import report
@@ -28,28 +30,55 @@ from pipeline.tracking.settings import set_up_mlflow
 STORES = ("mlflow", "sqlalchemy", "alembic", "psycopg", "requests", "dvc", "dvc_data", "dvc_objects", "scmrepo")
 MOST_TOLD = 500
 
+DATA, EXPERIMENTS, MODELS, SERVING = "Data", "Experiments", "Models", "Writing and serving"
+
 app = typer.Typer(
-    help="Character-level language models: what goes with `dvc repro` and `mlflow ui`.",
+    help="Train, compare, write with and serve character-level language models. The pipeline itself: `dvc repro`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-app.command()(corpus)
-app.command()(generate)
-app.command()(score)
-app.command()(report)
-app.command()(serve)
-app.command()(sync)
-app.command()(compare)
-app.command()(models)
-app.command()(promote)
-app.command()(rollback)
-app.command()(trace)
-app.command()(verify)
-app.command()(clean)
-app.command()(curves)
-app.command()(sweep)
+# Each command in its panel, with the line that `charlm --help` shows; `charlm COMMAND --help` says more.
+COMMANDS = (
+    (new, DATA, "Make a model of your own text, in one command."),
+    (corpus, DATA, "Show what a text holds, and suggest params for it."),
+    (sweep, EXPERIMENTS, "Search for better params."),
+    (compare, EXPERIMENTS, "Compare experiments in one table, the best first."),
+    (report, EXPERIMENTS, "Write an HTML page about one model, or several."),
+    (curves, EXPERIMENTS, "Print training curves as a chart for Markdown."),
+    (sync, EXPERIMENTS, "Send MLflow the records that it did not receive."),
+    (models, MODELS, "List the registered versions of a model."),
+    (promote, MODELS, "Make a version the champion."),
+    (rollback, MODELS, "Make the previous champion the champion again."),
+    (trace, MODELS, "Show what a version was made from."),
+    (verify, MODELS, "Rebuild a version and compare its bytes."),
+    (clean, MODELS, "Show which files nothing needs, and delete them."),
+    (generate, SERVING, "Continue a text."),
+    (score, SERVING, "Measure how well a model predicts a text."),
+    (serve, SERVING, "Serve a model over HTTP, with OpenAI's API."),
+)
+for command, panel, short_help in COMMANDS:
+    app.command(rich_help_panel=panel, short_help=short_help)(command)
+
+
+def show_version(wanted: bool) -> None:  # noqa: FBT001  typer's callback
+    """Print charlm's version and end."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"charlm {version('charlm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
 
 
 def main() -> None:
@@ -67,7 +96,7 @@ def main() -> None:
         sys.exit(UserError.exit_code)
 
 
-@app.command()
+@app.command(rich_help_panel=EXPERIMENTS, short_help="Print a named set of params, or apply it.")
 def preset(
     name: Annotated[str | None, typer.Argument(help="The preset's name; without it, all are listed.")] = None,
     *,
@@ -85,20 +114,21 @@ def preset(
         print(" ".join(found.options()))
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS, short_help="Correct MLflow's paths after the folder was moved.")
 def relocate() -> None:
-    """After the project's folder was moved: let MLflow's artifact addresses point here."""
+    """Correct MLflow's artifact addresses after the project's folder was moved."""
     from pipeline.tracking.relocate import relocate as move_addresses  # sqlite: not for --help
 
     old, changed = move_addresses(Path.cwd())
     print(f"{changed} addresses changed from {old}" if changed else "the addresses are right: nothing to do")
 
 
-@app.command("summary")
+@app.command("summary", rich_help_panel=EXPERIMENTS, short_help="Show the last result and what to do next.")
 def show_summary() -> None:
-    """Show what the last run of the pipeline made, and what can be done with it."""
+    """Show the last run's perplexity, a sample and the commands for what comes next."""
     from pipeline.comparing.summary import summary  # YAML: not for --help
 
+    need_own_model(Path.cwd())
     Console(highlight=False).print(summary(Path.cwd()), crop=False)
 
 

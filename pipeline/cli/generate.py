@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.chosen import DEFAULT_MODEL, ModelAddress, find_model
 from pipeline.cli.texts import read_text
 from pipeline.errors import UserError
 from pipeline.generation.sampling import Sampling
@@ -19,14 +20,13 @@ from pipeline.seeds import sample_seed
 if TYPE_CHECKING:
     from pipeline.generation.text import Writer
 
-MODEL_FOLDER = Path("models/charlm")
 MAX_SAMPLES = 10_000
 
 
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="The text to continue; without it, standard input.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read the prompt from this file; -: standard input.")] = None,
-    model: Annotated[Path, typer.Option(help="The model's folder.")] = MODEL_FOLDER,
+    model: ModelAddress = DEFAULT_MODEL,
     num_chars: Annotated[int | None, typer.Option(help="How many characters to write.")] = None,
     temperature: Annotated[float | None, typer.Option(help="0 is greedy; 1 is the model's own distribution.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw from the k most likely characters; 0: all.")] = None,
@@ -71,12 +71,13 @@ def generate(
     }  # fmt: skip
     defaults = {name: getattr(params, "num_chars" if name == "max_new_chars" else name) for name in given}
     chosen: dict[str, Any] = {name: defaults[name] if value is None else value for name, value in given.items()}
-    sampling = Sampling(**chosen, allowed=allowed, stop=tuple(stop or ()))
-    writer = Writer.load(model, precision=precision or params.precision)
+    sampling = _sampling(chosen, allowed=allowed, stop=tuple(stop or ()))
+    waits_for_typing = interactive and file is None
+    text = (prompt or "") if prompt is not None or waits_for_typing else read_text(file)
+    writer = Writer.load(find_model(model).folder, precision=precision or params.precision)
     if interactive:
-        _take_turns(writer, prompt or (read_text(file) if file else ""), sampling)
+        _take_turns(writer, text, sampling)
         return
-    text = read_text(file) if prompt is None else prompt
     _warn(writer.read_prompt(text).warnings)
     if samples == 1 and stream and not as_json:
         _show(text)
@@ -95,6 +96,16 @@ def generate(
             _show(json.dumps(answer, ensure_ascii=False) + "\n")
         else:
             _show((f"--- {number} of {samples}, seed {own_seed}\n" if samples > 1 else "") + done.text + "\n")
+
+
+def _sampling(chosen: dict[str, Any], *, allowed: str | None, stop: tuple[str, ...]) -> Sampling:
+    """Return the options, checked; UserError names the option as it is typed."""
+    try:
+        return Sampling(**chosen, allowed=allowed, stop=stop)
+    except UserError as error:
+        field, _, rest = str(error).partition(": ")
+        option = "num-chars" if field == "max_new_chars" else field.replace("_", "-")
+        raise UserError(f"--{option}: {rest}") from None
 
 
 def _take_turns(writer: "Writer", text: str, sampling: Sampling) -> None:

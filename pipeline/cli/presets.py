@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from pipeline.errors import UserError
-from pipeline.files import whole_file
 from pipeline.params.reader import flatten, read_yaml
+from pipeline.params.writing import write_values
 
 FOLDER = Path(__file__).parents[2] / "presets"
 
@@ -47,17 +45,4 @@ def read_preset(name: str) -> Preset:
 
 def apply_preset(preset: Preset, path: Path) -> None:
     """Set the preset's values in the params file at `path`; comments and all other values stay."""
-    yaml = YAML()
-    yaml.width = 120
-    content = yaml.load(path.read_text(encoding="utf-8"))
-    _merge(content, preset.params)
-    with whole_file(path) as part:
-        yaml.dump(content, part)
-
-
-def _merge(content: dict[str, Any], values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            _merge(content[key], value)
-        else:
-            content[key] = value
+    write_values(path, flatten(preset.params))

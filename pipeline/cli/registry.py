@@ -9,16 +9,18 @@ from rich.table import Table
 from pipeline.cli.tables import print_whole
 from pipeline.errors import UserError
 from pipeline.params.reader import read_group
-from pipeline.params.register import RegisterParams
+from pipeline.params.register import RegisterParams, registered_name
 
-ModelName = Annotated[str, typer.Option("--model", help="The registered model; by default register.model_name.")]
+ModelName = Annotated[
+    str, typer.Option("--model", help="The registered model; by default that of the text in params.yaml.")
+]
 Reason = Annotated[str, typer.Option("--reason", help="Kept as a tag of the version.")]
 DIGITS = 8
 
 
 def model_name(given: str) -> str:
-    """Return the registered model's name: the one given, else register.model_name of params.yaml."""
-    return given or read_group("register", RegisterParams).model_name
+    """Return the registered model's name: the one given, else that of the text in params.yaml."""
+    return given or registered_name()
 
 
 def models(model: ModelName = "") -> None:
@@ -29,8 +31,10 @@ def models(model: ModelName = "") -> None:
     name = model_name(model)
     with open_store() as (client, _):
         found = versions(client, name)
+        others = [] if found else [f"--model {one.name}" for one in client.search_registered_models()]
     if not found:
-        raise UserError(f"{name}: nothing is registered yet; `dvc repro` registers a model")
+        there_are = f"; the registry has {', '.join(others)}" if others else ""
+        raise UserError(f"{name}: no version is registered yet; run `make repro` or `dvc repro` first{there_are}")
     print_whole(_table(name, found))
 
 

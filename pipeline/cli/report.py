@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.chosen import need_own_model
 from pipeline.errors import UserError
 from pipeline.files import whole_file
 from pipeline.lock import stages_in_step
@@ -53,6 +54,7 @@ def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
     for project in projects:
         _need_figures(project.folder, f"{project.name}: ")
     if not names:
+        need_own_model(Path.cwd())
         _need_figures(Path.cwd(), "")
     here = _read(Path(LOCK))
     if here and _is_stale():
@@ -62,7 +64,7 @@ def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
         if not names:
             raise UserError(said)
         print(f"left out: the workspace; {said}")
-    elif (Path.cwd() / FIGURES).exists() and not any(here and _read(one.folder / LOCK) == here for one in projects):
+    elif _has_model(Path.cwd()) and not any(here and _read(one.folder / LOCK) == here for one in projects):
         projects.insert(0, Project(WORKSPACE, Path.cwd(), facts_here()))
     return projects
 
@@ -72,9 +74,18 @@ def _is_stale() -> bool:
     return "evaluate" in (read_yaml(Path(LOCK)).get("stages") or {}) and "evaluate" not in stages_in_step(Path.cwd())
 
 
+def _has_model(folder: Path) -> bool:
+    """Return whether the figures in `folder` are those of a model that is there: Git has them also without it."""
+    try:
+        need_own_model(folder)
+    except UserError:
+        return False
+    return (folder / FIGURES).exists()
+
+
 def _need_figures(folder: Path, name: str) -> None:
     if not (folder / FIGURES).exists():
-        raise UserError(f"{name}{Path(FIGURES).name}: not there yet; run `dvc repro` first")
+        raise UserError(f"{name}{Path(FIGURES).name}: not there yet; run `make repro` or `dvc repro` first")
 
 
 def _read(path: Path) -> bytes:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from pipeline.cli.chosen import DEFAULT_MODEL, ModelAddress, find_model
 from pipeline.cli.texts import read_text
 from pipeline.errors import UserError
 from pipeline.params.generate import Precision
@@ -18,14 +19,13 @@ from pipeline.params.generate import Precision
 if TYPE_CHECKING:
     from pipeline.generation.pieces import Score
 
-MODEL_FOLDER = Path("models/charlm")
 # From this many bits on a character is shown in full red: one guess in a thousand.
 MOST_BITS = 10.0
 
 
 def score(
     file: Annotated[Path | None, typer.Argument(help="A text, UTF-8; without it, or for -, standard input.")] = None,
-    model: Annotated[Path, typer.Option(help="The model's folder.")] = MODEL_FOLDER,
+    model: ModelAddress = DEFAULT_MODEL,
     precision: Annotated[Precision, typer.Option(help="Of the weights.")] = "fp32",
     show: Annotated[int, typer.Option(help="How many characters to show, coloured by surprise.")] = 1000,
     *,
@@ -37,8 +37,9 @@ def score(
     """
     from pipeline.generation.text import Writer  # numba: not for --help
 
-    writer = Writer.load(model, precision=precision)
-    scored = writer.score(read_text(file))
+    text = read_text(file)
+    writer = Writer.load(find_model(model).folder, precision=precision)
+    scored = writer.score(text)
     if not scored.text:
         raise UserError(f"{file or 'standard input'}: holds no character that the model knows")
     if as_json:

@@ -3,11 +3,11 @@
 import ipaddress
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline.cli.chosen import DEFAULT_MODEL, ModelAddress, say_model
 from pipeline.errors import UserError
 from pipeline.params.generate import Precision
 
@@ -16,7 +16,7 @@ SWITCH_SECONDS = 0.0005
 
 
 def serve(
-    model: Annotated[str, typer.Option(help="models:/charlm@champion, models:/charlm/3, or a folder.")] = "",
+    model: ModelAddress = DEFAULT_MODEL,
     host: Annotated[str, typer.Option(help="Other than loopback only with a key in CHARLM_API_KEY.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     precision: Annotated[Precision, typer.Option(help="bf16: large networks write faster.")] = "fp32",
@@ -41,24 +41,23 @@ def serve(
     from pipeline.serving.application import make_application
     from pipeline.serving.guards import LOOPBACK
     from pipeline.serving.limits import Limits
-    from pipeline.serving.source import load_served
+    from pipeline.serving.source import Served, load_served
 
-    address = model or default_model()
+    def load() -> Served:
+        served = load_served(model, precision=precision)
+        say_model(model, version=served.card["version"], perplexity=served.card["perplexity"])
+        return served
+
     limits = Limits(max_tokens=max_tokens, seconds=seconds, in_flight=in_flight, queue=queue)
     app = make_application(
-        lambda: load_served(address, precision=precision),
+        load,
         limits=limits, key=key, hosts=(*LOOPBACK, host), cors=tuple(cors or ()),
     )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
-    print(f"charlm: {address} at http://{shown}:{listening.getsockname()[1]}/  (API: /docs, Ctrl-C ends)", flush=True)
+    print(f"charlm: {model} at http://{shown}:{listening.getsockname()[1]}/  (API: /docs, Ctrl-C ends)", flush=True)
     # The event loop and the thread that writes hand over to each other many times a second; Python's own 5 ms are long.
     sys.setswitchinterval(SWITCH_SECONDS)
     run(app, listening, access_log=access_log)
-
-
-def default_model() -> str:
-    """Return the address of the model to serve if none is named: the champion, or the folder of the last training."""
-    return "models/charlm" if Path("models/charlm/weights.safetensors").exists() else "models:/charlm@champion"
 
 
 def is_loopback(host: str) -> bool:

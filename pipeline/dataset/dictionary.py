@@ -116,7 +116,7 @@ class Dictionary:
             found = cls(characters, unknown=content["unknown"] is not None, bounded=content.get("begin") is not None)
             symbols = (content["unknown"], content.get("begin"), content.get("end"))
         except FileNotFoundError:
-            raise UserError(f"{path}: no such file; run the split stage first") from None
+            raise UserError(f"{path}: no such file; `dvc repro` makes it") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: not a dictionary; allowed is JSON with characters and unknown") from None
         if not all(isinstance(c, str) and len(c) == 1 for c in characters):

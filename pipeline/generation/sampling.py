@@ -20,13 +20,19 @@ The rule itself is compiled: `choose` in `kernels/drawing.py`.
 from dataclasses import dataclass
 
 from pipeline.errors import UserError
+from pipeline.params.generate import (
+    MAX_CHARS,
+    MAX_PENALTY,
+    MAX_SEED,
+    MAX_TEMPERATURE,
+    MAX_TOP_K,
+    MAX_WINDOW,
+    MIN_PENALTY,
+)
 
-MAX_CHARS = 100_000
-MAX_TEMPERATURE = 100.0
 MAX_STOPS = 16
 MAX_STOP_CHARS = 1000
-MAX_WINDOW = 1000
-MAX_PENALTY = 2.0
+MAX_ADDED_PENALTY = 2.0
 MAX_BIAS = 100.0
 
 
@@ -59,19 +65,19 @@ class Sampling:
         """Check the ranges."""
         _within("max_new_chars", self.max_new_chars, 0, MAX_CHARS)
         _within("temperature", self.temperature, 0, MAX_TEMPERATURE)
-        _within("top_k", self.top_k, 0, 1 << 31)
+        _within("top_k", self.top_k, 0, MAX_TOP_K)
         _within("min_p", self.min_p, 0, 1)
-        _within("repetition_penalty", self.repetition_penalty, 0.01, 100)
+        _within("repetition_penalty", self.repetition_penalty, MIN_PENALTY, MAX_PENALTY)
         _within("repetition_window", self.repetition_window, 0, MAX_WINDOW)
-        _within("frequency_penalty", self.frequency_penalty, -MAX_PENALTY, MAX_PENALTY)
-        _within("presence_penalty", self.presence_penalty, -MAX_PENALTY, MAX_PENALTY)
+        _within("frequency_penalty", self.frequency_penalty, -MAX_ADDED_PENALTY, MAX_ADDED_PENALTY)
+        _within("presence_penalty", self.presence_penalty, -MAX_ADDED_PENALTY, MAX_ADDED_PENALTY)
         for _, bias in self.logit_bias:
             _within("logit_bias", bias, -MAX_BIAS, MAX_BIAS)
         if self.allowed is not None and not self.allowed:
             raise UserError("allowed: found no characters, allowed is at least one, or null for all")
         if not 0 < self.top_p <= 1:
             raise UserError(f"top_p: found {self.top_p}, allowed is more than 0 and at most 1")
-        _within("seed", self.seed, 0, (1 << 63) - 1)
+        _within("seed", self.seed, 0, MAX_SEED)
         if len(self.stop) > MAX_STOPS:
             raise UserError(f"stop: found {len(self.stop)} strings, allowed are at most {MAX_STOPS}")
         for text in self.stop:

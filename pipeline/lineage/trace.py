@@ -12,7 +12,8 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError
 from pipeline.files import read_json
-from pipeline.params.reader import read_yaml
+from pipeline.params.reader import parse_group, read_yaml
+from pipeline.params.register import RegisterParams
 from pipeline.tracking.execution import environment
 from pipeline.tracking.git import git
 from pipeline.tracking.publish import TRACE
@@ -80,7 +81,9 @@ class Trace:
 
     def command(self, name: str) -> str:
         """Return the charlm command `name` for this version."""
-        model = "" if self.name == self.params["register"]["model_name"] else f" --model {self.name}"
+        params = parse_group("register", self.params["register"], RegisterParams)
+        is_default = self.name == params.name_for(str(self.params["data"]["source"]))
+        model = "" if is_default else f" --model {self.name}"
         return f"charlm {name} {self.version.version}{model}"
 
     def commands(self) -> list[str]:

@@ -19,6 +19,10 @@ from pipeline.errors import UserError
 from pipeline.files import read_json, whole_folder, write_json
 from pipeline.model.config import NetworkConfig
 
+# Where the pipeline writes its model, and what to do while there is none.
+OWN_MODEL = "models/charlm"
+NO_MODEL_YET = "there is no model yet; run `make repro` or `dvc repro` first"
+
 WEIGHTS, CONFIG, DICTIONARY = "weights.safetensors", "config.json", "dictionary.json"
 
 Weights = dict[str, npt.NDArray[np.float32]]
@@ -50,7 +54,7 @@ class SavedModel:
         try:
             config = NetworkConfig.model_validate(read_json(folder / CONFIG))
         except FileNotFoundError:
-            raise UserError(f"{folder / CONFIG}: no such file; run the train stage first") from None
+            raise UserError(f"{folder / CONFIG}: no such file; `dvc repro` makes a model") from None
         except (OSError, ValueError, ValidationError):
             raise UserError(f"{folder / CONFIG}: not a network's configuration") from None
         if config.vocab_size != len(dictionary):
@@ -64,7 +68,7 @@ def _load_weights(path: Path, config: NetworkConfig) -> Weights:
     try:
         weights: Weights = load_file(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run the train stage first") from None
+        raise UserError(f"{path}: no such file; `dvc repro` makes a model") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: damaged or cut off: {error}") from None
     wanted = config.shapes()

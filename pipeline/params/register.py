@@ -1,15 +1,63 @@
 """Group `register`: the model's name in MLflow's registry, and the gate to `champion`."""
 
+import re
+from pathlib import Path, PurePosixPath
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from pipeline.params.base import Group
+from pipeline.params.data import DataParams
+from pipeline.params.reader import PARAMS_FILE, read_group
+
+AUTO = "auto"
+SOTU = "sotu"
+PROJECT = "charlm"
+MAX_NAME = 100
+PACKED = (".gz", ".zst", ".zip", ".bz2", ".xz")
 
 
 class RegisterParams(Group):
-    """`enabled: false` logs the model without registering it; `max_perplexity` is what a champion may have at most."""
+    """`model_name: auto` is a name for each text, after its source (`name_for`).
+
+    `enabled: false` logs the model without registering it. `max_perplexity` is what a champion may have at most.
+    """
 
     enabled: bool = True
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\- ]{1,100}$")] = "charlm"
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\- ]{1,100}$")] = AUTO
     max_perplexity: Annotated[float, Field(gt=1)] = 5.0
+
+    def name_for(self, source: str) -> str:
+        """Return the registered model's name for the text `source` (`data.source`).
+
+        `auto` is `charlm` for the built-in source, and else `charlm-NAME`, NAME being the source's own name without
+        its ending: in lower case, other characters than a-z and 0-9 as "-". Thus each text has its own champion.
+        """
+        if self.model_name != AUTO:
+            return self.model_name
+        return PROJECT if source == SOTU else f"{PROJECT}-{_slug(source)}"[:MAX_NAME].rstrip("-")
+
+
+def registered_name(path: Path = PARAMS_FILE) -> str:
+    """Return the registered model's name by the params in `path`; UserError if they are wrong."""
+    params = read_group("register", RegisterParams, path)
+    if params.model_name != AUTO:
+        return params.model_name
+    return params.name_for(read_group("data", DataParams, path).source)
+
+
+def _slug(source: str) -> str:
+    """Return the last part of an address that has a letter or a digit, as a name: `docs` of `docs/**/*.md`."""
+    from anyascii import anyascii  # only for a text of one's own
+
+    path = urlsplit(source).path if "://" in source else source.replace("\\", "/")
+    for number, part in enumerate(reversed(PurePosixPath(path).parts)):
+        stem = PurePosixPath(part)
+        while number == 0 and stem.suffix.lower() in PACKED:
+            stem = stem.with_suffix("")
+        name = stem.stem if number == 0 else stem.name
+        words = re.sub(r"[^a-z0-9]+", "-", anyascii(name).lower()).strip("-")
+        if words:
+            return words
+    return "text"

@@ -10,7 +10,7 @@ from pipeline.files import read_json, sha256_of
 from pipeline.model.saved import SavedModel
 from pipeline.params.generate import GenerateParams
 from pipeline.params.reader import PARAMS_FILE, read_group
-from pipeline.params.register import RegisterParams
+from pipeline.params.register import RegisterParams, registered_name
 from pipeline.serving.card import project_card
 from pipeline.serving.packaging import log_model
 from pipeline.tracking.execution import Execution
@@ -23,6 +23,7 @@ def register_model(execution: Execution, *, run_id: str) -> str:
     project = execution.folder
     model = project / "models/charlm"
     params = read_group("register", RegisterParams, project / PARAMS_FILE)
+    name = registered_name(project / PARAMS_FILE)
     prompt = read_group("generate", GenerateParams, project / PARAMS_FILE).prompts[0]
     figures = read_json(project / "metrics/evaluate.json")
     with open_store() as (client, _):
@@ -31,17 +32,17 @@ def register_model(execution: Execution, *, run_id: str) -> str:
             info = log_model(model, card=card, example_prompt=prompt)
         if not params.enabled:
             return "logged, not registered (register.enabled is false)"
-        _ensure_registered_model(client, params.model_name)
+        _ensure_registered_model(client, name)
         version = client.create_model_version(
-            params.model_name,
+            name,
             source=info.model_uri,
             run_id=run_id,
             tags=_tags(execution, figures),
             model_id=info.model_id,
         )
         candidate = Standing(str(version.version), figures["perplexity"], figures["eval_sha256"])
-        decision = enter(client, params.model_name, candidate, max_perplexity=params.max_perplexity)
-    return f"{params.model_name} version {version.version} is {decision.alias}: {decision.reason}"
+        decision = enter(client, name, candidate, max_perplexity=params.max_perplexity)
+    return f"{name} version {version.version} is {decision.alias}: {decision.reason}"
 
 
 def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:

@@ -1,13 +1,13 @@
-"""Where the server's model comes from: a folder, or MLflow's registry."""
+"""Where a model comes from that a command uses: a folder, or MLflow's registry."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.files import read_json, sha256_of
 from pipeline.generation.text import Writer
-from pipeline.model.saved import SavedModel
+from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
 from pipeline.params.generate import Precision
 from pipeline.serving.card import CARD, card_of, project_card
 from pipeline.tracking.project import project_root
@@ -23,28 +23,74 @@ class Served:
     card: dict[str, Any]
 
 
-def load_served(address: str, *, precision: Precision = "fp32") -> Served:
-    """Return the model at `address`, a folder or `models:/NAME@ALIAS` (or /VERSION), ready; UserError if it is none.
+@dataclass(frozen=True)
+class Located:
+    """A model's folder; `version` if it came from the registry, `perplexity` if it is known."""
 
-    The card is the one that was registered with the model, or made of the project's figures if `address` is the
+    folder: Path
+    version: str | None = None
+    perplexity: float | None = None
+
+
+def locate(address: str) -> Located:
+    """Return where the model at `address` is: a folder, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    UserError if there is none; for the project's own model it says which command makes it.
+    """
+    if address.startswith(REGISTRY):
+        folder, version = from_registry(address)
+        return Located(folder, version, _registered_perplexity(folder))
+    folder = Path(address)
+    if not (folder / WEIGHTS).exists():
+        raise UserError(_missing(address))
+    return Located(folder, None, _own_perplexity(folder))
+
+
+def load_served(address: str, *, precision: Precision = "fp32") -> Served:
+    """Return the model at `address` (as `locate`), ready to write.
+
+    The card is the one that was registered with the model, or made from the project's metrics if `address` is the
     project's own model.
     """
-    folder, version = from_registry(address) if address.startswith(REGISTRY) else (Path(address), None)
-    model = SavedModel.load(folder)
+    found = locate(address)
+    model = SavedModel.load(found.folder)
     writer = Writer(model, precision=precision)
     writer.warm_up()
-    return Served(writer, _card(model, folder) | {"version": version})
+    return Served(writer, _card(model, found.folder) | {"version": found.version})
 
 
 def _card(model: SavedModel, folder: Path) -> dict[str, Any]:
     try:
         if (folder.parent / CARD).exists():
             return card_of(model) | dict(read_json(folder.parent / CARD))
-        if folder.resolve() == project_root() / "models/charlm":
+        if folder.resolve() == project_root() / OWN_MODEL:
             return project_card(model, project_root())
     except (OSError, ValueError, KeyError):
         pass  # a model without figures is served too
     return card_of(model)
+
+
+def _missing(address: str) -> str:
+    if Path(address) == Path(OWN_MODEL):
+        return f"{address}: {NO_MODEL_YET}, or name a model: --model models:/NAME@champion"
+    return f"--model: {address}: no model there; allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION"
+
+
+def _own_perplexity(folder: Path) -> float | None:
+    """Return the perplexity of the last run's model; None if `folder` holds another one."""
+    try:
+        registration = read_json(folder.parent / "registration.json")
+        is_same = registration["weights_sha256"] == sha256_of(folder / WEIGHTS)
+        return float(registration["perplexity"]) if is_same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _registered_perplexity(folder: Path) -> float | None:
+    try:
+        return float(read_json(folder.parent / CARD)["perplexity"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def from_registry(address: str) -> tuple[Path, str]:

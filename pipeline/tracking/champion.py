@@ -8,8 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.params.reader import read_group
-from pipeline.params.register import RegisterParams
+from pipeline.params.register import registered_name
 from pipeline.tracking.project import project_root
 
 
@@ -28,7 +27,7 @@ def there_may_be_one() -> bool:
 
 
 def of_champion(artifact: str) -> OfChampion | None:
-    """Return an artifact of the run that made the champion of `register.model_name`; None without champion or artifact.
+    """Return an artifact of the run that made this text's champion; None without champion or artifact.
 
     Whatever MLflow raises is let through: a server may be away.
     """
@@ -37,7 +36,7 @@ def of_champion(artifact: str) -> OfChampion | None:
     from pipeline.tracking.registry import champion_version  # these load MLflow
     from pipeline.tracking.store import open_store
 
-    name = read_group("register", RegisterParams).model_name
+    name = registered_name()
     with open_store() as (client, _):
         champion = champion_version(client, name)
         folder = artifact.rpartition("/")[0]

@@ -1,4 +1,6 @@
+import importlib.metadata
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -6,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from conftest import random_model
 from ruamel.yaml import YAML
 
+from pipeline.cli.app import app
 from pipeline.cli.presets import FOLDER, apply_preset, list_presets, read_preset
 from pipeline.cli.score import ground, shaded
 from pipeline.generation.pieces import Score
@@ -95,11 +99,13 @@ def test_generate_writes_the_same_text_for_the_same_seed(folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x", "--temperature", "-1"], "error: temperature: found -1.0, allowed is 0 to 100\n"),
-        (["x", "--num-chars", "-1"], "error: max_new_chars: found -1, allowed is 0 to 100000\n"),
-        (["x", "--model", "gone"], "error: gone/dictionary.json: no such file; run the split stage first\n"),
-        (["x", "--top-p", "0"], "error: top_p: found 0.0, allowed is more than 0 and at most 1\n"),
-        (["a", "--allowed", "XYZ"], "error: allowed: the model knows none of the characters 'XYZ'\n"),
+        (["x", "--temperature", "-1"], "error: --temperature: found -1.0, allowed is 0 to 100\n"),
+        (["x", "--num-chars", "-1"], "error: --num-chars: found -1, allowed is 0 to 100000\n"),
+        (
+            ["x", "--model", "gone"],
+            "error: --model: gone: no model there; allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION\n",
+        ),
+        (["x", "--top-p", "0"], "error: --top-p: found 0.0, allowed is more than 0 and at most 1\n"),
         (["x", "-n", "0"], "error: --samples: found 0, allowed is 1 to 10000\n"),
         (["x", "--file", "y"], "error: --file: found beside a prompt, allowed is one of them\n"),
         (["--file", "y"], "error: y: no such file or directory\n"),
@@ -116,6 +122,12 @@ def test_generate_writes_the_same_text_for_the_same_seed(folder):
 def test_wrong_options_are_one_line(folder, arguments, message):
     done = charlm("generate", *arguments, cwd=folder)
     assert (done.returncode, done.stderr, done.stdout) == (2, message, "")
+
+
+def test_allowed_characters_that_the_model_does_not_know_are_refused(folder):
+    done = charlm("generate", "a", "--allowed", "XYZ", cwd=folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == "error: allowed: the model knows none of the characters 'XYZ'"
 
 
 def test_a_prompt_comes_from_a_file_or_from_standard_input(folder):
@@ -177,10 +189,11 @@ def test_score_says_how_well_a_text_is_predicted(folder):
     assert (figures["characters"], figures["unknown"]) == (8, 1)
     perplexity, bits = figures["perplexity"], figures["bits_per_char"]
     assert said.stdout == f"perplexity {perplexity:.3f}, {bits:.3f} bits per character, 8 characters\n"
-    assert said.stderr == "warning: left out 1 characters that the model does not know\n"
-    assert charlm("score", cwd=folder, input="XYZ").stderr == (
-        "error: standard input: holds no character that the model knows\n"
-    )
+    assert said.stderr == "model: models/charlm\nwarning: left out 1 characters that the model does not know\n"
+    assert charlm("score", cwd=folder, input="XYZ").stderr.splitlines() == [
+        "model: models/charlm",
+        "error: standard input: holds no character that the model knows",
+    ]
 
 
 def test_surprise_is_redder():
@@ -196,6 +209,16 @@ def test_help_loads_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
-def test_a_summary_of_nothing_is_told(tmp_path):
-    done = charlm("summary", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "error: evaluate.json: not there yet; run `dvc repro` first\n")
+def test_the_version_is_that_of_the_package():
+    assert charlm("--version").stdout == f"charlm {importlib.metadata.version('charlm')}\n"
+
+
+def test_help_groups_every_command_and_says_each_in_one_line():
+    shown = charlm("--help", env=os.environ | {"COLUMNS": "80", "TERM": "dumb"}).stdout
+    for panel in ("Data", "Experiments", "Models", "Writing and serving"):
+        assert f"─ {panel} ─" in shown
+    assert "─ Commands ─" not in shown  # the panel of commands without one
+    commands = typer.main.get_command(app).commands
+    for name, command in commands.items():
+        line = next(line for line in shown.splitlines() if line.startswith(f"│ {name} "))
+        assert line.strip("│ ").endswith(command.short_help)

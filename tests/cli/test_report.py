@@ -71,7 +71,10 @@ def test_without_results_it_is_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli.app", "report"], cwd=tmp_path, capture_output=True, text=True
     )
-    assert (done.returncode, done.stderr) == (2, "error: evaluate.json: not there yet; run `dvc repro` first\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: models/charlm: there is no model yet; run `make repro` or `dvc repro` first\n",
+    )
 
 
 def test_experiments_stand_beside_the_workspace(here, revisions, built, capsys):

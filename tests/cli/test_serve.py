@@ -96,7 +96,7 @@ def _answers(client):
     ("arguments", "message"),
     [
         (["--host", "::"], "--host: found :: without a key, allowed is loopback; set CHARLM_API_KEY to open it"),
-        (["--model", "gone"], "gone/dictionary.json: no such file; run the split stage first"),
+        (["--model", "gone"], "--model: gone: no model there; allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION"),  # noqa: E501
         (["--model", "models:/charlm"], "--model: found models:/charlm, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION"),  # noqa: E501
     ],
 )  # fmt: skip

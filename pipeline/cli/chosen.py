@@ -1,0 +1,40 @@
+"""Which model a command uses: the same `--model`, default and message for `generate`, `score` and `serve`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.serving.source import Located
+
+# The model of the last run in this project.
+DEFAULT_MODEL = "models/charlm"
+ModelAddress = Annotated[str, typer.Option(help="A folder, models:/NAME@ALIAS or models:/NAME/VERSION.")]
+
+
+def find_model(address: str) -> "Located":
+    """Return the model at `address`, and print on standard error which one it is; UserError if there is none."""
+    from pipeline.serving.source import locate  # numba: not for --help
+
+    found = locate(address)
+    say_model(address, version=found.version, perplexity=found.perplexity)
+    return found
+
+
+def say_model(address: str, *, version: str | None, perplexity: float | None) -> None:
+    """Print on standard error which model is used."""
+    by_alias = f", version {version}" if version and "@" in address else ""
+    known = f", perplexity {perplexity:.3f}" if perplexity else ""
+    print(f"model: {address}{by_alias}{known}", file=sys.stderr, flush=True)
+
+
+def need_own_model(root: Path) -> None:
+    """Raise UserError unless the last run's model is in the project: Git has its metrics and plots also without it."""
+    from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS  # numpy: not for --help
+
+    if not (root / OWN_MODEL / WEIGHTS).exists():
+        raise UserError(f"{OWN_MODEL}: {NO_MODEL_YET}")
