@@ -59,7 +59,7 @@ def test_only_what_follows_a_change_runs(project):
     output = project.run("dvc", "exp", "run", "-n", "colder", "-S", "generate.temperature=0.5")
     assert project.ran(output) == ["source", "generate", "register"]
     runs, _ = project.runs()
-    assert runs["colder"].data.metrics["evaluate.perplexity"] == runs["repro"].data.metrics["evaluate.perplexity"]
+    assert runs["colder"].data.metrics["evaluate/perplexity"] == runs["repro"].data.metrics["evaluate.perplexity"]
     project.reset()
 
 

@@ -6,7 +6,8 @@ from pipeline.errors import UserError
 from pipeline.params.reader import flatten, read_yaml
 from pipeline.sweeping.definition import find_sweep, list_sweeps, load_sweep
 from pipeline.sweeping.leaderboard import best_command
-from pipeline.sweeping.space import Choices, Range, short_names
+from pipeline.sweeping.space import Choices, Range
+from pipeline.tracking.naming import short_names
 
 ROOT = Path(__file__).parents[2]
 

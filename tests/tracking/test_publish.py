@@ -16,10 +16,10 @@ from pipeline.tracking.outbox import hashed, kept
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.relocate import relocate
-from pipeline.tracking.server import check_server
+from pipeline.tracking.server import check_server, tracking_uri
 from pipeline.tracking.session import Session
 from pipeline.tracking.stage import stage
-from pipeline.tracking.store import open_store, tracking_uri
+from pipeline.tracking.store import open_store
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_one_run_gets_all_records_and_none_twice(project):
     assert run.data.metrics["train.best_eval_perplexity"] == 4.5
     assert run.data.tags["seconds.train"] == "12.3"
     assert run.data.tags["train.device"] == "cpu"
-    curve = client().get_metric_history(run_id, "train.train_perplexity")
+    curve = client().get_metric_history(run_id, "train/train_perplexity")
     assert [point.step for point in curve] == list(range(1, 1501))
     assert curve[-1].timestamp - curve[0].timestamp == 149_900
     assert {(d.dataset.name, d.dataset.digest[0]) for d in run.inputs.dataset_inputs} == {
