@@ -53,7 +53,7 @@ def format_value(value: Any) -> str:
 def is_random(experiment: str) -> bool:
     """Return whether DVC made up this name: both words are in its lists."""
     found = RANDOM_NAME.fullmatch(experiment)
-    return bool(found) and set(found.groups()) <= _random_words()
+    return found is not None and set(found.groups()) <= _random_words()
 
 
 @cache

@@ -29,7 +29,6 @@ CURVES = (
 # What MLflow calls the group of charts of metrics without a slash, and the machine's load.
 OTHER_SECTIONS = ("evaluate", "train", "generate", "sweep", "Model metrics", "System metrics")
 FIRST_SECTION = "Compare"
-WIDTHS = {"metrics": 112, "params": 112}
 
 
 def differing_params(runs: Iterable[Mapping[str, str]]) -> list[str]:
@@ -50,11 +49,9 @@ def view_state(params: Collection[str], metrics: Collection[str]) -> str:
         "orderByKey": _column("metrics", PERPLEXITY),
         "orderByAsc": True,
         "selectedColumns": columns,
-        "columnOrder": [],
-        "columnWidths": {},
         "runsHiddenMode": "FIRST_20_RUNS",
         "hideEmptyCharts": True,
-        "compareRunCharts": _charts(list(params)[:MAX_PARAMS], metrics),
+        "compareRunCharts": _charts(metrics),
         "compareRunSections": _sections(),
         "isAccordionReordered": True,
     }
@@ -69,7 +66,7 @@ def _column(kind: str, name: str) -> str:
     return f"{kind}.`{name}`"
 
 
-def _charts(params: list[str], metrics: Collection[str]) -> list[dict[str, Any]]:
+def _charts(metrics: Collection[str]) -> list[dict[str, Any]]:
     charts = [_chart("LINE", name, scaleType="log") for name in CURVES if name in metrics]
     charts += [_chart("BAR", name) for name in (PERPLEXITY, metric_name("train", "seconds")) if name in metrics]
     return charts
