@@ -22,8 +22,8 @@ from pipeline.tracking.datasets import log_datasets
 from pipeline.tracking.execution import MAX_VALUE, Execution, environment
 from pipeline.tracking.note import note
 from pipeline.tracking.records import Record, read_record
-from pipeline.tracking.session import Session, Status
 from pipeline.tracking.server import tracking_uri
+from pipeline.tracking.session import Session, Status
 from pipeline.tracking.store import open_store
 from pipeline.tracking.view import update_view
 
