@@ -9,7 +9,7 @@ from typing import Any
 
 MAX_NAME = 60
 MAX_SHOWN_VALUE = 24
-# DVC's random names are an adjective of five letters and a noun of four, as in "muggy-tots".
+# DVC's random names are an adjective of five letters and a noun of four, as in "muggy-toms".
 RANDOM_NAME = re.compile(r"([a-z]{5})-([a-z]{4})")
 
 
