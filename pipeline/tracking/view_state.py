@@ -26,6 +26,9 @@ CURVES = (
     metric_name("train", "eval_perplexity"),
     metric_name("train", "train_perplexity"),
 )
+# Widths in pixels: the name of a run says what differs, so it gets the space of a long one.
+FIXED_WIDTHS = {"attributes.`Run Name`": 250, "runDateAndNestInfo": 140}
+WIDTH_PER_CHARACTER, MARGIN = 6.5, 34
 # What MLflow calls the group of charts of metrics without a slash, and the machine's load.
 OTHER_SECTIONS = ("evaluate", "train", "generate", "sweep", "Model metrics", "System metrics")
 FIRST_SECTION = "Compare"
@@ -49,6 +52,8 @@ def view_state(params: Collection[str], metrics: Collection[str]) -> str:
         "orderByKey": _column("metrics", PERPLEXITY),
         "orderByAsc": True,
         "selectedColumns": columns,
+        "columnOrder": [*FIXED_WIDTHS, *columns],
+        "columnWidths": FIXED_WIDTHS | {column: _width(column) for column in columns},
         "runsHiddenMode": "FIRST_20_RUNS",
         "hideEmptyCharts": True,
         "compareRunCharts": _charts(metrics),
@@ -64,6 +69,12 @@ def _rank(group: str) -> int:
 
 def _column(kind: str, name: str) -> str:
     return f"{kind}.`{name}`"
+
+
+def _width(column: str) -> int:
+    """Return the pixels in which a column's name is whole; the kind and the quotes are not shown."""
+    name = column.partition(".")[2].strip("`")
+    return MARGIN + round(WIDTH_PER_CHARACTER * len(name))
 
 
 def _charts(metrics: Collection[str]) -> list[dict[str, Any]]:
@@ -82,6 +93,10 @@ def _chart(kind: str, metric: str, **settings: Any) -> dict[str, Any]:
         "deleted": False,
         "isGenerated": False,
         "runsCountToCompare": 20,
+        # Of a line: the page's own settings for the x axis, and no smoothing.
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+        "lineSmoothness": 0,
         **settings,
     }
 
