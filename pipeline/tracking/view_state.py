@@ -46,8 +46,11 @@ def differing_params(runs: Iterable[Mapping[str, str]]) -> list[str]:
 
 def view_state(params: Collection[str], metrics: Collection[str]) -> str:
     """Return the view as text: the runs with the lowest perplexity first, the figures, and what differs."""
-    columns = [_column("metrics", name) for name in COLUMNS if name in metrics or name == PERPLEXITY]
-    columns += [_column("params", key) for key in list(params)[:MAX_PARAMS]]
+    figures = [_column("metrics", name) for name in COLUMNS if name in metrics or name == PERPLEXITY]
+    first = [column for column in figures if column.endswith("perplexity`")]
+    differ = [_column("params", key) for key in list(params)[:MAX_PARAMS]]
+    # What differs comes right after the perplexities: at a width of 1400 pixels the last columns are out of sight.
+    columns = [*first, *differ, *(column for column in figures if column not in first)]
     state = {
         "orderByKey": _column("metrics", PERPLEXITY),
         "orderByAsc": True,

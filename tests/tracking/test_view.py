@@ -73,8 +73,10 @@ def test_publishing_keeps_the_view_up_to_date_and_leaves_its_address(project):
     publish_run(project / "again", hidden=8, perplexity=4.3)
     assert tag() == first  # nothing changed, so nothing is written
     publish_run(project / "two", hidden=16, perplexity=3.75)
-    assert columns()[-1] == "params.`model.num_hidden`"
+    assert columns()[1] == "params.`model.num_hidden`"
     assert tag()["name"] == first["name"]
+    runs = MlflowClient(tracking_uri=tracking_uri()).search_runs(["1"])
+    assert len({run.data.tags["mlflow.runColor"] for run in runs}) == 3
 
 
 def test_the_address_is_the_servers_without_its_password_and_only_of_this_store(project, monkeypatch):

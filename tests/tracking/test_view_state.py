@@ -15,15 +15,16 @@ def test_only_params_that_differ_are_columns_and_the_models_come_before_training
     assert differing_params(runs[:1]) == differing_params([]) == []
 
 
-def test_the_best_run_comes_first_with_figures_then_what_differs():
+def test_the_best_run_comes_first_and_its_perplexity_is_beside_what_differs():
     state = json.loads(view_state(["model.num_hidden"], METRICS))
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`evaluate/perplexity`", True)
     assert state["selectedColumns"] == [
         "metrics.`evaluate/perplexity`",
+        "params.`model.num_hidden`",
         "metrics.`evaluate/bits_per_char`",
         "metrics.`train/seconds`",
-        "params.`model.num_hidden`",
     ]
+    assert state["columnOrder"][-4:] == state["selectedColumns"]
     with_baseline = json.loads(view_state([], METRICS | {"evaluate/baseline_perplexity"}))
     assert with_baseline["selectedColumns"][1] == "metrics.`evaluate/baseline_perplexity`"
 
