@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError, one_line
 from pipeline.lineage.runs import all_runs
-from pipeline.lock import is_in_step, stages_in_step
+from pipeline.lock import is_in_step, is_locked, stages_in_step
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.serving.registration import register_model
 from pipeline.tracking.execution import MAX_VALUE, Execution, environment
@@ -36,6 +36,7 @@ from pipeline.tracking.store import open_store
 RESTORED_TAG = "charlm.restored"
 # Names the run that is being made, so that a sync which follows a kill can take it back.
 HALF = "sync.json"
+FIGURES = "metrics/evaluate.json"
 
 
 def sync() -> Iterator[str]:
@@ -110,8 +111,9 @@ def _of_experiment(experiment: Experiment, folder: Path) -> Execution:
 def _of_workspace() -> Execution | None:
     """Return the project as it lies there, None if its results are not those of its params."""
     root = project_root()
-    figures = root / "metrics/evaluate.json"
-    if not is_in_step(root) or not figures.exists():
+    figures = root / FIGURES
+    # After `git checkout` without `dvc checkout` the figures may still be another experiment's.
+    if not is_in_step(root) or not is_locked(root, FIGURES):
         return None
     made, commit = figures.stat().st_mtime, baseline()
     ran = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(made))
