@@ -4,6 +4,7 @@ A revision has every stage's small files, also those of stages that did not run 
 (an experiment that ended with `evaluate` has its baseline's samples). Their entries in the lock tell.
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,16 @@ def is_in_step(folder: Path) -> bool:
 def _stages_with_results(folder: Path) -> dict[str, Any]:
     stages = read_yaml(folder / LOCK_FILE).get("stages") or {}
     return {name: stage for name, stage in stages.items() if stage.get("outs")}
+
+
+def is_locked(folder: Path, name: str) -> bool:
+    """Return whether the file `name` under `folder` is there with the bytes that the lock has for it."""
+    stages = read_yaml(folder / LOCK_FILE)["stages"].values()
+    locked = {out["path"]: out.get("md5") for stage in stages for out in stage.get("outs", [])}
+    try:
+        return hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() == locked.get(name)
+    except OSError:
+        return False
 
 
 def _params_hold(locked: dict[str, Any], params: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from pipeline.dataset.splits import Split, load_split
 from pipeline.evaluation.baseline import baseline_figures
 from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
+from pipeline.evaluation.summary import summary_figures
 from pipeline.files import read_json, whole_file, write_json
 from pipeline.model.network import CharNetwork
 from pipeline.model.ngram import NgramModel
@@ -59,6 +60,8 @@ def main() -> None:
                 "eval_sha256": read_json(Path("metrics/split.json"))["eval_sha256"],
             },
         )
+        figures, train = read_json(Path("metrics/evaluate.json")), read_json(Path("metrics/train.json"))
+        write_json(Path("metrics/summary.json"), summary_figures(figures, train))
         for name, table in (
             ("position", breakdown.by_position()),
             ("characters", breakdown.by_character(saved.dictionary)),

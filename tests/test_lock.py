@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.lock import stages_in_step
+from pipeline.lock import is_locked, stages_in_step
 
 PARAMS = {"model": {"num_hidden": 8}, "train": {"lr": 1e-05}, "generate": {"prompts": ["a"], "seed": 1}}
 LOCK = {
@@ -65,3 +65,14 @@ def test_no_lock_no_stages(tmp_path):
 def test_this_projects_own_results_are_in_step():
     root = Path(__file__).parents[1]
     assert "register" in stages_in_step(root)
+
+
+def test_a_file_is_locked_only_with_the_bytes_in_the_lock(tmp_path):
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/evaluate.json").write_text("{}")
+    outs = [{"path": "metrics/evaluate.json", "md5": "99914b932bd37a50b983c5e7c90ae93b"}]
+    YAML(typ="safe").dump({"stages": {"evaluate": {"outs": outs}}}, tmp_path / "dvc.lock")
+    assert is_locked(tmp_path, "metrics/evaluate.json")
+    (tmp_path / "metrics/evaluate.json").write_text("{ }")
+    assert not is_locked(tmp_path, "metrics/evaluate.json")
+    assert not is_locked(tmp_path, "metrics/train.json")

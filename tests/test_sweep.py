@@ -29,13 +29,13 @@ def test_a_sweep_leaves_experiments_runs_and_the_command_for_the_best(tmp_path):
     parent = runs["rates"]
     assert runs.keys() == names | {"rates"}
     assert count == 4
-    perplexities = {name: runs[name].data.metrics["evaluate.perplexity"] for name in names}
+    perplexities = {name: runs[name].data.metrics["evaluate/perplexity"] for name in names}
     for name in names:
         assert runs[name].data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert runs[name].info.status == "FINISHED"
     best = min(perplexities, key=perplexities.get)
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics["best_perplexity"] == perplexities[best]
+    assert parent.data.metrics["sweep/best_perplexity"] == perplexities[best]
     assert f"| {best[-4:]} | {perplexities[best]:.3f} |" in parent.data.tags["mlflow.note.content"]
     assert not client.search_registered_models()
 

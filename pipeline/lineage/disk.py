@@ -26,8 +26,9 @@ from pipeline.lineage.runs import all_runs
 from pipeline.tracking.execution import PARENT_TAG
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.registry import BEFORE_TAG, CHAMPION, versions
+from pipeline.tracking.server import tracking_uri
 from pipeline.tracking.snapshots import experiments
-from pipeline.tracking.store import open_store, tracking_uri
+from pipeline.tracking.store import open_store
 
 DAY = 86_400.0
 # What DVC keeps files for: everything that a person can still name.

@@ -17,24 +17,26 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.errors import UserError, one_line
 from pipeline.lineage.runs import all_runs
-from pipeline.lock import is_in_step, stages_in_step
+from pipeline.lock import is_in_step, is_locked, stages_in_step
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.serving.registration import register_model
 from pipeline.tracking.execution import MAX_VALUE, Execution, environment
-from pipeline.tracking.facts import changes, facts_here, facts_of, params_of, told
+from pipeline.tracking.facts import changed_params, changes, facts_here, facts_of, params_of, told
 from pipeline.tracking.git import file_at, patch_since
+from pipeline.tracking.naming import run_name
 from pipeline.tracking.outbox import Kept, hashed, kept
 from pipeline.tracking.project import baseline, project_root, state_folder
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import STAGES, read_record
-from pipeline.tracking.server import check_server
+from pipeline.tracking.server import check_server, tracking_uri
 from pipeline.tracking.session import Session
 from pipeline.tracking.snapshots import Experiment, experiments, snapshot
-from pipeline.tracking.store import open_store, tracking_uri
+from pipeline.tracking.store import open_store
 
 RESTORED_TAG = "charlm.restored"
 # Names the run that is being made, so that a sync which follows a kill can take it back.
 HALF = "sync.json"
+FIGURES = "metrics/evaluate.json"
 
 
 def sync() -> Iterator[str]:
@@ -95,7 +97,9 @@ def _restore(execution: Execution) -> str:
 def _of_experiment(experiment: Experiment, folder: Path) -> Execution:
     return Execution(
         folder=folder,
-        name=experiment.name,
+        name=run_name(
+            experiment.name, changed_params(experiment.baseline, experiment.commit), otherwise=experiment.name
+        ),
         tags=_tags(experiment.baseline, experiment.commit) | {"dvc.experiment": experiment.name},
         patch=patch_since(experiment.baseline, experiment.commit),
         ended=experiment.made,
@@ -107,15 +111,17 @@ def _of_experiment(experiment: Experiment, folder: Path) -> Execution:
 def _of_workspace() -> Execution | None:
     """Return the project as it lies there, None if its results are not those of its params."""
     root = project_root()
-    figures = root / "metrics/evaluate.json"
-    if not is_in_step(root) or not figures.exists():
+    figures = root / FIGURES
+    # After `git checkout` without `dvc checkout` the figures may still be another experiment's.
+    if not is_in_step(root) or not is_locked(root, FIGURES):
         return None
-    made = figures.stat().st_mtime
+    made, commit = figures.stat().st_mtime, baseline()
+    ran = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(made))
     return Execution(
         folder=root,
-        name=f"repro {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(made))}",
-        tags=_tags(baseline(), None),
-        patch=patch_since(baseline()),
+        name=run_name(None, changed_params(commit), otherwise=f"repro {ran}"),
+        tags=_tags(commit, None),
+        patch=patch_since(commit),
         ended=made,
         environment=environment(),
         facts=facts_here(),
@@ -144,7 +150,7 @@ def _is_run_of(run: Run, experiment: Experiment) -> bool:
 
 
 def _has_result_of(run: Run, execution: Execution) -> bool:
-    figures = read_record("evaluate", execution.folder).metrics | read_record("split", execution.folder).metrics
+    figures = read_record("evaluate", execution.folder).metrics
     data = read_record("split", execution.folder).tags
     return (
         run.data.params == execution.params()

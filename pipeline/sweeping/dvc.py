@@ -18,7 +18,7 @@ from pipeline.files import read_json
 from pipeline.tracking.project import project_root
 
 TARGET = "evaluate"
-METRICS, METRIC = "metrics/evaluate.json", "perplexity"
+METRICS, METRIC = "metrics/summary.json", "perplexity"
 TEMPORARY = Path(".dvc/tmp/exps")
 
 

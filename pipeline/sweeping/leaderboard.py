@@ -6,7 +6,8 @@ from typing import Any
 
 from pipeline.sweeping.definition import Definition
 from pipeline.sweeping.outcome import Outcome, ranking
-from pipeline.sweeping.space import Choices, Dimension, short_names
+from pipeline.sweeping.space import Choices, Dimension
+from pipeline.tracking.naming import short_names
 
 NOTED = 20
 

@@ -44,7 +44,7 @@ class ParentRun:
         def write(client: MlflowClient, _: str) -> None:
             client.set_tag(self.run_id, "mlflow.note.content", note)
             if best is not None:
-                client.log_metric(self.run_id, "best_perplexity", best, step=step)
+                client.log_metric(self.run_id, "sweep/best_perplexity", best, step=step)
 
         self._do(write)
 

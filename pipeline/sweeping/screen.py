@@ -10,7 +10,7 @@ from rich.table import Table
 
 from pipeline.sweeping.leaderboard import figure, shown
 from pipeline.sweeping.outcome import Outcome, ranking
-from pipeline.sweeping.space import short_names
+from pipeline.tracking.naming import short_names
 
 SHOWN = 5
 STYLES = {"done": "", "pruned": "dim", "diverged": "yellow", "failed": "red"}

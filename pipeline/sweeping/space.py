@@ -120,9 +120,3 @@ def corners(search: Mapping[str, Dimension]) -> Iterator[dict[str, Any]]:
 def option_text(value: Any) -> str:
     """Return a value as it stands after "key=" in an -S option."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def short_names(keys: list[str]) -> dict[str, str]:
-    """Return for each dotted key its last part, or the whole where that is no longer distinct."""
-    lasts = [key.rpartition(".")[2] for key in keys]
-    return {key: last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)}

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
-from pipeline.tracking.facts import changes, facts_here, told
+from pipeline.tracking.facts import changed_params, changes, facts_here, told
 from pipeline.tracking.git import git_state, patch_since
+from pipeline.tracking.naming import run_name
 from pipeline.tracking.project import baseline, experiment_name
 
 # Names the run that a sweep's trials are shown under, and the tag that MLflow groups by.
@@ -62,7 +63,7 @@ def execution_here() -> Execution:
         tags[PARENT_TAG] = parent
     return Execution(
         folder=Path.cwd(),
-        name=name or f"repro {datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S}",
+        name=run_name(name, changed_params(commit), otherwise=f"repro {datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S}"),
         tags=tags,
         patch=patch_since(commit) if commit else b"",
         facts=facts_here(),

@@ -40,14 +40,24 @@ def changes(commit: str, revision: str | None = None, *, folder: Path | None = N
     """Return what differs from `commit`, one line each: params with both values, then other files by name."""
     if not commit:
         return []
-    before = params_of(file_at(commit, PARAMS_FILE.name, folder=folder))
-    if revision:
-        after = params_of(file_at(revision, PARAMS_FILE.name, folder=folder))
-    else:
-        after = flatten(read_yaml((folder or Path()) / PARAMS_FILE))
+    before, after = _params(commit, revision, folder)
     names = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     files = [name for name in changed_files(commit, revision, folder=folder) if name != PARAMS_FILE.name]
     return [*(f"{name} {_shown(before, name)} → {_shown(after, name)}" for name in names), *files]
+
+
+def changed_params(commit: str, revision: str | None = None, *, folder: Path | None = None) -> dict[str, Any]:
+    """Return the params that have another value than in `commit`, with the new values."""
+    before, after = _params(commit, revision, folder) if commit else ({}, {})
+    # Without a params.yaml in the commit there is nothing to differ from.
+    return {key: value for key, value in after.items() if before and before.get(key) != value}
+
+
+def _params(commit: str, revision: str | None, folder: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    before = params_of(file_at(commit, PARAMS_FILE.name, folder=folder))
+    if revision:
+        return before, params_of(file_at(revision, PARAMS_FILE.name, folder=folder))
+    return before, flatten(read_yaml((folder or Path()) / PARAMS_FILE))
 
 
 def params_of(text: str | None) -> dict[str, Any]:

@@ -5,24 +5,27 @@ every row in `mlflow ui` is complete also when most stages did not need to run. 
 matter: a running stage, what was kept while a server was away, or a revision that DVC has restored.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 
 from pipeline.errors import one_line
 from pipeline.files import write_json
-from pipeline.params.reader import PARAMS_FILE, read_yaml
+from pipeline.tracking.datasets import log_datasets
 from pipeline.tracking.execution import MAX_VALUE, Execution, environment
 from pipeline.tracking.note import note
 from pipeline.tracking.records import Record, read_record
+from pipeline.tracking.server import tracking_uri
 from pipeline.tracking.session import Session, Status
 from pipeline.tracking.store import open_store
+from pipeline.tracking.view import update_view
 
 # MLflow's own limits for one call.
 METRICS_PER_CALL = 1000
@@ -60,6 +63,8 @@ def publish(
             client.update_run(session.run_id, status="RUNNING")
         else:
             client.set_terminated(session.run_id, status=status, end_time=_milliseconds(execution.ended))
+        with suppress(MlflowException):  # the view is a convenience: the run must not fail for it
+            update_view(client, experiment_id, tracking_uri())
         return session.run_id
 
 
@@ -103,7 +108,7 @@ def _send(client: MlflowClient, run_id: str, record: Record, seconds: float | No
         client.log_batch(run_id, metrics=metrics[at : at + METRICS_PER_CALL])
     client.log_batch(run_id, tags=tags)
     if record.stage == "split" and record.tags:
-        _log_dataset(client, run_id, record, execution.folder)
+        log_datasets(client, run_id, record, execution.folder)
     if record.stage == "register":
         _log_report(client, run_id, execution)
     for path in record.artifacts:
@@ -123,23 +128,6 @@ def _log_report(client: MlflowClient, run_id: str, execution: Execution) -> None
         client.log_text(run_id, page, "report.html")
     except Exception as problem:  # noqa: BLE001  whatever it is, the figures must not be lost for it
         client.set_tag(run_id, "charlm.report_error", one_line(problem)[:MAX_VALUE])
-
-
-def _log_dataset(client: MlflowClient, run_id: str, record: Record, folder: Path) -> None:
-    source = json.dumps({"data.source": read_yaml(folder / PARAMS_FILE)["data"]["source"]})
-    inputs = [
-        DatasetInput(
-            Dataset(
-                name=f"text-{split}",
-                digest=record.tags[f"split.{split}_sha256"][:36],
-                source_type="text",
-                source=source,
-            ),
-            tags=[InputTag("mlflow.data.context", split)],
-        )
-        for split in ("train", "eval")
-    ]
-    client.log_inputs(run_id, datasets=inputs)
 
 
 def _milliseconds(moment: float | None) -> int:

@@ -53,10 +53,17 @@ STAGES: dict[str, Files] = {
 }
 
 
+# Stages whose numbers are about the model. What the other stages count is about the text: tags, not metrics.
+MODEL_STAGES = ("train", "evaluate", "generate")
+# Numbers of these stages that do not depend on the model; the last part of their names.
+FACTS = ("num_chars", "test_chars", "threads")
+
+
 @dataclass(frozen=True)
 class Record:
-    """One stage's metrics and tags (names begin with the stage's), curve points and artifacts.
+    """One stage's metrics, tags, curve points and artifacts.
 
+    MLflow groups metrics by what is before the slash: `evaluate/perplexity`. Tags have a dot: `split.characters`.
     A curve point is (step, seconds, values).
     """
 
@@ -72,14 +79,19 @@ def read_record(stage: str, folder: Path) -> Record:
     files = STAGES[stage]
     metrics, tags = {}, {}
     for name, value in _metrics(folder, files.metrics).items():
-        if isinstance(value, bool | int | float):
-            metrics[f"{stage}.{name}"] = float(value)
+        if stage in MODEL_STAGES and isinstance(value, int | float) and name.rpartition(".")[2] not in FACTS:
+            metrics[metric_name(stage, name)] = float(value)
         elif value is not None:
             tags[f"{stage}.{name}"] = str(value)
     artifacts = [folder / name for name in files.artifacts if (folder / name).exists()]
     return Record(
         stage=stage, metrics=metrics, tags=tags, curve=_curve(stage, folder, files.curve), artifacts=artifacts
     )
+
+
+def metric_name(stage: str, name: str) -> str:
+    """Return MLflow's name of a figure of `stage`."""
+    return f"{stage}/{name}"
 
 
 def stages_before(stage: str) -> list[str]:
@@ -111,7 +123,11 @@ def _curve(stage: str, folder: Path, name: str | None) -> list[tuple[int, float,
         (
             int(row["step"]),
             float(row["seconds"]),
-            {f"{stage}.{key}": float(value) for key, value in row.items() if key not in {"step", "seconds"} and value},
+            {
+                metric_name(stage, key): float(value)
+                for key, value in row.items()
+                if key not in {"step", "seconds"} and value
+            },
         )
         for row in rows
     ]

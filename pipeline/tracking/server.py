@@ -1,10 +1,16 @@
-"""Asking at the door whether a remote tracking server answers: at once, and without loading MLflow."""
+"""Where the tracking store is, and whether a remote one answers: at once, and without loading MLflow."""
 
 import os
 
 from pipeline.errors import UserError
+from pipeline.tracking.project import project_root
 
 TIMEOUT_SECONDS = 5.0
+
+
+def tracking_uri() -> str:
+    """Return MLFLOW_TRACKING_URI, by default the SQLite file mlflow.db in the project's root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root()}/mlflow.db"
 
 
 def check_server() -> None:

@@ -16,7 +16,7 @@ from pipeline.errors import UserError, one_line
 from pipeline.tracking.champion import OfChampion, of_champion
 from pipeline.tracking.curve_file import note_point
 from pipeline.tracking.project import project_root
-from pipeline.tracking.records import stages_before
+from pipeline.tracking.records import metric_name, stages_before
 from pipeline.tracking.session import Session, Status
 from pipeline.tracking.settings import set_up_mlflow
 
@@ -77,7 +77,7 @@ class StageRun:
             self._mark_continuation(earlier)
 
     def _named(self, values: Mapping[str, float]) -> dict[str, float]:
-        return {f"{self.name}.{name}": value for name, value in values.items()}
+        return {metric_name(self.name, name): value for name, value in values.items()}
 
     def _mark_continuation(self, earlier: str) -> None:
         from pipeline.tracking.publish import mark_continuation  # loads MLflow
@@ -143,7 +143,7 @@ class StageRun:
         from pipeline.tracking.execution import execution_here
         from pipeline.tracking.outbox import forget, keep
         from pipeline.tracking.publish import publish  # loads MLflow
-        from pipeline.tracking.store import tracking_uri
+        from pipeline.tracking.server import tracking_uri
 
         execution = execution_here()
         stages = [*stages_before(self.name), *([self.name] if with_stage else [])]

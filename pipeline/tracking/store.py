@@ -14,20 +14,15 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.tracking.project import project_root, state_folder
-from pipeline.tracking.server import check_server
+from pipeline.tracking.server import check_server, tracking_uri
 
 EXPERIMENT = "charlm"
-# The UI opens such an experiment with its training runs, not with traces and judges.
-KIND = {"mlflow.experimentKind": "custom_model_development"}
+# MLflow shows such an experiment as "Machine learning": training runs, without traces and judges.
+KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 
 # Migrations of a fresh database and hints to developers are not for who trains a model.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def tracking_uri() -> str:
-    """Return MLFLOW_TRACKING_URI, by default the SQLite file mlflow.db in the project's root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root()}/mlflow.db"
 
 
 @contextmanager
@@ -53,9 +48,13 @@ def _experiment(client: MlflowClient, place: str | None) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         try:
-            return str(client.create_experiment(EXPERIMENT, place, tags=KIND))
+            return str(client.create_experiment(EXPERIMENT, place, tags={KIND_TAG: KIND}))
         except MlflowException:  # on a server that several people use, someone else may have been faster
             found = client.get_experiment_by_name(EXPERIMENT)
             if found is None:
                 raise
+    # An experiment of an earlier release has no kind; MLflow's pages may have guessed one.
+    kind = found.tags.get(KIND_TAG, "")
+    if not kind or (kind.endswith("_inferred") and kind != f"{KIND}_inferred"):
+        client.set_experiment_tag(found.experiment_id, KIND_TAG, KIND)
     return str(found.experiment_id)

@@ -40,8 +40,8 @@ def test_an_experiment_that_dvc_restores_gets_its_run_once(project):
     for name in ("dvc.baseline", "charlm.changed", "split.train_sha256", "mlflow.note.content"):
         assert restored.data.tags[name] == ran.data.tags[name]
     assert "generate.temperature 0.8 → 0.5" in restored.data.tags["charlm.changed"]
-    curve = client(project).get_metric_history(restored.info.run_id, "train.eval_perplexity")
-    assert len(curve) == len(client(project).get_metric_history(ran.info.run_id, "train.eval_perplexity"))
+    curve = client(project).get_metric_history(restored.info.run_id, "train/eval_perplexity")
+    assert len(curve) == len(client(project).get_metric_history(ran.info.run_id, "train/eval_perplexity"))
 
 
 def test_a_sync_that_was_killed_is_done_again(project):
@@ -150,7 +150,7 @@ def test_a_second_clone_pulls_and_runs_nothing_again(project, tmp_path_factory):
     runs, count = clone.runs()
     assert count == 2
     evaluate = json.loads((project.folder / "metrics/evaluate.json").read_text())
-    assert runs["repro"].data.metrics["evaluate.perplexity"] == evaluate["perplexity"]
+    assert runs["repro"].data.metrics["evaluate/perplexity"] == evaluate["perplexity"]
     clone.run("dvc", "exp", "apply", "wider")
     assert clone.ran(clone.run("dvc", "repro")) == ALWAYS
 

@@ -247,7 +247,7 @@ def test_a_killed_training_goes_on_and_says_so(project):
     assert first.data.tags["charlm.continued_by"] == later.info.run_id
     assert [first.info.status, later.info.status] == ["FINISHED", "FINISHED"]
     steps = [
-        {point.step for point in client.get_metric_history(one.info.run_id, "train.eval_perplexity")}
+        {point.step for point in client.get_metric_history(one.info.run_id, "train/eval_perplexity")}
         for one in (first, later)
     ]
     assert len(steps[1]) == 400  # all of the curve
@@ -259,5 +259,5 @@ def test_every_stage_writes_the_same_bytes_again(project):
     for stage in STAGES:
         assert run(project, stage).returncode == 0
     after = outputs(project)
-    timed = {"plots/train.csv", "metrics/train.json"}
+    timed = {"plots/train.csv", "metrics/train.json", "metrics/summary.json"}
     assert {name for name in before if before[name] != after[name]} <= timed

@@ -6,7 +6,7 @@ from pipeline.errors import UserError
 from pipeline.params.reader import flatten, read_yaml
 from pipeline.sweeping.definition import find_sweep, list_sweeps, load_sweep
 from pipeline.sweeping.leaderboard import best_command
-from pipeline.sweeping.space import Choices, Range, short_names
+from pipeline.sweeping.space import Choices, Range
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,8 +158,3 @@ def test_what_a_dimension_holds():
     assert Choices(choices=([32], [64])).holds([64])
     assert Range(low=0.001, high=0.0123456, log=True).rounded(0.01234559) == 0.0123456
     assert Range(low=0.001, high=0.1).rounded(0.033333333) == 0.03333
-
-
-def test_short_names_stay_distinct():
-    keys = ["train.optimizer.name", "train.schedule.name", "model.dropout"]
-    assert list(short_names(keys).values()) == ["train.optimizer.name", "train.schedule.name", "dropout"]

@@ -17,10 +17,10 @@ from pipeline.tracking.outbox import hashed, kept
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.relocate import relocate
-from pipeline.tracking.server import check_server
+from pipeline.tracking.server import check_server, tracking_uri
 from pipeline.tracking.session import Session
 from pipeline.tracking.stage import stage
-from pipeline.tracking.store import open_store, tracking_uri
+from pipeline.tracking.store import open_store
 
 
 @pytest.fixture
@@ -28,7 +28,10 @@ def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it itself
     Path("params.yaml").write_text("data:\n  source: sotu\nmodel:\n  num_hidden: 8\n")
-    write_json(Path("metrics/split.json"), {"characters": 9, "train_sha256": "a" * 64, "eval_sha256": "b" * 64})
+    write_json(
+        Path("metrics/split.json"),
+        {"characters": 9, "eval_chars": 2, "train_sha256": "a" * 64, "eval_sha256": "b" * 64},
+    )
     write_json(
         Path("metrics/train.json"), {"best_eval_perplexity": 4.5, "device": "cpu", "parameters": 7, "seconds": 1.0}
     )
@@ -58,17 +61,19 @@ def test_one_run_gets_all_records_and_none_twice(project):
     assert run.info.run_id == run_id
     assert run.info.status == "FINISHED"
     assert run.data.params == {"data.source": "sotu", "model.num_hidden": "8"}
-    assert run.data.metrics["split.characters"] == 9
-    assert run.data.metrics["train.best_eval_perplexity"] == 4.5
+    assert run.data.tags["split.characters"] == "9"
+    assert run.data.metrics["train/best_eval_perplexity"] == 4.5
     assert run.data.tags["seconds.train"] == "12.3"
     assert run.data.tags["train.device"] == "cpu"
-    curve = client().get_metric_history(run_id, "train.train_perplexity")
+    curve = client().get_metric_history(run_id, "train/train_perplexity")
     assert [point.step for point in curve] == list(range(1, 1501))
     assert curve[-1].timestamp - curve[0].timestamp == 149_900
-    assert {(d.dataset.name, d.dataset.digest[0]) for d in run.inputs.dataset_inputs} == {
-        ("text-train", "a"),
-        ("text-eval", "b"),
+    texts = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+    assert {side: (text.name, text.digest) for side, text in texts.items()} == {
+        "train": ("sotu", "a" * 36),
+        "eval": ("sotu", "b" * 36),
     }
+    assert json.loads(texts["eval"].profile) == {"characters": 2}
     assert [artifact.path for artifact in client().list_artifacts(run_id, "train")] == ["train/train.csv"]
     assert run.info.artifact_uri.startswith((project / "mlruns").as_uri())
 
@@ -94,6 +99,17 @@ def test_light_stages_make_no_run_unless_they_fail(project):
     assert run.info.status == "FAILED"
     assert run.data.tags["charlm.error"] == "split: split.buckets: no"
     assert "seconds.clean" in run.data.tags
+
+
+def test_the_experiment_is_shown_as_machine_learning_an_older_one_too(project):
+    with open_store() as (store, experiment_id):
+        assert store.get_experiment(experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+        store.set_experiment_tag(experiment_id, "mlflow.experimentKind", "genai_development_inferred")
+    with open_store() as (store, experiment_id):
+        assert store.get_experiment(experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
+        store.set_experiment_tag(experiment_id, "mlflow.experimentKind", "regression")  # a person's choice
+    with open_store() as (store, experiment_id):
+        assert store.get_experiment(experiment_id).tags["mlflow.experimentKind"] == "regression"
 
 
 def test_what_is_refused_at_the_door_makes_no_run(project, capsys):
@@ -130,7 +146,7 @@ def test_what_was_kept_is_sent_by_the_next_stage_if_mlflow_is_back(project, monk
     with stage("evaluate"):
         pass
     (run,) = runs()
-    assert run.data.metrics["train.best_eval_perplexity"] == 4.5
+    assert run.data.metrics["train/best_eval_perplexity"] == 4.5
     assert kept() == []
 
 

@@ -41,17 +41,32 @@ def test_the_order_is_that_of_dvc_yaml(stage):
 
 
 def test_a_record_is_read_from_files(tmp_path):
-    write_json(tmp_path / "metrics/train.json", {"seconds": 3, "device": "cpu", "deep": {"x": 0.5}, "none": None})
+    write_json(
+        tmp_path / "metrics/train.json", {"seconds": 3, "device": "cpu", "threads": 2, "deep": {"x": 0.5}, "none": None}
+    )
     (tmp_path / "plots").mkdir()
     (tmp_path / "plots/train.csv").write_text("step,epoch,seconds,eval_perplexity\n10,0.5,1.5,9.0\n20,1,3.0,\n")
     record = read_record("train", tmp_path)
-    assert record.metrics == {"train.seconds": 3.0, "train.deep.x": 0.5}
-    assert record.tags == {"train.device": "cpu"}
+    assert record.metrics == {"train/seconds": 3.0, "train/deep.x": 0.5}
+    assert record.tags == {"train.device": "cpu", "train.threads": "2"}
     assert record.curve == [
-        (10, 1.5, {"train.epoch": 0.5, "train.eval_perplexity": 9.0}),
-        (20, 3.0, {"train.epoch": 1.0}),
+        (10, 1.5, {"train/epoch": 0.5, "train/eval_perplexity": 9.0}),
+        (20, 3.0, {"train/epoch": 1.0}),
     ]
     assert record.artifacts == [tmp_path / "plots/train.csv"]
+
+
+def test_facts_of_the_text_are_tags(tmp_path):
+    write_json(tmp_path / "metrics/split.json", {"characters": 1234, "padding": 0.25, "train_sha256": "ab"})
+    record = read_record("split", tmp_path)
+    assert record.metrics == {}
+    assert record.tags == {"split.characters": "1234", "split.padding": "0.25", "split.train_sha256": "ab"}
+    write_json(
+        tmp_path / "metrics/evaluate.json", {"perplexity": 3.5, "num_chars": 9, "buckets": {"32": {"num_chars": 9}}}
+    )
+    record = read_record("evaluate", tmp_path)
+    assert record.metrics == {"evaluate/perplexity": 3.5}
+    assert record.tags == {"evaluate.num_chars": "9", "evaluate.buckets.32.num_chars": "9"}
 
 
 def test_a_stage_that_never_ran_has_an_empty_record(tmp_path):

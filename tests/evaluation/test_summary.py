@@ -1,0 +1,38 @@
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from pipeline.evaluation.summary import summary_figures
+
+ROOT = Path(__file__).parents[2]
+TRAIN = {"best_eval_perplexity": 3.5, "seconds": 12.5, "parameters": 7, "chars_per_second": 99, "device": "cpu"}
+
+
+def test_perplexity_comes_first_and_facts_of_the_text_are_left_out():
+    evaluate = {"bits_per_char": 1.8, "perplexity": 3.5, "num_chars": 1000, "buckets": {}, "eval_sha256": "b" * 64}
+    figures = summary_figures(evaluate, TRAIN)
+    assert figures == {
+        "perplexity": 3.5,
+        "bits_per_char": 1.8,
+        "train_seconds": 12.5,
+        "parameters": 7,
+        "chars_per_second": 99,
+    }
+    assert next(iter(figures)) == "perplexity"
+
+
+def test_all_figures_are_at_most_ten_in_the_order_of_the_columns():
+    evaluate = dict.fromkeys(
+        ["test_perplexity", "baseline_perplexity_stateful", "perplexity_stateful", "bits_per_char",
+         "baseline_perplexity", "perplexity", "baseline", "accuracy"], 1.0,
+    )  # fmt: skip
+    assert list(summary_figures(evaluate, TRAIN)) == [
+        "perplexity", "baseline_perplexity", "bits_per_char", "perplexity_stateful", "baseline_perplexity_stateful",
+        "test_perplexity", "train_seconds", "parameters", "chars_per_second",
+    ]  # fmt: skip
+
+
+def test_dvc_has_no_other_metrics():
+    stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+    found = [name for stage in stages.values() for entry in stage.get("metrics", []) for name in entry]
+    assert found == ["metrics/summary.json"]

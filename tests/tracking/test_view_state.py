@@ -1,0 +1,44 @@
+import json
+
+from pipeline.tracking.view_state import MAX_PARAMS, differing_params, view_state
+
+METRICS = {"evaluate/perplexity", "evaluate/bits_per_char", "train/eval_perplexity", "train/seconds", "system/x"}
+
+
+def test_only_params_that_differ_are_columns_and_the_models_come_before_training():
+    runs = [
+        {"train.epochs": "1", "model.num_hidden": "8", "data.source": "sotu"},
+        {"train.epochs": "2", "model.num_hidden": "9", "data.source": "sotu"},
+        {"train.epochs": "2", "model.num_hidden": "9", "data.source": "sotu", "new.key": "1"},
+    ]
+    assert differing_params(runs) == ["model.num_hidden", "train.epochs", "new.key"]
+    assert differing_params(runs[:1]) == differing_params([]) == []
+
+
+def test_the_best_run_comes_first_and_its_perplexity_is_beside_what_differs():
+    state = json.loads(view_state(["model.num_hidden"], METRICS))
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`evaluate/perplexity`", True)
+    assert state["selectedColumns"] == [
+        "metrics.`evaluate/perplexity`",
+        "params.`model.num_hidden`",
+        "metrics.`evaluate/bits_per_char`",
+        "metrics.`train/seconds`",
+    ]
+    assert state["columnOrder"][-4:] == state["selectedColumns"]
+    with_baseline = json.loads(view_state([], METRICS | {"evaluate/baseline_perplexity"}))
+    assert with_baseline["selectedColumns"][1] == "metrics.`evaluate/baseline_perplexity`"
+
+
+def test_columns_stay_few():
+    state = json.loads(view_state([f"train.x{number}" for number in range(20)], METRICS))
+    assert sum(column.startswith("params") for column in state["selectedColumns"]) == MAX_PARAMS
+
+
+def test_learning_curves_and_perplexity_are_the_first_charts_and_other_groups_are_closed():
+    state = json.loads(view_state([], METRICS))
+    charts = [(chart["type"], chart["metricKey"]) for chart in state["compareRunCharts"]]
+    assert charts == [("LINE", "train/eval_perplexity"), ("BAR", "evaluate/perplexity"), ("BAR", "train/seconds")]
+    first, *others = state["compareRunSections"]
+    assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == {first["uuid"]}
+    assert first["display"]
+    assert not any(section["display"] for section in others)
