@@ -11,11 +11,12 @@ from rich.console import Console
 
 from pipeline.comparing.summary import summary
 from pipeline.errors import UserError, one_line
+from pipeline.tracking.view_link import compare_link
 
 
 def main() -> None:
     try:
-        Console(highlight=False).print(summary(Path.cwd()), crop=False)
+        Console(highlight=False).print(summary(Path.cwd(), runs_page=compare_link()), crop=False)
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)

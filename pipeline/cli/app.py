@@ -127,9 +127,10 @@ def relocate() -> None:
 def show_summary() -> None:
     """Show the last run's perplexity, a sample and the commands for what comes next."""
     from pipeline.comparing.summary import summary  # YAML: not for --help
+    from pipeline.tracking.view_link import compare_link
 
     need_own_model(Path.cwd())
-    Console(highlight=False).print(summary(Path.cwd()), crop=False)
+    Console(highlight=False).print(summary(Path.cwd(), runs_page=compare_link()), crop=False)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pipeline.params.overrides import Values
 
 DVC_FILE = Path("dvc.yaml")
-SUMMARY_STAGE = "summary"
 BACKUP = "params-before-new.yaml"
 # Fewer characters cannot be split into a training and an eval text that mean anything.
 FEWEST = 2000
@@ -59,10 +58,6 @@ def new(
         f"\n{len(values)} values of {PARAMS_FILE} were changed; to undo this: {undo}\nrunning: dvc repro\n", flush=True
     )
     _run_pipeline(undo)
-    if SUMMARY_STAGE not in read_yaml(DVC_FILE).get("stages", {}):
-        from pipeline.cli.summary import summary
-
-        Console(highlight=False).print(summary(Path.cwd()), crop=False)
 
 
 def _planned(

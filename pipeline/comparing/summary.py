@@ -1,7 +1,7 @@
 """The summary at the end of `dvc repro` and `dvc exp run`: figures, changes since the commit, what to do next."""
 
 import os
-import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.comparing.changes import Changes, changes_here
 from pipeline.errors import UserError
 from pipeline.files import read_json
-from pipeline.tracking.local_registry import Registered, local_versions, registry_is_remote
+from pipeline.tracking.local_registry import CHAMPION, Registered, local_versions, registry_is_remote
 
 MAX_CHANGES = 8
 SAMPLE_LINES, SAMPLE_CHARACTERS = 4, 320
@@ -29,6 +29,7 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
     train = _read(root / "metrics/train.json")
     samples = _read(root / "samples/samples.json")
     registration = _read(root / "models/registration.json")
+    overlap = _read(root / "metrics/validate.json")["overlap"]["eval"]
     sample = next((one for one in samples if one["mode"] == "sampled"), samples[0])
 
     figures = _grid()
@@ -40,10 +41,12 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
         "trained in",
         f"{train['seconds']:.0f} s  {train['parameters']:,} parameters, {train['precision']} on {train['device']}",
     )
+    figures.add_row("overlap", f"{overlap:.2%} of the eval text also occurs in the training text")
     figures.add_row("differs from the commit", _changes(changes_here(root)))
-    figures.add_row("model", _model(registration))
+    text, address = _model(registration)
+    figures.add_row("model", text)
 
-    text = Text(sample["prompt"], style="bold", overflow="fold", no_wrap=False).append(
+    shown = Text(sample["prompt"], style="bold", overflow="fold", no_wrap=False).append(
         _short(sample["completion"]), style="not bold"
     )
     return Group(
@@ -51,9 +54,9 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
         Rule("charlm", align="left", style="dim"),
         figures,
         Rule(f"a sample, temperature {sample['temperature']}  (more: samples/samples.txt)", align="left", style="dim"),
-        Padding(text, (0, 2)),
+        Padding(shown, (0, 2)),
         Rule(f"what next{_activation()}", align="left", style="dim"),
-        _commands(registration["model_name"], runs_page),
+        _commands(sample["prompt"], address, runs_page),
     )
 
 
@@ -61,9 +64,7 @@ def _perplexity(evaluate: dict[str, Any]) -> str:
     shown = f"[bold]{evaluate['perplexity']:.3f}[/]"
     if "baseline_perplexity" not in evaluate:
         return shown
-    order = re.search(r"order (\d+)", str(evaluate.get("baseline", "")))
-    baseline = f"a {order[1]}-gram model" if order else "an n-gram model"
-    return f"{shown}; {baseline}: {evaluate['baseline_perplexity']:.3f}"
+    return f"{shown}  baseline {evaluate['baseline_perplexity']:.3f} ({evaluate['baseline']})"
 
 
 def _changes(changes: Changes) -> Text:
@@ -82,16 +83,19 @@ def _changes(changes: Changes) -> Text:
     return text
 
 
-def _model(registration: dict[str, Any]) -> Text:
+def _model(registration: dict[str, Any]) -> tuple[Text, str | None]:
+    """Return what the registry says about this model, and its address there (None if it is not there)."""
     name = registration["model_name"]
     if name is None:
-        return Text("not registered (register.enabled is false)")
+        return Text("not registered (register.enabled is false)"), None
     if registry_is_remote():
-        return Text(f"{name}; `charlm models` shows its version on the server")
-    found = local_versions().get(registration["weights_sha256"])
+        return Text(f"{name}; `charlm models` shows its version on the server"), f"models:/{name}@{CHAMPION}"
+    found = local_versions(name).get(registration["weights_sha256"])
     if found is None:
-        return Text(f"{name}: not in the registry yet; `charlm sync` registers it")
-    return _version(found)
+        return Text(f"{name}: not in the registry yet; `charlm sync` registers it"), None
+    # Not the champion's address for a model that is not the champion: what is served is this model.
+    address = f"models:/{name}@{CHAMPION}" if found.alias == CHAMPION else f"models:/{name}/{found.version}"
+    return _version(found), address
 
 
 def _version(found: Registered) -> Text:
@@ -107,15 +111,19 @@ def _short(completion: str) -> str:
     return short if short == completion else f"{short.rstrip()} …"
 
 
-def _commands(model: str | None, runs_page: str | None) -> Text:
-    served = f"mlflow models serve -m models:/{model}@champion --env-manager local -p 5001"
+def _commands(prompt: str, address: str | None, runs_page: str | None) -> Text:
     commands = [
         ("compare the experiments", "charlm compare"),
-        ("compare the runs", f"mlflow ui   # then {runs_page}" if runs_page else "mlflow ui"),
+        ("compare the runs", "mlflow ui"),
+        *([("", f"then open {runs_page}")] if runs_page else []),
         ("try another size", "dvc exp run -S model.num_hidden=128"),
-        ("write a text", 'charlm generate "The United States are"'),
+        ("generate text", f"charlm generate {_quoted(prompt)}"),
         ("play with it", "charlm serve"),
-        *([("serve the champion", served)] if model else []),
+        *(
+            [("serve it with MLflow", f"mlflow models serve -m {address} --env-manager local -p 5001")]
+            if address
+            else []
+        ),
     ]
     # Not a table: a long command must stay one line, to be copied.
     todo = Text(no_wrap=True, overflow="ignore")
@@ -123,6 +131,11 @@ def _commands(model: str | None, runs_page: str | None) -> Text:
         todo.append(f"{what:24}  ", style="dim").append(f"{command}\n", style="cyan")
     todo.rstrip()
     return todo
+
+
+def _quoted(prompt: str) -> str:
+    """Return the prompt as the shell takes it: in double quotes if they are enough, since they are easier to read."""
+    return f'"{prompt}"' if not set(prompt) & set('"\\$`!\n') else shlex.quote(prompt)
 
 
 def _activation() -> str:

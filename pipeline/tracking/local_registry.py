@@ -33,8 +33,8 @@ def registry_is_remote() -> bool:
     return _registry_file() is None
 
 
-def local_versions() -> dict[str, Registered]:
-    """Return the versions in the local registry by the SHA-256 of their weights.
+def local_versions(model: str | None = None) -> dict[str, Registered]:
+    """Return the versions in the local registry (of one `model`) by the SHA-256 of their weights.
 
     Of several versions with the same weights the champion counts, else the newest. Empty if there is no local registry.
     """
@@ -59,6 +59,8 @@ def local_versions() -> dict[str, Registered]:
         return {}
     found = []
     for (name, version), one in tags.items():
+        if model is not None and name != model:
+            continue
         alias = aliases.get((name, version), "")
         found.append((Registered(name, version, alias, reason_of(alias, one)), one.get("weights_sha256")))
     return by_weights(found)

@@ -42,7 +42,7 @@ def test_the_command_serves_and_a_stop_finishes_what_is_in_flight(tmp_path):
             rest = [line for line in lines if line]
     assert rest[-1] == "data: [DONE]"
     assert process.wait(30) in (0, -signal.SIGTERM)
-    assert process.stderr.read() == ""
+    assert process.stderr.read() == "model: models/charlm\n"
     logged = process.stdout.read().splitlines()
     assert all(re.match(r"20\d\d-[-0-9]+T[:.0-9]+Z INFO charlm.access client=127.0.0.1 method=", one) for one in logged)
     assert " path=/v1/completions status=200 ms=" in logged[-1]
@@ -65,7 +65,7 @@ def test_port_0_is_a_free_one_and_ctrl_c_ends_with_0(tmp_path):
     assert httpx.get(f"{address}healthz", timeout=30).json() == {"status": "ok"}
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 0
-    assert process.stderr.read() == ""
+    assert process.stderr.read() == "model: models/charlm\n"
 
 
 @pytest.mark.parametrize(

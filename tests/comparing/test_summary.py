@@ -22,6 +22,7 @@ def project(tmp_path, monkeypatch):
     write_json(tmp_path / "metrics/evaluate.json", FIGURES)
     train = {"seconds": 38.04, "parameters": 728467, "precision": "bfloat16", "device": "cpu"}
     write_json(tmp_path / "metrics/train.json", train)
+    write_json(tmp_path / "metrics/validate.json", {"overlap": {"eval": 0.03703}})
     samples = [
         {"mode": "greedy", "prompt": "The", "completion": " the the", "temperature": 0},
         {"mode": "sampled", "prompt": "The", "completion": " one\ntwo\nthree\nfour\nfive", "temperature": 0.8},
@@ -60,7 +61,7 @@ def test_perplexity_has_the_baseline_beside_it_if_there_is_one(project):
     assert "3.582\n" in "\n".join(line.rstrip() for line in shown(project).splitlines())
     figures = FIGURES | {"baseline_perplexity": 3.394, "baseline": "Kneser-Ney order 6"}
     write_json(project / "metrics/evaluate.json", figures)
-    assert "3.582; a 6-gram model: 3.394" in shown(project)
+    assert "3.582  baseline 3.394 (Kneser-Ney order 6)" in shown(project)
 
 
 def test_what_differs_from_the_commit_has_both_values_and_the_way_back(project):
@@ -85,6 +86,30 @@ def test_the_models_alias_comes_with_its_reason(project):
     assert "charlm version 3, challenger: not better: perplexity 4 against 3 of version 1" in shown(project)
 
 
+def test_the_command_that_serves_names_this_model(project):
+    assert "mlflow models serve" not in shown(project)
+    register(project, "challenger", {})
+    assert "mlflow models serve -m models:/charlm/3 --env-manager local" in shown(project)
+
+
+def test_the_champion_is_served_by_its_alias(project):
+    register(project, "champion", {})
+    assert "mlflow models serve -m models:/charlm@champion" in shown(project)
+
+
+def test_the_overlap_is_a_share_of_the_eval_text(project):
+    assert "3.70% of the eval text also occurs in the training text" in shown(project)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "quoted"), [("The sea", '"The sea"'), ('a "b" $c', "'a \"b\" $c'"), ("it's", '"it\'s"')]
+)
+def test_the_prompt_can_be_copied_to_a_shell(project, prompt, quoted):
+    sample = {"mode": "sampled", "prompt": prompt, "completion": "x", "temperature": 0.8}
+    write_json(project / "samples/samples.json", [sample])
+    assert f"charlm generate {quoted}\n" in "\n".join(line.rstrip() for line in shown(project).splitlines()) + "\n"
+
+
 def test_a_champion_that_lost_its_alias_is_not_called_one(project):
     register(project, "", {"gate": "champion: there is no champion yet"})
     lines = shown(project)
@@ -105,7 +130,7 @@ def test_it_is_short(project):
     assert "five" not in "".join(lines)
     assert any("more params" in line for line in lines)
     commands = lines[next(at for at, line in enumerate(lines) if line.startswith("what next")) + 1 :]
-    assert len(commands) <= 6
+    assert len(commands) <= 7
     assert any("http://localhost:5000/#/x" in line for line in commands)
 
 
