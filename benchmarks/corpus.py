@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
-from pipeline.corpus.kernels.utf8 import encode
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.encoding import ids_by_code_point
+from pipeline.splitting.encoding import ids_by_code_point
+from pipeline.text.kernels.utf8 import encode
 
 ROOT = Path(__file__).parents[1]
 TEXT_STAGES, LATER = ("ingest", "clean", "split"), ("validate", "train")

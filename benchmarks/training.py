@@ -26,18 +26,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from pipeline.dataset.samples import cut_windows
-from pipeline.dataset.splits import Split
-from pipeline.model.config import NetworkConfig
+from pipeline.dataset.splits import Split, cut_windows
 from pipeline.model.network import CharNetwork
-from pipeline.params.train import TrainParams
+from pipeline.model.saved import NetworkConfig
+from pipeline.params.training import TrainParams
 from pipeline.tracking.live import live_curves
 from pipeline.tracking.progress import show_training
 from pipeline.tracking.store import open_store
-from pipeline.training.checkpoint import open_checkpoints
+from pipeline.training.checkpoint import ResumableTraining, open_checkpoints
 from pipeline.training.device import choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
-from pipeline.training.resume import ResumableTraining
 
 ROOT = Path(__file__).parents[1]
 VOCAB, EMBED = 82, 64

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import typer
 
-from pipeline.corpus.cleaned import clean_documents, figures, write_changes
-from pipeline.corpus.shards import text_bytes
-from pipeline.files import whole_folder, write_json
-from pipeline.params.clean import CleanParams
+from pipeline.cleaning.clean_documents import clean_documents, figures, write_changes
+from pipeline.core.files import whole_folder, write_json
 from pipeline.params.reader import read_group
+from pipeline.params.text import CleanParams
+from pipeline.text.shards import text_bytes
+from pipeline.tracking.progress import throughput
 from pipeline.tracking.stage import stage
-from pipeline.tracking.throughput import throughput
 
 
 def main() -> None:

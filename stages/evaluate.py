@@ -6,6 +6,7 @@ from typing import Any
 import torch
 import typer
 
+from pipeline.core.files import read_json, whole_file, write_json
 from pipeline.dataset.batches import ordered_batches
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import Split, load_split
@@ -13,12 +14,11 @@ from pipeline.evaluation.baseline import baseline_figures
 from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.evaluation.summary import summary_figures
-from pipeline.files import read_json, whole_file, write_json
 from pipeline.model.network import CharNetwork
 from pipeline.model.ngram import NgramModel
 from pipeline.model.saved import SavedModel
-from pipeline.params.evaluate import EvaluateParams
 from pipeline.params.reader import read_group
+from pipeline.params.training import EvaluateParams
 from pipeline.tracking.stage import stage
 
 

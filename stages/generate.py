@@ -5,15 +5,15 @@ from typing import Any
 
 import typer
 
+from pipeline.core.files import whole_folder, write_json
+from pipeline.core.seeds import sample_seed
 from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.evaluation.samples import find, known_words, longest_repeat
-from pipeline.files import whole_folder, write_json
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.params.generate import GenerateParams
+from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import read_group
-from pipeline.seeds import sample_seed
 from pipeline.tracking.stage import stage
 
 

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import typer
 
-from pipeline.corpus.reading import open_documents
-from pipeline.corpus.shards import shard_writer
-from pipeline.errors import UserError
-from pipeline.files import read_json, whole_folder, write_json
-from pipeline.params.data import DataParams
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, whole_folder, write_json
 from pipeline.params.reader import read_group
+from pipeline.params.text import DataParams
+from pipeline.sources.reading import open_documents
+from pipeline.text.shards import shard_writer
+from pipeline.tracking.progress import throughput
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.stage import stage
-from pipeline.tracking.throughput import throughput
 
 SAID = Path("data/source.json")
 

@@ -4,14 +4,12 @@ from pathlib import Path
 
 import typer
 
-from pipeline.files import read_json, sha256_of, write_json
+from pipeline.core.files import read_json, sha256_of, write_json
 from pipeline.model.saved import SavedModel
-from pipeline.params.data import DataParams
-from pipeline.params.generate import GenerateParams
+from pipeline.params.generation import GenerateParams, RegisterParams
 from pipeline.params.reader import read_group
-from pipeline.params.register import RegisterParams
-from pipeline.serving.packaging import requirements
-from pipeline.serving.registration import register_model
+from pipeline.params.text import DataParams
+from pipeline.serving.registration import register_model, requirements
 from pipeline.tracking.stage import stage
 
 

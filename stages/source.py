@@ -8,17 +8,17 @@ from typing import cast
 
 import typer
 
-from pipeline.corpus.sources import describe
-from pipeline.files import write_json
-from pipeline.params.data import DataParams
+from pipeline.core.files import write_json
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import read_groups
+from pipeline.params.text import DataParams
 from pipeline.reporting.plots_page import install_plots_page
+from pipeline.sources.describe import describe
 from pipeline.tracking.accepted import undone_if_refused
+from pipeline.tracking.progress import throughput
 from pipeline.tracking.project import project_root, state_folder
-from pipeline.tracking.server import check_server
+from pipeline.tracking.settings import check_server
 from pipeline.tracking.stage import stage
-from pipeline.tracking.throughput import throughput
 
 
 def main() -> None:

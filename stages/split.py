@@ -4,15 +4,14 @@ from pathlib import Path
 
 import typer
 
-from pipeline.corpus.shards import read_batches, text_bytes
-from pipeline.dataset.building import build_splits
-from pipeline.errors import UserError
-from pipeline.files import whole_folder, write_json
-from pipeline.params.clean import CleanParams
+from pipeline.core.errors import UserError
+from pipeline.core.files import whole_folder, write_json
 from pipeline.params.reader import read_group
-from pipeline.params.split import SplitParams
+from pipeline.params.text import CleanParams, SplitParams
+from pipeline.splitting.build_splits import build_splits
+from pipeline.text.shards import read_batches, text_bytes
+from pipeline.tracking.progress import throughput
 from pipeline.tracking.stage import stage
-from pipeline.tracking.throughput import throughput
 
 # The text is counted, and then encoded.
 PASSES = 2

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from pipeline.comparing.summary import summary
-from pipeline.errors import UserError, one_line
+from pipeline.core.errors import UserError, one_line
 from pipeline.tracking.view_link import compare_link
 
 

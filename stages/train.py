@@ -7,28 +7,22 @@ from pathlib import Path
 import torch
 import typer
 
-from pipeline.dataset.counting import count_ids
+from pipeline.core.files import write_json
+from pipeline.core.seeds import derive_seed
+from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
-from pipeline.files import write_json
-from pipeline.model.config import NetworkConfig
 from pipeline.model.network import CharNetwork, initialise, start_at_frequencies
-from pipeline.model.saved import SavedModel
-from pipeline.params.evaluate import EvaluateParams
-from pipeline.params.model import ModelParams
+from pipeline.model.saved import NetworkConfig, SavedModel
 from pipeline.params.reader import read_group
-from pipeline.params.train import TrainParams
-from pipeline.seeds import derive_seed
+from pipeline.params.training import EvaluateParams, ModelParams, TrainParams
 from pipeline.tracking.progress import show_training
 from pipeline.tracking.project import state_folder
 from pipeline.tracking.stage import Point, StageRun, stage
-from pipeline.training.checkpoint import key_of, open_checkpoints
-from pipeline.training.curve import curve_row, write_curve
+from pipeline.training.checkpoint import ResumableTraining, key_of, open_checkpoints
+from pipeline.training.curve import Report, curve_row, is_tutorial, write_curve, write_tutorial
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
-from pipeline.training.report import Report
-from pipeline.training.resume import ResumableTraining
-from pipeline.training.tutorial import is_tutorial, write_tutorial
 
 CURVE, TUTORIAL = Path("plots/train.csv"), Path("plots/tutorial.csv")
 

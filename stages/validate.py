@@ -6,28 +6,31 @@ from pathlib import Path
 
 import typer
 
-from pipeline.corpus.contracts import Bounds, contracts
-from pipeline.corpus.document_facts import COLUMNS, document_facts, size_of
-from pipeline.corpus.shards import read_batches, read_shard, shards_in
-from pipeline.corpus.validation import check, told, warnings
-from pipeline.dataset.alphabet import read_alphabet, write_alphabet
-from pipeline.dataset.copied import copied_documents
-from pipeline.dataset.counting import count_ids
-from pipeline.dataset.coverage import cover
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
+from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.drift import drift
-from pipeline.dataset.facts import bucket_facts, dictionary_facts, split_facts, text_facts
-from pipeline.dataset.leakage import overlap
-from pipeline.dataset.sides import NAMES
 from pipeline.dataset.splits import load_split
-from pipeline.errors import UserError
-from pipeline.files import write_json
-from pipeline.params.evaluate import EvaluateParams
 from pipeline.params.reader import read_group
-from pipeline.params.split import SplitParams
-from pipeline.params.train import TrainParams
-from pipeline.params.validate import ValidateParams
+from pipeline.params.text import SplitParams, ValidateParams
+from pipeline.params.training import EvaluateParams, TrainParams
+from pipeline.splitting.assignment import NAMES
+from pipeline.text.shards import read_batches, read_shard, shards_in
 from pipeline.tracking.stage import StageRun, stage
+from pipeline.validation.contracts import Bounds, contracts
+from pipeline.validation.coverage import cover
+from pipeline.validation.drift import drift, read_alphabet, write_alphabet
+from pipeline.validation.expectations import check, told, warnings
+from pipeline.validation.facts import (
+    COLUMNS,
+    bucket_facts,
+    dictionary_facts,
+    document_facts,
+    size_of,
+    split_facts,
+    text_facts,
+)
+from pipeline.validation.leakage import copied_documents, overlap
 
 CLEAN = Path("data/clean")
 SPLITS = Path("data/split")

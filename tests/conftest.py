@@ -8,12 +8,11 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import settings
 
-from pipeline.corpus.documents import PIECE_BYTES, Row, batches_of, cut_pieces, schema_of
-from pipeline.dataset.building import build_splits
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.model.config import NetworkConfig
-from pipeline.model.saved import SavedModel
-from pipeline.params.split import SplitParams
+from pipeline.model.saved import NetworkConfig, SavedModel
+from pipeline.params.text import SplitParams
+from pipeline.splitting.build_splits import build_splits
+from pipeline.text.documents import PIECE_BYTES, Row, batches_of, cut_pieces, schema_of
 
 # The first call of a kernel compiles it.
 settings.register_profile("charlm", deadline=None)

@@ -18,7 +18,7 @@ def test_the_fold_is_exact():
     """A change of what a stage does not import never runs it again."""
     train = code_deps("train")
     assert "pipeline/training" in train
-    assert "pipeline/params/generate.py" not in train
+    assert "pipeline/params/generation.py" not in train
     assert not [dep for dep in train if "serving" in dep or "tracking" in dep or "generation" in dep]
 
 

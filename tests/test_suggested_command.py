@@ -8,7 +8,7 @@ from projects import ROOT, Project
 from ruamel.yaml import YAML
 from standin import speeches, wrapped
 
-from pipeline.files import read_json
+from pipeline.core.files import read_json
 from pipeline.params.reader import read_yaml
 
 

@@ -6,12 +6,12 @@ import pyarrow.parquet as pq
 from conftest import tables
 from ruamel.yaml import YAML
 
-from pipeline.corpus.documents import BASE
-from pipeline.dataset.building import build_splits
-from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, write_json
 from pipeline.params.reader import read_group
-from pipeline.params.split import SplitParams
+from pipeline.params.text import SplitParams
+from pipeline.splitting.build_splits import build_splits
+from pipeline.text.documents import BASE
 from stages import validate
 
 RANDOM = np.random.default_rng(5)

@@ -1,1 +1,1 @@
-"""The charlm command: what is not a DVC stage."""
+"""The `charlm` command: everything that is not a DVC stage."""

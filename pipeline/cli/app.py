@@ -7,22 +7,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli.chosen import need_own_model
-from pipeline.cli.clean import clean
 from pipeline.cli.compare import compare
 from pipeline.cli.corpus import corpus
-from pipeline.cli.curves import curves
+from pipeline.cli.experiments import apply_preset, list_presets, read_preset, sweep
 from pipeline.cli.generate import generate
+from pipeline.cli.inputs import need_own_model
+from pipeline.cli.models import models, promote, rollback, trace, verify
 from pipeline.cli.new import new
-from pipeline.cli.presets import apply_preset, list_presets, read_preset
-from pipeline.cli.registry import models, promote, rollback
 from pipeline.cli.report import report
 from pipeline.cli.score import score
 from pipeline.cli.serve import serve
-from pipeline.cli.sweep import sweep
-from pipeline.cli.sync import sync
-from pipeline.cli.trace import trace, verify
-from pipeline.errors import UserError, one_line
+from pipeline.cli.upkeep import clean, curves, sync
+from pipeline.core.errors import UserError, one_line
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.tracking.settings import set_up_mlflow
 

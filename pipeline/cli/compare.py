@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.comparing.entries import Entry, Found
@@ -50,8 +50,7 @@ def compare(
     """Compare experiments: perplexity, baseline, bits, seconds, and the params that differ. The best comes first."""
     from pipeline.comparing.differing import differing
     from pipeline.comparing.entries import everything_here, named
-    from pipeline.comparing.ranking import aliases, by_text
-    from pipeline.comparing.registered import registered_versions
+    from pipeline.comparing.ranking import aliases, by_text, registered_versions
 
     if names and every:
         raise UserError("--all: found with names, allowed is one of them")

@@ -5,27 +5,124 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.corpus_table import advice_table, problem_line, survey_table
-from pipeline.errors import UserError
-from pipeline.params.data import DataParams
+from pipeline.core.errors import UserError
 from pipeline.params.groups import GROUPS
-from pipeline.params.model import ModelParams
 from pipeline.params.overrides import Values, override
 from pipeline.params.reader import PARAMS_FILE, parse_group, read_groups, read_yaml
-from pipeline.params.train import TrainParams
+from pipeline.params.text import DataParams
+from pipeline.params.training import ModelParams, TrainParams
 
 if TYPE_CHECKING:
-    from pipeline.corpus.survey import Survey
-    from pipeline.dataset.suggestion import Suggestion
-    from pipeline.dataset.trial import Trial
+    from pipeline.survey.suggestion import Suggestion, Trial
+    from pipeline.survey.survey import Advice, Survey
+
+
+MOST_SHOWN = 100
+# Up to how many seconds a duration is shown in seconds, and up to how many in minutes.
+SECONDS, MINUTES = 100, 6000
+NAMES_OF_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
+
+
+def survey_table(
+    found: "Survey",
+    trial: "Trial | None",
+    seconds: tuple[float, float] | None,
+    separators: Mapping[str, str],
+    *,
+    busy: str | None = None,
+) -> Table:
+    """Return the table of what was found; `seconds` are those of an epoch, at least and at most.
+
+    `busy` says why they may be too many.
+    `separators` has what separates the cells of CSV files that are not what their ending says, by the files' names.
+    """
+    from pipeline.survey.survey import RARE  # numba: not for --help
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", min_width=18)
+    table.add_column(overflow="fold")
+    _documents(table, found, separators)
+    for name, characters, about in (
+        ("alphabet", found.alphabet, ""),
+        ("rare", found.rare, f", each under {RARE} times"),
+    ):
+        shown = Text(f"{len(characters):,} characters{about}  ").append(_printable(characters), style="bold")
+        table.add_row(name, shown if characters else "none")
+    for number, (script, count) in enumerate(found.scripts()):
+        table.add_row("scripts" if not number else "", f"{count / found.characters:6.2%}  {script}")
+    if trial is not None:
+        table.add_row("the split", ", ".join(f"{name} {chars:,} characters" for name, chars in trial.chars.items()))
+        for name, share in trial.overlap.items():
+            table.add_row("overlap", f"[bold]{_percent(share)}[/] of the {name} text also occurs in train")
+    if seconds is not None:
+        note = f" ({busy})" if busy else ""
+        table.add_row("an epoch takes", f"[bold]{_range(*seconds)}[/] with the model and train of params.yaml{note}")
+    return table
+
+
+def advice_table(advice: Sequence["Advice"]) -> Table:
+    """Return the table of what to set, with reasons."""
+    table = Table.grid(padding=(0, 2))
+    for one in advice:
+        table.add_row(Text(f"{one.key}={one.value}", style="cyan"), Text(one.why))
+    return table
+
+
+def problem_line(problem: str) -> Text:
+    """Return the line that says why the command would stop."""
+    return Text("\nno split was found that passes: ", style="bold").append(
+        f"{problem}. The command below stops in split or validate.", style="not bold"
+    )
+
+
+def _documents(table: Table, found: "Survey", separators: Mapping[str, str]) -> None:
+    import numpy as np  # not for --help
+
+    lengths = found.document_lengths
+    low, middle, high = (int(value) for value in np.percentile(lengths, [5, 50, 95]))
+    table.add_row("documents", f"[bold]{found.documents:,}[/]")
+    if separators:
+        kinds = sorted(set(separators.values()))
+        names = " or ".join(NAMES_OF_SEPARATORS[kind] for kind in kinds)
+        files = "" if len(separators) == 1 else f", in {len(separators):,} files"
+        table.add_row("separated by", f"{names}{files}")
+    if found.documents > 1:
+        spread = f"{lengths.min():,} to {lengths.max():,} characters; 90 % {low:,} to {high:,}, median {middle:,}"
+        table.add_row("their lengths", spread)
+    table.add_row("characters", f"[bold]{found.characters:,}[/]")
+    where = f", in {escape(found.longest_line_in)}" if found.documents > 1 else ""
+    table.add_row("lines", f"{found.lines:,}, the longest of {found.longest_line:,} characters{where}")
+    share = found.duplicate_characters / found.characters
+    duplicates = f"{found.duplicates:,} documents repeat an earlier one, {share:.1%} of the characters"
+    table.add_row("duplicates", duplicates if found.duplicates else "none")
+
+
+def _printable(characters: str) -> str:
+    shown = "".join(char for char in characters if char.isprintable() and not char.isspace())
+    return shown[:MOST_SHOWN] + (" …" if len(shown) > MOST_SHOWN else "")
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if share < 0.1 else f"{share:.0%}"  # noqa: PLR2004  two digits either way
+
+
+def _range(low: float, high: float) -> str:
+    """Return two durations in the unit of the longer one: "2 to 3 min", or "about 2 min" if they round to the same."""
+    unit, name = (1, "s") if high < SECONDS else (60, "min") if high < MINUTES else (3600, "h")
+    digits = 0 if high / unit >= 2 else 1  # noqa: PLR2004  "0.3 to 0.4 s" says more than "0 s"
+    ends = [f"{value / unit:.{digits}f}" for value in (low, high)]
+    return f"about {ends[0]} {name}" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} {name}"
+
 
 # Groups that change what is shown: the text, the split that is tried, and how long an epoch takes.
 ALLOWED = ("data", "clean", "split", "validate", "model", "train", "evaluate")
@@ -44,13 +141,13 @@ def corpus(
     as_json: Annotated[bool, typer.Option("--json", help="The figures, as one JSON object.")] = False,
 ) -> None:
     """Show what a source holds, suggest params, try the split they make, and say how long an epoch will take."""
-    from pipeline.corpus.reading import open_documents  # numba and pyarrow: not for --help
-    from pipeline.corpus.shards import read_batches, shard_writer
-    from pipeline.corpus.sources import describe
-    from pipeline.corpus.survey import survey
-    from pipeline.dataset.suggestion import suggest
+    from pipeline.sources.describe import describe
+    from pipeline.sources.reading import open_documents  # numba and pyarrow: not for --help
+    from pipeline.survey.suggestion import suggest
+    from pipeline.survey.survey import survey
+    from pipeline.text.shards import read_batches, shard_writer
+    from pipeline.tracking.progress import throughput
     from pipeline.tracking.project import project_root, state_folder
-    from pipeline.tracking.throughput import throughput
 
     options = set_params or []
     values = _values(source, options)
@@ -117,7 +214,7 @@ def _epoch_seconds(trial: "Trial", values: Values) -> tuple[float, float]:
 
 def _busy() -> str | None:
     """Return what to say if other processes slow the measurement: there is more to do than cores to do it."""
-    from pipeline.threads import available_cores
+    from pipeline.core.threads import available_cores
 
     load, cores = (os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0), available_cores()
     return f"other processes slow it down: load {load:.1f} on {cores} cores" if load > cores + 1 else None

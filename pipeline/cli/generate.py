@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.chosen import DEFAULT_MODEL, ModelAddress, find_model
-from pipeline.cli.texts import read_text
-from pipeline.errors import UserError
+from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_text
+from pipeline.core.errors import UserError
+from pipeline.core.seeds import sample_seed
 from pipeline.generation.sampling import Sampling
-from pipeline.params.generate import GenerateParams, Precision
+from pipeline.params.generation import GenerateParams, Precision
 from pipeline.params.reader import PARAMS_FILE, read_group
-from pipeline.seeds import sample_seed
 
 if TYPE_CHECKING:
     from pipeline.generation.text import Writer

@@ -14,13 +14,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params.reader import PARAMS_FILE, read_yaml
 
 if TYPE_CHECKING:
-    from pipeline.corpus.advice import Advice
-    from pipeline.corpus.survey import Survey
     from pipeline.params.overrides import Values
+    from pipeline.survey.survey import Advice, Survey
 
 DVC_FILE = Path("dvc.yaml")
 BACKUP = "params-before-new.yaml"
@@ -39,8 +38,8 @@ def new(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be set and run; change nothing.")] = False,
 ) -> None:
     """Make a model of your own text: choose the params, train, and show the result."""
-    from pipeline.params.writing import write_values  # ruamel: not for --help
-    from pipeline.starting.plan import changed_values
+    from pipeline.params.overrides import write_values  # ruamel: not for --help
+    from pipeline.survey.plan import changed_values
 
     if not DVC_FILE.exists() or not PARAMS_FILE.exists():
         raise UserError(f"{DVC_FILE}: not here; run `charlm new` in the folder of a charlm project")
@@ -64,19 +63,16 @@ def _planned(
     source: str, name: str, before: dict[str, Any], options: Sequence[str]
 ) -> "tuple[Survey, Values, list[Advice]]":
     """Return what the text holds, all params for it, and the reasons; only scratch files are written, and removed."""
-    from pipeline.corpus.reading import open_documents  # numba and pyarrow: not for --help
-    from pipeline.corpus.shards import read_batches, shard_writer
-    from pipeline.corpus.survey import survey
-    from pipeline.dataset.suggestion import suggest
-    from pipeline.params.clean import CleanParams
-    from pipeline.params.data import DataParams
     from pipeline.params.reader import parse_group
-    from pipeline.starting.fitting import fit
-    from pipeline.starting.plan import advise_writing, changes
-    from pipeline.starting.prompts import TextSample
-    from pipeline.starting.source import as_value, suggest_source
+    from pipeline.params.text import CleanParams, DataParams
+    from pipeline.sources.reading import open_documents  # numba and pyarrow: not for --help
+    from pipeline.survey.plan import advise_writing, as_value, changes, fit, suggest_source
+    from pipeline.survey.prompts import TextSample
+    from pipeline.survey.suggestion import suggest
+    from pipeline.survey.survey import survey
+    from pipeline.text.shards import read_batches, shard_writer
+    from pipeline.tracking.progress import throughput
     from pipeline.tracking.project import project_root, state_folder
-    from pipeline.tracking.throughput import throughput
 
     start = suggest_source(source, project_root())
     values, _ = changes(before, start, options)
@@ -111,10 +107,10 @@ def _planned(
 
 
 def _show(found: "Survey", after: "Values", advice: "Sequence[Advice]") -> None:
-    from pipeline.params.model import ModelParams
+    from pipeline.params.generation import RegisterParams
     from pipeline.params.reader import parse_group
-    from pipeline.params.register import RegisterParams
-    from pipeline.starting.fitting import hint
+    from pipeline.params.training import ModelParams
+    from pipeline.survey.plan import hint
 
     documents = "1 document" if found.documents == 1 else f"{found.documents:,} documents"
     source = str(after["data"]["source"])

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.chosen import need_own_model
-from pipeline.errors import UserError
-from pipeline.files import whole_file
-from pipeline.lock import stages_in_step
+from pipeline.cli.inputs import need_own_model
+from pipeline.core.errors import UserError
+from pipeline.core.files import whole_file
+from pipeline.params.dvc_lock import stages_in_step
 from pipeline.params.reader import read_yaml
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ def report(
 def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
     """Return the workspace, if it has figures that none of the others has, and the revisions `names`."""
     from pipeline.reporting.project import Project
-    from pipeline.tracking.facts import facts_here, facts_of
+    from pipeline.tracking.execution import facts_here, facts_of
 
     projects = []
     if names:
-        from pipeline.tracking.snapshots import snapshot  # loads DVC
+        from pipeline.tracking.records import snapshot  # loads DVC
 
         projects = [Project(name, stack.enter_context(snapshot(name)), facts_of(name)) for name in names]
     for project in projects:

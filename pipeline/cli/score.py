@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from pipeline.cli.chosen import DEFAULT_MODEL, ModelAddress, find_model
-from pipeline.cli.texts import read_text
-from pipeline.errors import UserError
-from pipeline.params.generate import Precision
+from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_text
+from pipeline.core.errors import UserError
+from pipeline.params.generation import Precision
 
 if TYPE_CHECKING:
-    from pipeline.generation.pieces import Score
+    from pipeline.generation.text_types import Score
 
 # From this many bits on a character is shown in full red: one guess in a thousand.
 MOST_BITS = 10.0

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.chosen import DEFAULT_MODEL, ModelAddress, say_model
-from pipeline.errors import UserError
-from pipeline.params.generate import Precision
+from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, say_model
+from pipeline.core.errors import UserError
+from pipeline.params.generation import Precision
 
 KEY_VARIABLE = "CHARLM_API_KEY"
 SWITCH_SECONDS = 0.0005
@@ -39,9 +39,9 @@ def serve(
 
     listening = listen(host, port)
     from pipeline.serving.application import make_application
-    from pipeline.serving.guards import LOOPBACK
-    from pipeline.serving.limits import Limits
-    from pipeline.serving.source import Served, load_served
+    from pipeline.serving.completions import Limits
+    from pipeline.serving.middleware import LOOPBACK
+    from pipeline.serving.model_source import Served, load_served
 
     def load() -> Served:
         served = load_served(model, precision=precision)

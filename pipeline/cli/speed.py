@@ -5,12 +5,10 @@ import time
 import numpy as np
 import torch
 
-from pipeline.dataset.samples import cut_windows
-from pipeline.dataset.splits import Split
-from pipeline.model.config import NetworkConfig
+from pipeline.dataset.splits import Split, cut_windows
 from pipeline.model.network import CharNetwork
-from pipeline.params.model import ModelParams
-from pipeline.params.train import TrainParams
+from pipeline.model.saved import NetworkConfig
+from pipeline.params.training import ModelParams, TrainParams
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
 

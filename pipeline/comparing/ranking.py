@@ -4,7 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.comparing.entries import Entry
-from pipeline.tracking.local_registry import Registered
+from pipeline.tracking.local_registry import (
+    CHAMPION,
+    Registered,
+    by_weights,
+    local_versions,
+    reason_of,
+    registry_is_remote,
+)
 
 DIGITS = 8
 
@@ -53,3 +60,24 @@ def aliases(entries: Sequence[Entry], registered: Mapping[str, Registered]) -> d
     """Return by entry name the version with an alias that has the entry's weights."""
     found = {one.name: registered.get(one.weights or "") for one in entries}
     return {name: version for name, version in found.items() if version is not None and version.alias}
+
+
+def registered_versions() -> dict[str, Registered]:
+    """Return the registered versions by the SHA-256 of their weights; asks MLflow only if the registry is a server.
+
+    Whatever MLflow raises is passed on.
+    """
+    if not registry_is_remote():
+        return local_versions()
+    from pipeline.tracking.registry import WEIGHTS_TAG, versions  # these load MLflow
+    from pipeline.tracking.store import open_store
+
+    found = []
+    with open_store() as (client, _):
+        for model in client.search_registered_models():
+            for one in versions(client, model.name):
+                # "champion" before any other alias.
+                alias = min(one.aliases, key=lambda name: (name != CHAMPION, name), default="")
+                version = Registered(model.name, int(one.version), alias, reason_of(alias, one.tags))
+                found.append((version, one.tags.get(WEIGHTS_TAG)))
+    return by_weights(found)

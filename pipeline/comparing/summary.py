@@ -11,9 +11,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.comparing.changes import Changes, changes_here
-from pipeline.errors import UserError
-from pipeline.files import read_json
+from pipeline.comparing.differing import Changes, changes_here
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json
 from pipeline.tracking.local_registry import CHAMPION, Registered, local_versions, registry_is_remote
 
 MAX_CHANGES = 8

@@ -1,1 +1,1 @@
-"""The dictionary, the bucketed splits, the batches."""
+"""What training reads: dictionary, ids, samples, splits, batches."""

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.dataset.counting import give_back
+from pipeline.core.seeds import derive_seed
+from pipeline.dataset.arrays import give_back
 from pipeline.dataset.dictionary import PADDING, Ids
-from pipeline.dataset.samples import Rows, Samples, chunks_of_samples
-from pipeline.dataset.splits import Split
-from pipeline.seeds import derive_seed
+from pipeline.dataset.splits import Rows, Samples, Split, chunks_of_samples
 
 # Samples that are shuffled at once: what an epoch's order takes of memory.
 SHUFFLED_AT_ONCE = 1 << 20

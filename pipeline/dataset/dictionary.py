@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, write_json
 
 PADDING = 0
 UNKNOWN = 1

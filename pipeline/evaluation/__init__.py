@@ -1,1 +1,1 @@
-"""Perplexity and what explains it."""
+"""The stage evaluate: perplexity, baselines and breakdowns; figures of generated samples."""

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.dataset.counting import give_back
-from pipeline.dataset.samples import Rows, Samples, Table, chunks_of_samples, cut_documents, cut_windows
-from pipeline.dataset.splits import Split
+from pipeline.dataset.arrays import give_back
+from pipeline.dataset.splits import Rows, Samples, Split, Table, chunks_of_samples, cut_documents, cut_windows
 from pipeline.evaluation.perplexity import MAX_NLL, Total
 from pipeline.model.ngram import NgramModel
 

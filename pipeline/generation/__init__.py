@@ -1,1 +1,1 @@
-"""Sampling rules and the engine that writes text; ids inside, text at the rim, no torch."""
+"""Sampling rules and the fast generation engine."""

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.threads import available_cores
 from pipeline.generation.kernels.drawing import RULE, log_probs
 from pipeline.generation.kernels.loops import project, read, write
 from pipeline.generation.kernels.packing import aligned, pack
 from pipeline.generation.sampling import Sampling
 from pipeline.model.saved import SavedModel
-from pipeline.params.generate import Precision
-from pipeline.threads import available_cores
+from pipeline.params.generation import Precision
 
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.integer[Any]] | Sequence[int]

@@ -19,8 +19,8 @@ The rule itself is compiled: `choose` in `kernels/drawing.py`.
 
 from dataclasses import dataclass
 
-from pipeline.errors import UserError
-from pipeline.params.generate import (
+from pipeline.core.errors import UserError
+from pipeline.params.generation import (
     MAX_CHARS,
     MAX_PENALTY,
     MAX_SEED,

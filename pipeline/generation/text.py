@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import END_SIGN
-from pipeline.errors import UserError
 from pipeline.generation.engine import Engine, State
-from pipeline.generation.pieces import Character, Completion, Draft, FinishReason, Piece, Prompt, Score
 from pipeline.generation.sampling import Sampling
-from pipeline.generation.stops import StopFilter
+from pipeline.generation.text_types import Character, Completion, Draft, FinishReason, Piece, Prompt, Score, StopFilter
 from pipeline.model.saved import SavedModel
-from pipeline.params.generate import Precision
+from pipeline.params.generation import Precision
 
 MAX_PROMPT_CHARS = 1_000_000
 SHOWN_CHARACTERS = 10

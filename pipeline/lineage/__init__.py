@@ -1,1 +1,1 @@
-"""From a model back to what made it, what MLflow lacks, and what nothing needs any more."""
+"""From a model back to what produced it: trace, verify, sync, disk space."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 COLOURS = ("#d9480f", "#1c7ed6", "#2b8a3e", "#862e9c")
 # Mermaid's axis has one label per point.

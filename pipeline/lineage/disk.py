@@ -21,13 +21,13 @@ from mlflow.entities import Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.errors import UserError
-from pipeline.lineage.runs import all_runs
+from pipeline.core.errors import UserError
+from pipeline.lineage.sync import all_runs
 from pipeline.tracking.execution import PARENT_TAG
 from pipeline.tracking.project import project_root, state_folder
+from pipeline.tracking.records import experiments
 from pipeline.tracking.registry import BEFORE_TAG, CHAMPION, versions
-from pipeline.tracking.server import tracking_uri
-from pipeline.tracking.snapshots import experiments
+from pipeline.tracking.settings import tracking_uri
 from pipeline.tracking.store import open_store
 
 DAY = 86_400.0

@@ -12,26 +12,46 @@ from pathlib import Path
 
 from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from pipeline.errors import UserError, one_line
-from pipeline.lineage.runs import all_runs
-from pipeline.lock import is_in_step, is_locked, stages_in_step
+from pipeline.core.errors import UserError, one_line
+from pipeline.params.dvc_lock import is_in_step, is_locked, stages_in_step
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.serving.registration import register_model
-from pipeline.tracking.execution import MAX_VALUE, Execution, environment
-from pipeline.tracking.facts import changed_params, changes, facts_here, facts_of, params_of, told
+from pipeline.tracking.execution import (
+    MAX_VALUE,
+    Execution,
+    changed_params,
+    changes,
+    environment,
+    facts_here,
+    facts_of,
+    params_of,
+    run_name,
+    told,
+)
 from pipeline.tracking.git import file_at, patch_since
-from pipeline.tracking.naming import run_name
-from pipeline.tracking.outbox import Kept, hashed, kept
 from pipeline.tracking.project import baseline, project_root, state_folder
 from pipeline.tracking.publish import publish
-from pipeline.tracking.records import STAGES, read_record
-from pipeline.tracking.server import check_server, tracking_uri
+from pipeline.tracking.records import STAGES, Experiment, experiments, read_record, snapshot
 from pipeline.tracking.session import Session
-from pipeline.tracking.snapshots import Experiment, experiments, snapshot
+from pipeline.tracking.settings import check_server, tracking_uri
 from pipeline.tracking.store import open_store
+from pipeline.tracking.unsent_runs import Kept, hashed, kept
+
+
+def all_runs(client: MlflowClient, experiment_id: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+    """Return every run of the experiment, the newest first; `view` chooses the active or the deleted ones."""
+    found: list[Run] = []
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment_id], run_view_type=view, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return found
+
 
 RESTORED_TAG = "charlm.restored"
 # Names the run that is being made, so that a sync which follows a kill can take it back.

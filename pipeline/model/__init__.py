@@ -1,1 +1,1 @@
-"""The network, and its saved form apart (readable without torch)."""
+"""The network, its saved form (readable without torch), and the n-gram model."""

@@ -8,8 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline.model.config import NetworkConfig
-from pipeline.model.saved import Weights
+from pipeline.model.saved import NetworkConfig, Weights
 
 # Weights so small that a fresh network predicts the frequencies, yet no two hidden units are alike.
 START_SD = 0.01

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.dataset.dictionary import Ids
-from pipeline.model.kernels.ngram import extend, rehash, score, spread, sum_up
+from pipeline.model.ngram_kernels import extend, rehash, score, spread, sum_up
 
 Floats = npt.NDArray[np.float64]
 

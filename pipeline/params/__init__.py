@@ -1,1 +1,1 @@
-"""params.yaml as frozen, validated types: one module per group, one reader."""
+"""params.yaml as frozen, validated types, and its only reader; dvc.lock as facts."""

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params.base import Group
 
 PARAMS_FILE = Path("params.yaml")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.reporting.project import Project, Row
-from pipeline.reporting.words import NOTHING, decimal, is_number, percent, sign, signed, whole
+from pipeline.reporting.samples import NOTHING, decimal, is_number, percent, sign, signed, whole
 
 MOST_MISTAKES = 15
 BITS_PER_NAT = 1.4426950408889634

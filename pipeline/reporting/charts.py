@@ -1,15 +1,108 @@
 """The charts, one function each, as Vega-Lite that altair has checked; None where there is nothing to draw."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 
-from pipeline.reporting import chart_parts as parts
 from pipeline.reporting.breakdown import character_rows
-from pipeline.reporting.chart_parts import Spec
 from pipeline.reporting.project import Project, Row
-from pipeline.reporting.words import decimal, is_number, sign
+from pipeline.reporting.samples import decimal, is_number, sign
+
+Spec = dict[str, Any]
+
+FONT = "system-ui, sans-serif"
+HEIGHT = 280
+# As many as style.css has colours --e1, --e2, …; more projects begin again.
+NUM_COLOURS = 8
+SERIES = ("eval", "train", "as published")
+SERIES_COLOURS = ("var(--eval)", "var(--train)", "var(--dim)")
+SERIES_DASHES = ([1, 0], [6, 4], [2, 4])
+TICKS = (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 15, 20, 30, 50, 100, 200, 500, 1000)
+
+
+def chart(rows: Sequence[Row]) -> alt.Chart:
+    """Return a chart of `rows`, which go into its specification."""
+    return alt.Chart(alt.InlineData(values=list(rows)))
+
+
+def perplexity(values: Sequence[float]) -> alt.Y:
+    """Return the axis of perplexities, just as far as `values` reach."""
+    low, high = min(values) / 1.05, max(values) * 1.05
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axis = alt.Axis(values=ticks or alt.Undefined, format="~g", labelOverlap="greedy")
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    return alt.Y("perplexity:Q", title="perplexity (log scale)", scale=scale, axis=axis)
+
+
+def occurrences(values: Sequence[float]) -> alt.X:
+    """Return the axis of counts, just as far as `values` reach."""
+    ticks = [factor * 10**power for power in range(9) for factor in (1, 2, 5)]
+    axis = alt.Axis(values=ticks, format="~s", grid=False, labelOverlap="greedy")
+    scale = alt.Scale(type="log", domain=[min(values) / 1.3, max(values) * 1.3], nice=False)
+    return alt.X("count:Q", title="occurrences (log scale)", scale=scale, axis=axis)
+
+
+def colours(projects: Sequence[Project], rows: Sequence[Row], *, symbol: str = "stroke") -> alt.Color:
+    """Return the colours of the series of one project, or of several projects, with their legend."""
+    if len(projects) == 1:
+        shown = _present(rows)
+        scale = alt.Scale(domain=[name for name, _, _ in shown], range=[colour for _, colour, _ in shown])
+        return alt.Color("series:N", scale=scale, legend=legend(symbol))
+    scale = alt.Scale(
+        domain=[project.name for project in projects],
+        range=[f"var(--e{at % NUM_COLOURS + 1})" for at in range(len(projects))],
+    )
+    return alt.Color("name:N", scale=scale, legend=legend(symbol))
+
+
+def dashes(rows: Sequence[Row]) -> alt.StrokeDash:
+    """Return the dashes of the series."""
+    shown = _present(rows)
+    scale = alt.Scale(domain=[name for name, _, _ in shown], range=[dash for _, _, dash in shown])
+    return alt.StrokeDash("series:N", scale=scale, legend=legend())
+
+
+def legend(symbol: str = "stroke") -> alt.Legend:
+    """Return a legend above the chart."""
+    return alt.Legend(title=None, orient="top", symbolType=symbol, labelLimit=300)
+
+
+def tooltip(projects: Sequence[Project], *more: alt.Tooltip) -> list[alt.Tooltip]:
+    """Return what is told of a point: whose it is, if there are several, and `more`."""
+    name = [alt.Tooltip("name:N", title="experiment")] if len(projects) > 1 else []
+    return [*name, *more]
+
+
+def targets(base: alt.Chart) -> alt.Chart:
+    """Return what cannot be seen but pointed at: a tooltip that asks for no steady hand."""
+    points: alt.Chart = base.mark_point(filled=True, size=300, opacity=0)
+    return points
+
+
+def finished(layers: Sequence[alt.Chart], *, height: int = HEIGHT) -> Spec:
+    """Return the specification of `layers`, one above the other, as wide as their place."""
+    whole: Any = alt.layer(*layers)
+    configured = (
+        whole.properties(width="container", height=height, background="transparent", padding=4)
+        .configure(font=FONT)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor="var(--dim)", titleColor="var(--ink)", gridColor="var(--line)", domainColor="var(--edge)",
+            tickColor="var(--edge)", labelFontSize=12, titleFontSize=12, titleFontWeight="normal",
+        )
+        .configure_legend(labelColor="var(--ink)", labelFontSize=12, symbolStrokeWidth=2, symbolSize=160)
+        .configure_text(font=FONT, fontSize=12)
+    )  # fmt: skip
+    spec: Spec = configured.to_dict()
+    return spec
+
+
+def _present(rows: Sequence[Row]) -> list[tuple[str, str, list[int]]]:
+    """Return name, colour and dashes of the series that `rows` have."""
+    names = {row["series"] for row in rows}
+    return [one for one in zip(SERIES, SERIES_COLOURS, SERIES_DASHES, strict=True) if one[0] in names]
+
 
 TEXT_FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 TALL = 640
@@ -27,22 +120,22 @@ def curve(projects: Sequence[Project], x: Literal["epoch", "seconds"]) -> Spec |
     if not rows:
         return None
     if len(projects) == 1:
-        rows += _points(projects[0], "plots/tutorial.csv", x, parts.SERIES[2], "tutorial_eval_perplexity")
-    base = parts.chart(rows).encode(
+        rows += _points(projects[0], "plots/tutorial.csv", x, SERIES[2], "tutorial_eval_perplexity")
+    base = chart(rows).encode(
         x=alt.X(f"{x}:Q", title=AXES[x], axis=alt.Axis(grid=False, tickCount=6), scale=alt.Scale(zero=True, padding=8)),
-        y=parts.perplexity([row["perplexity"] for row in rows]),
-        color=parts.colours(projects, rows),
-        tooltip=parts.tooltip(
+        y=perplexity([row["perplexity"] for row in rows]),
+        color=colours(projects, rows),
+        tooltip=tooltip(
             projects, alt.Tooltip("series:N"), alt.Tooltip(f"{x}:Q", title=AXES[x], format=",.4~r"), PERPLEXITY
         ),
     )
-    layers = [base.mark_line(strokeWidth=2).encode(strokeDash=parts.dashes(rows))]
+    layers = [base.mark_line(strokeWidth=2).encode(strokeDash=dashes(rows))]
     if max(sum(row["name"] == project.name for row in rows) for project in projects) <= MOST_DOTS:
-        learnt = alt.datum.series == parts.SERIES[1]
+        learnt = alt.datum.series == SERIES[1]
         layers.append(base.transform_filter(learnt).mark_point(filled=True, size=30, opacity=1))
         rings = base.transform_filter(~learnt)
         layers.append(rings.mark_point(filled=False, fill="var(--sheet)", size=40, opacity=1, strokeWidth=2))
-    return parts.finished([*layers, parts.targets(base)])
+    return finished([*layers, targets(base)])
 
 
 def position(projects: Sequence[Project]) -> Spec | None:
@@ -55,27 +148,27 @@ def position(projects: Sequence[Project]) -> Spec | None:
     if not rows:
         return None
     means = _means(projects[0]) if len(projects) == 1 else []
-    base = parts.chart(rows).encode(
+    base = chart(rows).encode(
         x=alt.X("position:Q", title="characters read from zero state", axis=alt.Axis(grid=False, tickCount=10)),
-        y=parts.perplexity([row["perplexity"] for row in rows + means]),
-        tooltip=parts.tooltip(
+        y=perplexity([row["perplexity"] for row in rows + means]),
+        tooltip=tooltip(
             projects, alt.Tooltip("position:Q"), alt.Tooltip("chars:Q", title="characters", format=","), PERPLEXITY
         ),
     )
     if len(projects) > 1:
-        base = base.encode(color=parts.colours(projects, rows))
-        return parts.finished([base.mark_line(strokeWidth=2), parts.targets(base)])
-    layers = [base.mark_line(strokeWidth=2, color="var(--eval)"), parts.targets(base)]
+        base = base.encode(color=colours(projects, rows))
+        return finished([base.mark_line(strokeWidth=2), targets(base)])
+    layers = [base.mark_line(strokeWidth=2, color="var(--eval)"), targets(base)]
     if means:
         names = [mean["label"] for mean in means]
         dashes = alt.StrokeDash(
             "label:N",
             scale=alt.Scale(domain=names, range=[[8, 3], [2, 3], [1, 0]][: len(names)]),
-            legend=parts.legend(),
+            legend=legend(),
         )
-        lines = parts.chart(means).mark_rule(strokeWidth=1.5, color="var(--train)")
+        lines = chart(means).mark_rule(strokeWidth=1.5, color="var(--train)")
         layers.append(lines.encode(y="perplexity:Q", strokeDash=dashes))
-    return parts.finished(layers)
+    return finished(layers)
 
 
 def characters(project: Project) -> Spec | None:
@@ -91,8 +184,8 @@ def characters(project: Project) -> Spec | None:
     ]
     if not rows:
         return None
-    base = parts.chart(rows).encode(
-        x=parts.occurrences([row["count"] for row in rows]),
+    base = chart(rows).encode(
+        x=occurrences([row["count"] for row in rows]),
         y=alt.Y("bits:Q", title="mean bits", scale=alt.Scale(domainMin=0, nice=True), axis=alt.Axis(tickCount=6)),
         tooltip=[
             alt.Tooltip("sign:N", title="character"),
@@ -104,7 +197,7 @@ def characters(project: Project) -> Spec | None:
     letters = base.mark_text(font=TEXT_FONT, fontWeight=600, color="var(--ink)").encode(
         text="sign:N", size=alt.Size("share:Q", scale=alt.Scale(range=[12, 30]), legend=None)
     )
-    return parts.finished([letters, parts.targets(base)], height=TALL)
+    return finished([letters, targets(base)], height=TALL)
 
 
 def character_differences(projects: Sequence[Project]) -> Spec | None:
@@ -118,7 +211,7 @@ def character_differences(projects: Sequence[Project]) -> Spec | None:
     ]
     if not rows:
         return None
-    base = parts.chart(rows).encode(
+    base = chart(rows).encode(
         x=alt.X("bits:Q", title="mean bits", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=8)),
         y=alt.Y("sign:N", title=None, sort=list(map(sign, costly)), axis=alt.Axis(labelFont=TEXT_FONT, ticks=False)),
         tooltip=[
@@ -127,14 +220,14 @@ def character_differences(projects: Sequence[Project]) -> Spec | None:
             alt.Tooltip("bits:Q", format=".2f", title="mean bits"),
         ],
     )
-    span = parts.chart(rows).mark_rule(color="var(--edge)")
+    span = chart(rows).mark_rule(color="var(--edge)")
     span = span.encode(x="min(bits):Q", x2="max(bits):Q", y=alt.Y("sign:N", sort=list(map(sign, costly))))
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(color=parts.colours(projects, rows, symbol="circle"))
-    return parts.finished([span, dots, parts.targets(base)], height=TALL)
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(color=colours(projects, rows, symbol="circle"))
+    return finished([span, dots, targets(base)], height=TALL)
 
 
 def _curve_rows(project: Project, x: str) -> list[Row]:
-    columns = zip(parts.SERIES[:2], ("eval_perplexity", "train_perplexity"), strict=True)
+    columns = zip(SERIES[:2], ("eval_perplexity", "train_perplexity"), strict=True)
     return [row for series, column in columns for row in _points(project, "plots/train.csv", x, series, column)]
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import END_MARK, Dictionary, Ids
-from pipeline.errors import UserError
-from pipeline.generation.pieces import Score
 from pipeline.generation.text import Writer
+from pipeline.generation.text_types import Score
 from pipeline.reporting.project import Project, same_text
-from pipeline.reporting.words import sign
+from pipeline.reporting.samples import sign
 
 ALONE, BESIDE = 3000, 1500
 RIVALS = 4

@@ -1,12 +1,72 @@
 """The figures at the top of the page and those of the corpus: one row each, one value per project."""
 
+import platform
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import Any, Literal
 
 from pipeline.reporting.project import Project, why_not_comparable
-from pipeline.reporting.words import NOTHING, decimal, is_number, param, percent, seconds, whole
+from pipeline.reporting.samples import NOTHING, decimal, is_number, param, percent, seconds, whole
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A param: its key within the group, its value in each project, and whether it is worth looking at.
+
+    `baseline` is the value in the commit that the first project was made from, if it differs there.
+    """
+
+    key: str
+    values: tuple[str, ...]
+    marked: bool
+    baseline: str = ""
+
+
+def settings(projects: Sequence[Project], *, only_different: bool = False) -> dict[str, list[Setting]]:
+    """Return the params by group, marked where projects differ, or one does from the commit it was made from."""
+    keys = dict.fromkeys(key for project in projects for key in project.params)
+    groups: dict[str, list[Setting]] = {}
+    for key in keys:
+        values = tuple(param(one.params[key]) if key in one.params else NOTHING for one in projects)
+        differs = len(set(values)) > 1
+        if only_different and not differs:
+            continue
+        changed = len(projects) == 1 and key in projects[0].changed
+        baseline = param(projects[0].facts["baseline"].get(key)) if changed else ""
+        group, _, name = key.partition(".")
+        groups.setdefault(group, []).append(Setting(name or key, values, differs or changed, baseline))
+    return groups
+
+
+def commands(project: Project) -> list[str]:
+    """Return the commands that make the project's model again, in the project's own folder."""
+    commit = project.facts.get("commit")
+    options = "".join(f" -S {shlex.quote(f'{key}={param(value)}')}" for key, value in project.changed.items())
+    run = f"dvc exp run{options}" if options else "dvc repro"
+    return [*([f"git checkout {commit}"] if commit else []), "make install", ". .venv/bin/activate", run]
+
+
+def changed_files(project: Project) -> list[str]:
+    """Return the files that differ from the commit: without them the commands make something else."""
+    return [str(name) for name in project.facts.get("changed_files", ())]
+
+
+PACKAGES = ("charlm", "torch", "numpy", "mlflow", "dvc")
+
+
+def versions() -> list[tuple[str, str]]:
+    """Return names and versions; a package that is not installed is left out."""
+    found = [("python", platform.python_version())]
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return [*found, ("platform", f"{platform.system()} {platform.machine()}")]
+
 
 Better = Literal["lower", "higher"]
 

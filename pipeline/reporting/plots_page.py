@@ -8,7 +8,7 @@ its own page.
 from importlib.metadata import version
 from pathlib import Path
 
-from pipeline.files import whole_file
+from pipeline.core.files import whole_file
 
 # Both in .dvc/, where Git ignores them; DVC reads the path relative to that folder.
 PAGE = "plots.html"

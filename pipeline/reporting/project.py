@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.files import read_json
-from pipeline.lock import LOCK_FILE, stages_in_step
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json
+from pipeline.params.dvc_lock import LOCK_FILE, stages_in_step
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
 
 Row = dict[str, Any]

@@ -1,1 +1,1 @@
-"""The pyfunc model that MLflow serves."""
+"""The pyfunc model, the streaming server and its playground page."""

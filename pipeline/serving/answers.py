@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import UserError
-from pipeline.generation.pieces import Completion
+from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
+from pipeline.generation.text_types import Completion
 
 MAX_PROMPTS = 1024
 # One request must end within MLflow's 60 seconds.

@@ -17,17 +17,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from pipeline.seeds import sample_seed
-from pipeline.serving.batching import Batcher
-from pipeline.serving.completions import CompletionRequest, UnknownModelError
-from pipeline.serving.failures import add_failures
-from pipeline.serving.guards import LOOPBACK, Guard
-from pipeline.serving.limits import Limits
-from pipeline.serving.logs import SERVER
-from pipeline.serving.observing import Figures, Observing
+from pipeline.core.seeds import sample_seed
+from pipeline.serving.batching import Batcher, Writing
+from pipeline.serving.completions import CompletionRequest, Limits, UnknownModelError
+from pipeline.serving.errors import add_failures
+from pipeline.serving.listening import SERVER
+from pipeline.serving.middleware import LOOPBACK, Figures, Guard, Observing
+from pipeline.serving.model_source import Served
 from pipeline.serving.responses import CompletionResponse
-from pipeline.serving.source import Served
-from pipeline.serving.writing import Writing
 
 PAGE = Path(__file__).with_name("page")
 ANSWERS: dict[int | str, dict[str, Any]] = {

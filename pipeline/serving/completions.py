@@ -2,15 +2,33 @@
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.errors import UserError
-from pipeline.generation.pieces import Character
+from pipeline.core.errors import UserError
 from pipeline.generation.sampling import MAX_STOPS, Sampling
-from pipeline.serving.limits import Limits
+from pipeline.generation.text_types import Character
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a request and of all at once; `charlm serve` has an option for the last four.
+
+    `texts` counts prompts times n; `seconds` is how long a request may take; `in_flight` texts are written side by
+    side, `queue` more wait.
+    """
+
+    body_bytes: int = 2_000_000
+    prompt_chars: int = 100_000
+    max_tokens: int = 20_000
+    texts: int = 64
+    seconds: float = 120.0
+    in_flight: int = 64
+    queue: int = 256
+
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.generation.text import Writer
 from pipeline.serving.answers import answer, stream_answer
 

@@ -7,16 +7,15 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.generation.pieces import Character, Piece
+from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.serving.batching import Opening, StoppedError
+from pipeline.generation.text_types import Character, Piece
+from pipeline.serving.batching import Opening, Part, StoppedError, Writing
 from pipeline.serving.completions import CompletionRequest, logprobs_of, usage_of
-from pipeline.serving.failures import described
-from pipeline.serving.observing import Figures
-from pipeline.serving.source import Served
-from pipeline.serving.writing import Part, Writing
+from pipeline.serving.errors import described
+from pipeline.serving.middleware import Figures
+from pipeline.serving.model_source import Served
 
 
 class CompletionResponse:

@@ -1,1 +1,1 @@
-"""Hyperparameter search: Optuna proposes, DVC experiments answer. The only room that loads Optuna."""
+"""Hyperparameter search."""

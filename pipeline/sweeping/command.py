@@ -1,23 +1,126 @@
 """A sweep from start to end, as `charlm sweep` asks for it."""
 
+import json
 import os
 import re
-from collections.abc import Mapping
+import shlex
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import optuna
 from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.sweeping.definition import Definition
-from pipeline.sweeping.leaderboard import best_command
-from pipeline.sweeping.opening import open_study
-from pipeline.sweeping.outcome import ranking
 from pipeline.sweeping.parent import ParentRun
-from pipeline.sweeping.runner import Runner
+from pipeline.sweeping.runner import Outcome, Runner, ranking
 from pipeline.sweeping.screen import Screen
-from pipeline.sweeping.study import Study
-from pipeline.sweeping.trials import Trials
+from pipeline.sweeping.space import Choices, Dimension
+from pipeline.sweeping.study import Study, Trials
+from pipeline.tracking.execution import short_names
 from pipeline.tracking.project import state_folder
+
+NOTED = 20
+
+
+def best_command(options: list[str]) -> str:
+    """Return the command that runs the pipeline with "key=value" options."""
+    return " ".join(["dvc exp run", *(f"-S {shlex.quote(option)}" for option in options)])
+
+
+def shown(value: Any) -> str:
+    """Return a param's value for people."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def figure(outcome: Outcome) -> str:
+    """Return a trial's perplexity, or what became of it."""
+    perplexity = "" if outcome.perplexity is None else f"{outcome.perplexity:.3f}"
+    if outcome.state == "done":
+        return perplexity
+    return f"{outcome.state} at {perplexity}" if perplexity and outcome.state != "failed" else outcome.state
+
+
+def note(definition: Definition, outcomes: list[Outcome]) -> str:
+    """Return what the sweep's run in MLflow says of itself, in Markdown."""
+    names = short_names(list(definition.search))
+    lines = [definition.title, "", "| param | searched |", "| --- | --- |"]
+    lines += [f"| {key} | {_described(dimension)} |" for key, dimension in definition.search.items()]
+    ended = {state: sum(one.state == state for one in outcomes) for state in ("done", "pruned", "diverged", "failed")}
+    counts = ", ".join(f"{count} {state}" for state, count in ended.items() if count) or "none yet"
+    lines += ["", f"Trials: {counts}; {definition.trials} wanted.", ""]
+    if best := ranking(outcomes)[:NOTED]:
+        lines += [f"| trial | perplexity | {' | '.join(names.values())} |", f"| --- | --- |{' --- |' * len(names)}"]
+        for one in best:
+            values = " | ".join(shown(one.values[key]) for key in names)
+            lines.append(f"| {one.number:04} | {one.perplexity:.3f} | {values} |")
+    return "\n".join(lines)
+
+
+def _described(dimension: Dimension) -> str:
+    if isinstance(dimension, Choices):
+        return ", ".join(shown(choice) for choice in dimension.choices)
+    step = f", step {shown(dimension.step)}" if dimension.step is not None else ""
+    return f"{shown(dimension.low)} to {shown(dimension.high)}{', log' if dimension.log else ''}{step}"
+
+
+LOCK_SECONDS = 60
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@contextmanager
+def open_study(path: Path, definition: Definition, *, label: str, jobs: int) -> Iterator[Study]:
+    """Give the study that the file at `path` holds, made when there is none.
+
+    UserError if it is of another definition, or cannot be read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's hints are for who writes Python with it
+        try:
+            storage = optuna.storages.RDBStorage(
+                f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
+            )
+            found = optuna.create_study(storage=storage, study_name=label, direction="minimize", load_if_exists=True)
+            _check_same(found, definition, label)
+            yield Study(found, definition, label=label, jobs=jobs)
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            said = " ".join(str(getattr(error, "orig", None) or error.__cause__ or error).split())
+            raise UserError(f"{path.name}: the sweep's database cannot be used: {said}") from None
+
+
+def _check_same(study: optuna.Study, definition: Definition, label: str) -> None:
+    record = definition.record()
+    kept = study.user_attrs.get("definition")
+    if kept is None:
+        study.set_user_attr("definition", record)
+        return
+    for part in ("search", "params"):
+        for key in sorted(kept[part].keys() | record[part].keys()):
+            old, new = kept[part].get(key), record[part].get(key)
+            if old != new:
+                raise UserError(
+                    f"sweep {label}: {key}: found {_shown(new)}, started with {_shown(old)}; "
+                    "allowed is the same search, or another --name"
+                )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ", ".join(f"{key}: {part}" for key, part in value.items() if part is not None and part is not False)
+            + "}"
+        )
+    return repr(value)
+
 
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
 RUN_ID = "mlflow_run"

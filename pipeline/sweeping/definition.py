@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.threads import available_cores
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import PARAMS_FILE, flatten, parse_group, parse_value, read_groups, read_yaml
 from pipeline.sweeping.space import Choices, Dimension, Range, corners, option_text
-from pipeline.threads import available_cores
 
 FOLDER = Path(__file__).parents[2] / "presets/sweeps"
 KEYS = ("trials", "set", "search")

@@ -7,17 +7,56 @@ takes over after a kill finds the trials that still run and goes on watching the
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
-from pipeline.errors import UserError
-from pipeline.sweeping.leaderboard import note
-from pipeline.sweeping.outcome import Outcome, State, ranking
+from pipeline.core.errors import UserError
+from pipeline.sweeping.command import note
 from pipeline.sweeping.parent import ParentRun
 from pipeline.sweeping.process import TrialProcess, remove_checkpoints
 from pipeline.sweeping.screen import Screen
-from pipeline.sweeping.study import Study
-from pipeline.sweeping.trials import Trials
-from pipeline.sweeping.watched import Watched
+from pipeline.sweeping.study import Proposal, Study, Trials
+
+
+@dataclass(eq=False)
+class Watched:
+    """Its proposal, its processes and its last perplexity.
+
+    If it was asked to end, `prune_by` is the time (monotonic) by which it must have, and `checkpoints` are what it
+    leaves.
+    """
+
+    proposal: Proposal
+    process: TrialProcess
+    perplexity: float | None = None
+    prune_by: float | None = None
+    checkpoints: list[Path] = field(default_factory=list)
+
+
+State = Literal["done", "pruned", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trial that has ended: `perplexity` is evaluate's if it is done, else the last of its curve, or None.
+
+    `values` are those that the sweep searches, `reason` is why it failed or diverged.
+    """
+
+    number: int
+    state: State
+    perplexity: float | None
+    seconds: float
+    values: dict[str, Any]
+    reason: str = ""
+
+
+def ranking(outcomes: list[Outcome]) -> list[Outcome]:
+    """Return the trials with a result, the best first."""
+    done = [outcome for outcome in outcomes if outcome.state == "done" and outcome.perplexity is not None]
+    return sorted(done, key=lambda outcome: (outcome.perplexity or 0.0, outcome.number))
+
 
 POLL_SECONDS = 0.25
 # How long a trial that was asked to end may take: MLflow may be waiting for a server.

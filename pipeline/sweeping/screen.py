@@ -8,9 +8,9 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from pipeline.sweeping.leaderboard import figure, shown
-from pipeline.sweeping.outcome import Outcome, ranking
-from pipeline.tracking.naming import short_names
+from pipeline.sweeping.command import figure, shown
+from pipeline.sweeping.runner import Outcome, ranking
+from pipeline.tracking.execution import short_names
 
 SHOWN = 5
 STYLES = {"done": "", "pruned": "dim", "diverged": "yellow", "failed": "red"}

@@ -7,15 +7,52 @@ count; its values are proposed again by a new trial (`again`: the number of the 
 import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.seeds import derive_seed
+from pipeline.core.seeds import derive_seed
 from pipeline.sweeping.definition import Definition
-from pipeline.sweeping.outcome import Outcome
+from pipeline.sweeping.runner import Outcome
 from pipeline.sweeping.space import Range
+
+
+class Trials(Protocol):
+    """How trials run."""
+
+    def command(self, name: str, options: list[str]) -> list[str]:
+        """Return the command that runs trial `name` with "key=value" options."""
+        ...
+
+    def environment(self) -> dict[str, str]:
+        """Return what the command's environment must have."""
+        ...
+
+    def is_apart(self, log: str) -> bool:
+        """Return whether the one whose command has said `log` may be interrupted."""
+        ...
+
+    def is_set_up(self, log: str) -> bool:
+        """Return whether another trial may start beside the one whose command has said `log`."""
+        ...
+
+    def is_ending(self, log: str) -> bool:
+        """Return whether no other trial may start any more until the one that has said `log` has ended."""
+        ...
+
+    def result(self, name: str) -> float | None:
+        """Return the perplexity of trial `name`, None if it has not ended well."""
+        ...
+
+    def names(self, label: str) -> list[str]:
+        """Return the names of the trials of `label` that have a result."""
+        ...
+
+    def clean(self, name: str) -> None:
+        """Remove what trial `name`, whose processes were killed, has left."""
+        ...
+
 
 # Trials before the first that is proposed from the others' results, and before the first that may be pruned.
 STARTUP, BEFORE_PRUNING = 6, 4

@@ -1,1 +1,1 @@
-"""MLflow runs, lineage, the registry and its gate; the only room with effects on the outside."""
+"""MLflow runs, the stages' records, the registry and its gate."""

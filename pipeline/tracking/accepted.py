@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 from ruamel.yaml import YAML
 
-from pipeline.errors import UserError
-from pipeline.files import whole_file
+from pipeline.core.errors import UserError
+from pipeline.core.files import whole_file
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.tracking.git import file_at
 from pipeline.tracking.project import dvc_ancestor, experiment_name, project_root, state_folder

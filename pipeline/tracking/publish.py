@@ -5,27 +5,115 @@ every row in `mlflow ui` is complete also when most stages did not need to run. 
 matter: a running stage, what was kept while a server was away, or a revision that DVC has restored.
 """
 
+import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from pipeline.errors import one_line
-from pipeline.files import write_json
-from pipeline.tracking.datasets import log_datasets
+from pipeline.core.errors import one_line
+from pipeline.core.files import read_json, write_json
+from pipeline.params.reader import PARAMS_FILE, read_yaml
+from pipeline.splitting.assignment import NAMES
 from pipeline.tracking.execution import MAX_VALUE, Execution, environment
-from pipeline.tracking.note import note
 from pipeline.tracking.records import Record, read_record
-from pipeline.tracking.server import tracking_uri
 from pipeline.tracking.session import Session, Status
+from pipeline.tracking.settings import tracking_uri
 from pipeline.tracking.store import open_store
 from pipeline.tracking.view import update_view
+
+SAMPLE_CHARS = 400
+
+
+def note(folder: Path, *, stages: Collection[str], changed: str) -> str:
+    """Return the note of the execution whose files lie in `folder`.
+
+    Only of `stages`, those that it has done: the files of the others may be an earlier execution's.
+    """
+    evaluate = _read(folder / "metrics/evaluate.json") if "evaluate" in stages else None
+    train = _read(folder / "metrics/train.json") if "train" in stages else None
+    samples = _read(folder / "samples/samples.json") if "generate" in stages else None
+    figures = []
+    if evaluate:
+        figures += [
+            f"**perplexity {evaluate['perplexity']:.3f}**",
+            *_baseline(evaluate),
+            f"{evaluate['bits_per_char']:.3f} bits per character",
+            f"accuracy {evaluate['accuracy']:.1%} of {evaluate['num_chars']:,} characters",
+        ]
+    if train:
+        figures += [f"{train['parameters']:,} parameters", f"{train['seconds']:.0f} s of training"]
+    parts = [" · ".join(figures), f"Changed against its baseline: {_code(changed)}" if changed else ""]
+    if samples:
+        chosen = next((one for one in samples if one["mode"] == "sampled"), samples[0])
+        text = f"{chosen['prompt']}{chosen['completion']}"[:SAMPLE_CHARS]
+        parts += [f"A sample, temperature {chosen['temperature']}:", _fenced(text)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _baseline(evaluate: dict[str, Any]) -> list[str]:
+    found = evaluate.get("baseline_perplexity")
+    return [] if found is None else [f"n-gram baseline {found:.3f} ({evaluate['baseline']})"]
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('`', '')}`"
+
+
+def _fenced(text: str) -> str:
+    longest = max((len(run) for run in text.split() if set(run) == {"`"}), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return None
+
+
+# MLflow allows 36 characters; the tag split.train_sha256 has all 64.
+DIGEST_LENGTH = 36
+
+
+def log_datasets(client: MlflowClient, run_id: str, split: Record, folder: Path) -> None:
+    """Log the train, eval and test texts of the record of `split`; nothing for a text that it does not have."""
+    params = read_yaml(folder / PARAMS_FILE)
+    source = str(params["data"]["source"])
+    inputs = [
+        DatasetInput(
+            Dataset(
+                name=Path(source).name or source,
+                digest=digest[:DIGEST_LENGTH],
+                source_type="text",
+                source=json.dumps(params["data"]),
+                profile=json.dumps(_profile(split, side)),
+            ),
+            tags=[InputTag("mlflow.data.context", side)],
+        )
+        for side in NAMES
+        if (digest := split.tags.get(f"split.{side}_sha256"))
+    ]
+    client.log_inputs(run_id, datasets=inputs)
+
+
+def _profile(split: Record, side: str) -> dict[str, int]:
+    """Return the sizes of a text, as far as the split has counted them."""
+    sizes = {
+        "characters": split.tags.get(f"split.{side}_chars"),
+        "documents": split.tags.get(f"split.{side}_documents"),
+        "dictionary_size": split.tags.get("split.dictionary_size"),
+    }
+    return {name: int(value) for name, value in sizes.items() if value is not None}
+
 
 # MLflow's own limits for one call.
 METRICS_PER_CALL = 1000

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking.project import state_folder
 
 CHAMPION: Final = "champion"

@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 
 ADDRESSES = (
     ("experiments", "artifact_location"),

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pipeline.files import read_json, write_json
+from pipeline.core.files import read_json, write_json
 from pipeline.tracking.project import session_name, state_folder
 
 KEPT = 200

@@ -4,17 +4,19 @@
 there may be a champion to compare with): their records are sent by the next stage that does, or at once if they fail.
 """
 
+import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import UserError, one_line
-from pipeline.tracking.champion import OfChampion, of_champion
-from pipeline.tracking.curve_file import note_point
+from pipeline.core.errors import UserError, one_line
+from pipeline.params.generation import registered_name
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import metric_name, stages_before
 from pipeline.tracking.session import Session, Status
@@ -22,6 +24,52 @@ from pipeline.tracking.settings import set_up_mlflow
 
 if TYPE_CHECKING:
     from pipeline.tracking.execution import Execution
+
+
+@dataclass(frozen=True)
+class OfChampion:
+    """The text of a file of the champion's run, and the champion's version."""
+
+    version: str
+    text: str
+
+
+def there_may_be_one() -> bool:
+    """Return whether a registry is named or lies here; without loading MLflow, which takes seconds."""
+    named = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
+    return bool(named) or (project_root() / "mlflow.db").exists()
+
+
+def of_champion(artifact: str) -> OfChampion | None:
+    """Return an artifact of the run that made this text's champion; None without champion or artifact.
+
+    Whatever MLflow raises is let through: a server may be away.
+    """
+    if not there_may_be_one():
+        return None
+    from pipeline.tracking.registry import champion_version  # these load MLflow
+    from pipeline.tracking.store import open_store
+
+    name = registered_name()
+    with open_store() as (client, _):
+        champion = champion_version(client, name)
+        folder = artifact.rpartition("/")[0]
+        if champion is None or not any(one.path == artifact for one in client.list_artifacts(champion.run_id, folder)):
+            return None
+        with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
+            path = Path(client.download_artifacts(champion.run_id, artifact, temporary))
+            return OfChampion(str(champion.version), path.read_text(encoding="utf-8"))
+
+
+VARIABLE = "CHARLM_CURVE"
+
+
+def note_point(step: int, seconds: float, values: Mapping[str, float]) -> None:
+    """Add a point to the file that CHARLM_CURVE names, if it names one; what cannot be written costs nothing."""
+    if name := os.environ.get(VARIABLE):
+        with suppress(OSError), Path(name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
+
 
 PUBLISHING = ("train", "evaluate", "generate", "register")
 # The door: what is refused here never started, so there is no run to mark.
@@ -141,9 +189,9 @@ class StageRun:
 
     def _publish(self, status: Status, *, with_stage: bool, error: str | None = None) -> None:
         from pipeline.tracking.execution import execution_here
-        from pipeline.tracking.outbox import forget, keep
         from pipeline.tracking.publish import publish  # loads MLflow
-        from pipeline.tracking.server import tracking_uri
+        from pipeline.tracking.settings import tracking_uri
+        from pipeline.tracking.unsent_runs import forget, keep
 
         execution = execution_here()
         stages = [*stages_before(self.name), *([self.name] if with_stage else [])]

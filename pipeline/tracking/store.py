@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.tracking.project import project_root, state_folder
-from pipeline.tracking.server import check_server, tracking_uri
+from pipeline.tracking.settings import check_server, tracking_uri
 
 EXPERIMENT = "charlm"
 # MLflow shows such an experiment as "Machine learning": training runs, without traces and judges.

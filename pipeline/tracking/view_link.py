@@ -2,10 +2,10 @@
 
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from pipeline.files import read_json, write_json
-from pipeline.tracking.outbox import hashed
+from pipeline.core.files import read_json, write_json
 from pipeline.tracking.project import state_folder
-from pipeline.tracking.server import tracking_uri
+from pipeline.tracking.settings import tracking_uri
+from pipeline.tracking.unsent_runs import hashed
 
 KEY = "charlm"
 # Where `mlflow ui` listens.

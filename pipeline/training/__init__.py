@@ -1,1 +1,1 @@
-"""The loop, optimisers and schedules."""
+"""The stage train: the loop, optimisers, schedules, checkpoints and resume."""

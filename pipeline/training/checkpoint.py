@@ -7,9 +7,10 @@ result. The last two are kept, and none once the training has ended.
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.errors import UserError
-from pipeline.files import sha256_of, whole_file
+from pipeline.core.errors import UserError
+from pipeline.core.files import sha256_of, whole_file
+from pipeline.training.curve import Report
+from pipeline.training.loop import Trainer
 
 KEPT = 2
 DIGITS = 16
@@ -121,3 +124,39 @@ def restore_random_state(tensors: dict[str, Tensor], device: torch.device) -> No
     torch.set_rng_state(tensors["random.cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
+
+
+class ResumableTraining:
+    """A training that goes on from the newest checkpoint, if there is one.
+
+    `points` are the reports that are points of the curve, those before a crash included. `resumed_from` is the update
+    after which it continues (None: from the start), `first_run` the MLflow run in which it began.
+    """
+
+    def __init__(self, trainer: Trainer, checkpoints: Checkpoints, *, run_id: str | None) -> None:
+        self.trainer = trainer
+        self.checkpoints = checkpoints
+        self.points: list[Report] = []
+        self.resumed_from: int | None = None
+        self.first_run = run_id
+        if snapshot := checkpoints.load():
+            trainer.restore(replace(snapshot, data=snapshot.data["sums"]))
+            self.points = [Report(**point) for point in snapshot.data["points"]]
+            self.resumed_from = snapshot.step
+            self.first_run = snapshot.data["run_id"]
+
+    def run(self, *, checkpoint_seconds: float) -> Iterator[Report]:
+        """Yield the trainer's reports; a checkpoint is written when `checkpoint_seconds` have passed since the last."""
+        saved = time.monotonic()
+        for report in self.trainer.run():
+            if report.is_point:
+                self.points.append(report)
+            yield report
+            if time.monotonic() - saved >= checkpoint_seconds:
+                self.checkpoints.save(self._snapshot())
+                saved = time.monotonic()
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = self.trainer.snapshot()
+        points = [asdict(point) for point in self.points]
+        return replace(snapshot, data={"sums": snapshot.data, "points": points, "run_id": self.first_run})

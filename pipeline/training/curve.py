@@ -2,10 +2,40 @@
 
 import csv
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.files import whole_file
-from pipeline.training.report import Report
+from pipeline.core.files import whole_file
+from pipeline.params.training import ModelParams, TrainParams
+
+
+@dataclass(frozen=True)
+class Report:
+    """How it stands after update `step` of `steps`.
+
+    `seconds` count from the start of training, evaluation included; `chars` are the positions trained on so far.
+    `train_perplexity` is over the updates since the last evaluation, with dropout. `recent_perplexity` is the same over
+    the updates since the last point of the curve, and None if this report is not a point: evaluations are points, and
+    one update in every 2 % of the training. `eval_perplexity` is None between evaluations; `gradient_norm` is that
+    before clipping. `is_best` is whether this evaluation is the lowest so far.
+    """
+
+    step: int
+    steps: int
+    epoch: float
+    seconds: float
+    chars: int
+    train_perplexity: float
+    learning_rate: float
+    gradient_norm: float
+    recent_perplexity: float | None = None
+    eval_perplexity: float | None = None
+    is_best: bool = False
+
+    @property
+    def is_point(self) -> bool:
+        """Whether the report is a point of the curve."""
+        return self.recent_perplexity is not None
 
 
 def write_curve(path: Path, points: Iterable[Report]) -> None:
@@ -35,3 +65,24 @@ def curve_row(point: Report) -> dict[str, str]:
         "gradient_norm": f"{point.gradient_norm:.6g}",
         "chars_per_second": f"{point.chars / point.seconds:.0f}",
     }
+
+
+EVAL_PERPLEXITY = {1: 4.92, 2: 4.30, 3: 4.07, 4: 3.98, 5: 3.90}
+
+
+def is_tutorial(model: ModelParams, train: TrainParams) -> bool:
+    """Return whether a training has the tutorial's network, optimiser and batches."""
+    network = (model.cell, model.num_layers, model.num_hidden, model.num_embed)
+    return (
+        network == ("lstm", 2, 96, 64)
+        and (train.optimizer.name, train.batch_size, train.loss) == ("adadelta", 32, "window_sum")
+        and not train.shift_windows
+    )
+
+
+def write_tutorial(path: Path, *, compare: bool) -> None:
+    """Write the tutorial's points as CSV, none if they are not to be compared with."""
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["epoch", "tutorial_eval_perplexity"])
+        rows.writerows(EVAL_PERPLEXITY.items() if compare else [])

@@ -6,8 +6,8 @@ from functools import cache
 import torch
 from torch import nn
 
-from pipeline.errors import UserError
-from pipeline.threads import available_cores
+from pipeline.core.errors import UserError
+from pipeline.core.threads import available_cores
 
 
 def choose_device(name: str) -> torch.device:

@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline.core.errors import UserError
+from pipeline.core.seeds import derive_seed
 from pipeline.dataset.batches import Batch, batches_per_epoch, epoch_batches
 from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import Split
-from pipeline.errors import UserError
 from pipeline.evaluation.perplexity import measure, total, window_batches
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import Weights
-from pipeline.params.train import ClipParams, TrainParams
-from pipeline.seeds import derive_seed
+from pipeline.params.training import ClipParams, TrainParams
 from pipeline.training.checkpoint import Snapshot, random_state, restore_random_state
+from pipeline.training.curve import Report
 from pipeline.training.optimizers import make_optimizer, rate_at
-from pipeline.training.report import Report
 
 EVAL_BATCH = 128
 # The curve has a point at least every 2 % of a training, so that a short one is more than a dot.

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from pipeline.params.train import OptimizerParams, ScheduleParams
+from pipeline.params.training import OptimizerParams, ScheduleParams
 
 
 def make_optimizer(network: nn.Module, params: OptimizerParams) -> Optimizer:

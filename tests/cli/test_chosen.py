@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import random_model
 
-from pipeline.files import sha256_of, write_json
+from pipeline.core.files import sha256_of, write_json
 
 ROOT = Path(__file__).parents[2]
 FIRST = "error: models/charlm: there is no model yet; run `make repro` or `dvc repro` first"
@@ -58,8 +58,8 @@ def test_all_three_take_a_registered_model(tmp_path, monkeypatch):
     import mlflow
     from mlflow import MlflowClient
 
-    from pipeline.serving.card import card_of
-    from pipeline.serving.packaging import log_model
+    from pipeline.serving.model_source import card_of
+    from pipeline.serving.registration import log_model
     from pipeline.tracking.store import open_store
 
     monkeypatch.chdir(tmp_path)

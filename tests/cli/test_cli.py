@@ -13,9 +13,9 @@ from conftest import random_model
 from ruamel.yaml import YAML
 
 from pipeline.cli.app import app
-from pipeline.cli.presets import FOLDER, apply_preset, list_presets, read_preset
+from pipeline.cli.experiments import FOLDER, apply_preset, list_presets, read_preset
 from pipeline.cli.score import ground, shaded
-from pipeline.generation.pieces import Score
+from pipeline.generation.text_types import Score
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import flatten, read_groups, read_yaml
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.cli.corpus_table import _range
+from pipeline.cli.corpus import _range
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 from projects import ROOT
 
-from pipeline.cli.registry import _table
-from pipeline.cli.tables import print_whole
+from pipeline.cli.models import _table, print_whole
 
 NAME = "an-experiment-of-25-chars"
 

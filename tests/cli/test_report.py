@@ -7,8 +7,8 @@ import pytest
 from reporting.conftest import PARAMS, write_project
 
 from pipeline.cli.report import report
-from pipeline.errors import UserError
-from pipeline.tracking.facts import facts_here, facts_of
+from pipeline.core.errors import UserError
+from pipeline.tracking.execution import facts_here, facts_of
 from pipeline.tracking.git import git_state
 
 
@@ -44,9 +44,9 @@ def revisions(tmp_path, monkeypatch):
             raise UserError(f"{revision}: no such experiment or commit")
         yield tmp_path / revision
 
-    module = types.ModuleType("pipeline.tracking.snapshots")
+    module = types.ModuleType("pipeline.tracking.records")
     module.snapshot = snapshot
-    monkeypatch.setitem(sys.modules, "pipeline.tracking.snapshots", module)
+    monkeypatch.setitem(sys.modules, "pipeline.tracking.records", module)
     return tmp_path
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import random_model
 from serving.conftest import wait_for
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.serving.listening import listen
 
 ROOT = Path(__file__).parents[2]

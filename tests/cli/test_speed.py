@@ -3,9 +3,8 @@ import time
 import pytest
 
 from pipeline.cli.speed import FEWEST, MOST, training_speeds
-from pipeline.params.model import ModelParams
 from pipeline.params.reader import read_group
-from pipeline.params.train import TrainParams
+from pipeline.params.training import ModelParams, TrainParams
 
 
 @pytest.fixture

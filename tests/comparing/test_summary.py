@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from pipeline.comparing.summary import summary
-from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
 from pipeline.tracking.git import git_state
 
 WEIGHTS = "1" * 64

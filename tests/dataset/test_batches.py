@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.batches import batches_per_epoch, epoch_batches, gather
-from pipeline.dataset.samples import Table, cut_documents, cut_windows
-from pipeline.dataset.splits import Split
+from pipeline.dataset.splits import Split, Table, cut_documents, cut_windows
 
 IDS = np.arange(1, 238, dtype=np.uint8)
 SPLIT = Split(ids=IDS, buckets=cut_windows(len(IDS), (7, 20)))

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, write_json
 from pipeline.dataset.dictionary import UNKNOWN, Dictionary
-from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
 
 
 def test_ids_are_the_sorted_characters_from_one():

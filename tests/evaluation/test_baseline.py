@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from conftest import random_model
 
-from pipeline.dataset.samples import cut_windows
-from pipeline.dataset.splits import Split
+from pipeline.dataset.splits import Split, cut_windows
 from pipeline.evaluation import baseline
 from pipeline.evaluation.baseline import baseline_figures, total, whole_rows, window_rows
 from pipeline.evaluation.perplexity import MAX_NLL, measure, whole_batches, window_batches

@@ -6,8 +6,7 @@ import torch
 from conftest import random_model
 
 from pipeline.dataset.batches import ordered_batches
-from pipeline.dataset.samples import Table, cut_documents, cut_windows
-from pipeline.dataset.splits import Split
+from pipeline.dataset.splits import Split, Table, cut_documents, cut_windows
 from pipeline.evaluation.breakdown import Breakdown, show
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset import counting
+from pipeline.dataset import arrays as counting
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.evaluation.copies import Copies
-from pipeline.evaluation.samples import find, known_words, longest_repeat
-from pipeline.evaluation.words import WordSearch, words_of
+from pipeline.evaluation.samples import WordSearch, find, known_words, longest_repeat, words_of
 
 FEW = Dictionary.of("ab", bounded=True)
 # Letters of both cases, what is nearly a letter, both apostrophes, and what divides words.
@@ -86,7 +85,7 @@ def test_words_are_found_as_by_the_expression(texts, documents, sizes):
 @settings(deadline=None)  # the first call loads the kernels
 @given(st.lists(st.sampled_from(["The", "the", "dog's", "Dog", "rock 'n' roll", "it\u2019s", "x--y", "naïve", "3rd"])))
 def test_words_of_ordinary_text_are_those_of_its_lower_case(parts):
-    from pipeline.evaluation.words import WORD
+    from pipeline.evaluation.samples import WORD
 
     text = " ".join(parts)
     assert words_of([text]) == set(WORD.findall(text.lower()))

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from conftest import random_model
 
-from pipeline.errors import UserError
-from pipeline.generation.pieces import Draft, Piece
+from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling
-from pipeline.generation.stops import StopFilter
 from pipeline.generation.text import Writer
+from pipeline.generation.text_types import Draft, Piece, StopFilter
 
 WRITER = Writer(random_model(bounded=True, unknown=True, ending=-0.5))
 CERTAIN = Writer(random_model(bounded=True, ending=100))

@@ -159,7 +159,7 @@ def test_compiled_code_is_found_again_from_another_folder_and_nothing_heavy_is_l
 
 
 def test_machine_code_that_others_can_write_to_is_not_run(tmp_path, monkeypatch):
-    from pipeline import compiling
+    from pipeline.core import kernel_cache as compiling
 
     monkeypatch.setenv("CHARLM_CACHE_DIR", str(tmp_path))
     folder = compiling.cache_folder(Path(__file__).parent)

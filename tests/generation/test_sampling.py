@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.generation.engine import rule_of
 from pipeline.generation.kernels import drawing
 from pipeline.generation.sampling import Sampling

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.generation.stops import StopFilter
+from pipeline.generation.text_types import StopFilter
 
 TEXTS = st.text("ab ", max_size=60)
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from conftest import random_model
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.seeds import sample_seed
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.seeds import sample_seed
 
 WRITER = Writer(random_model())
 

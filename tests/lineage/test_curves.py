@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.lineage.curves import POINTS, mermaid, read_curve
 
 

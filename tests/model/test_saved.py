@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from conftest import random_model
 
+from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.errors import UserError
 from pipeline.model.saved import SavedModel
 
 

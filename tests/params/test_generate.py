@@ -3,9 +3,9 @@
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling
-from pipeline.params.generate import GenerateParams
+from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import parse_group
 
 # The names of the fields that generation has too; the others (prompts, num_samples, precision) are no options of it.

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params.overrides import known_keys, override
 from pipeline.params.reader import flatten, read_yaml
 

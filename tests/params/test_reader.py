@@ -3,12 +3,11 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params.groups import GROUPS
-from pipeline.params.model import ModelParams
 from pipeline.params.reader import flatten, parse_group, read_group, read_groups, read_yaml
-from pipeline.params.split import SplitParams
-from pipeline.params.train import TrainParams
+from pipeline.params.text import SplitParams
+from pipeline.params.training import ModelParams, TrainParams
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

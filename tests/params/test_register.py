@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.params.register import RegisterParams, registered_name
+from pipeline.core.errors import UserError
+from pipeline.params.generation import RegisterParams, registered_name
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import json
 import pytest
 from conftest import random_model, tables
 
-from pipeline.dataset.building import build_splits
-from pipeline.params.split import SplitParams
+from pipeline.params.text import SplitParams
 from pipeline.reporting.project import Project
+from pipeline.splitting.build_splits import build_splits
 
 TEXT = "a bad cab a fad\nhe had a bag\n" * 40
 SHA = "ab" * 32

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.reporting.words import decimal, param, percent, seconds, sign, signed
+from pipeline.reporting.samples import decimal, param, percent, seconds, sign, signed
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from conftest import random_model
 
 from pipeline.generation.text import Writer
 from pipeline.serving.application import make_application
-from pipeline.serving.card import card_of
-from pipeline.serving.source import Served
+from pipeline.serving.model_source import Served, card_of
 
 
 def served(seed=0, version="1", hidden=12, **options):

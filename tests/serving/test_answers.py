@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from conftest import random_model
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.generation.text import Writer
 from pipeline.serving.answers import PARAMS, answer, read_params, read_prompts
 

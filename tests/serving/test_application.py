@@ -14,8 +14,7 @@ from serving.conftest import running, served, wait_for
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.serving.completions import CompletionRequest
-from pipeline.serving.limits import Limits
+from pipeline.serving.completions import CompletionRequest, Limits
 
 WRITER = Writer(random_model())
 
@@ -331,7 +330,7 @@ def test_a_new_champion_is_loaded_without_dropping_a_request():
     def load():
         version = next(versions, None)
         if version is None:
-            from pipeline.errors import UserError
+            from pipeline.core.errors import UserError
 
             raise UserError("models/charlm/weights.safetensors: damaged or cut off")
         return served(seed=models[version], version=version, hidden=128)

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import random_model
 
-from pipeline.files import write_json
-from pipeline.serving.card import project_card
+from pipeline.core.files import write_json
+from pipeline.serving.model_source import project_card
 from pipeline.serving.registration import _tags
 
 FIGURES = {"perplexity": 3.59361, "bits_per_char": 1.84541, "eval_sha256": "b" * 64}

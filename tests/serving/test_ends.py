@@ -11,7 +11,7 @@ from serving.test_application import events, post
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.serving.answers import answer, stream_answer
-from pipeline.serving.card import card_of
+from pipeline.serving.model_source import card_of
 
 MODEL = random_model(bounded=True, ending=-0.5)
 WRITER = Writer(MODEL)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from serving.conftest import running, served, wait_for
 
-from pipeline.serving.logs import ACCESS, SERVER, Formatter, log_config
+from pipeline.serving.listening import ACCESS, SERVER, Formatter, log_config
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from conftest import random_model
 from imports import ROOT, graph, imported_by, path_of
 
-from pipeline.serving.packaging import MODULES, PACKAGES, log_model, requirements
+from pipeline.serving.registration import MODULES, PACKAGES, log_model, requirements
 
 
 def test_the_packaged_modules_are_what_the_served_model_imports():

@@ -11,7 +11,7 @@ from serving.conftest import running, served
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.serving.limits import Limits
+from pipeline.serving.completions import Limits
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page was not tested")

@@ -5,13 +5,12 @@ from contextlib import nullcontext
 import pytest
 from conftest import TEXT, random_model, tables
 
-from pipeline.dataset.building import build_splits
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, write_json
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.errors import UserError
-from pipeline.files import read_json, write_json
-from pipeline.model.config import NetworkConfig
-from pipeline.model.saved import SavedModel
-from pipeline.params.split import SplitParams
+from pipeline.model.saved import NetworkConfig, SavedModel
+from pipeline.params.text import SplitParams
+from pipeline.splitting.build_splits import build_splits
 from stages import evaluate
 
 NAMES = ["baseline_perplexity", "baseline_perplexity_stateful", "baseline"]

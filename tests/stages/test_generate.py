@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import random_model
 
-from pipeline.files import read_json
+from pipeline.core.files import read_json
 from stages import generate
 
 DOCUMENTS = ["abc def", "he had a bag", "a bad cab"] * 50

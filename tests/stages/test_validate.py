@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from validated import KINDS, TEXTS
 
-from pipeline.corpus.contracts import MILDER
-from pipeline.dataset import coverage
-from pipeline.dataset.alphabet import read_alphabet
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json
 from pipeline.dataset.batches import Batch, gather
-from pipeline.errors import UserError
-from pipeline.files import read_json
-from pipeline.params.validate import EXPECTATIONS
+from pipeline.params.text import EXPECTATIONS
+from pipeline.validation import coverage
+from pipeline.validation.contracts import MILDER
+from pipeline.validation.drift import read_alphabet
 from stages import validate
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.tracking import stage as tracking
-from pipeline.tracking.champion import OfChampion
+from pipeline.tracking.stage import OfChampion
 
 HEADER = "codepoint,character,train,eval,test\n"
 

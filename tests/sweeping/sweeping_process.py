@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fakes import FakeTrials
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.sweeping.command import run_sweep
 from pipeline.sweeping.definition import load_sweep
 

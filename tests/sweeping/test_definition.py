@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.params.reader import flatten, read_yaml
+from pipeline.sweeping.command import best_command
 from pipeline.sweeping.definition import find_sweep, list_sweeps, load_sweep
-from pipeline.sweeping.leaderboard import best_command
 from pipeline.sweeping.space import Choices, Range
 
 ROOT = Path(__file__).parents[2]

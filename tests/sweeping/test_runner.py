@@ -11,7 +11,7 @@ import psutil
 import pytest
 from sweeping.fakes import FakeTrials
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.sweeping.command import run_sweep
 from pipeline.sweeping.definition import load_sweep
 

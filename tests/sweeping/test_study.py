@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.sweeping.command import open_study
 from pipeline.sweeping.definition import load_sweep
-from pipeline.sweeping.opening import open_study
-from pipeline.sweeping.outcome import Outcome
+from pipeline.sweeping.runner import Outcome
 
 TEXT = """
 search:

@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking import accepted
 from pipeline.tracking.accepted import ACCEPTED, key_of, options_of, undone_if_refused, with_values_of
 

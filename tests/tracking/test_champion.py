@@ -9,12 +9,11 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking import registry
-from pipeline.tracking.champion import OfChampion, of_champion, there_may_be_one
 from pipeline.tracking.session import Session
 from pipeline.tracking.settings import set_up_mlflow
-from pipeline.tracking.stage import StageRun
+from pipeline.tracking.stage import OfChampion, StageRun, of_champion, there_may_be_one
 
 ROOT = Path(__file__).parents[2]
 ALPHABET = "validate/alphabet.csv"
@@ -50,7 +49,7 @@ def versions(project):
 
 def test_without_a_registry_there_is_no_champion_and_mlflow_is_not_imported(project):
     code = (
-        "import sys; from pipeline.tracking.champion import of_champion; "
+        "import sys; from pipeline.tracking.stage import of_champion; "
         f"print(of_champion({ALPHABET!r}), 'mlflow' in sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -3,8 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tracking.execution import environment, execution_here
-from pipeline.tracking.facts import changes, told
+from pipeline.tracking.execution import changes, environment, execution_here, told
 from pipeline.tracking.git import git, git_state, patch_since
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.tracking.naming import MAX_NAME, _random_words, describe, is_random, run_name, short_names
+from pipeline.tracking.execution import MAX_NAME, _random_words, describe, is_random, run_name, short_names
 
 
 def test_the_words_of_dvcs_random_names_are_found():

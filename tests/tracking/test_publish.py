@@ -9,18 +9,17 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.errors import UserError
-from pipeline.files import write_json
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
 from pipeline.tracking.execution import execution_here
-from pipeline.tracking.note import note
-from pipeline.tracking.outbox import hashed, kept
-from pipeline.tracking.publish import publish
+from pipeline.tracking.publish import note, publish
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.relocate import relocate
-from pipeline.tracking.server import check_server, tracking_uri
 from pipeline.tracking.session import Session
+from pipeline.tracking.settings import check_server, tracking_uri
 from pipeline.tracking.stage import stage
 from pipeline.tracking.store import open_store
+from pipeline.tracking.unsent_runs import hashed, kept
 
 
 @pytest.fixture

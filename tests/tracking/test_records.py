@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.files import write_json
+from pipeline.core.files import write_json
 from pipeline.tracking.records import STAGES, read_record, stages_before
 
 ROOT = Path(__file__).parents[2]

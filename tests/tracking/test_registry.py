@@ -5,7 +5,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.tracking.registry import Standing, decide, enter, find_champion, find_version, promote, rollback, versions
 
 

@@ -1,5 +1,5 @@
-from pipeline.tracking import throughput as module
-from pipeline.tracking.throughput import throughput
+from pipeline.tracking import progress as module
+from pipeline.tracking.progress import throughput
 
 
 def test_what_is_quick_says_nothing(capsys):

@@ -16,12 +16,12 @@ import httpx
 import pytest
 from mlflow import MlflowClient
 
-from pipeline.files import write_json
+from pipeline.core.files import write_json
 from pipeline.tracking.execution import Execution
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
-from pipeline.tracking.server import tracking_uri
 from pipeline.tracking.session import Session
+from pipeline.tracking.settings import tracking_uri
 from pipeline.tracking.view import TAG
 from pipeline.tracking.view_link import compare_link
 

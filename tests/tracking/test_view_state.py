@@ -1,6 +1,6 @@
 import json
 
-from pipeline.tracking.view_state import MAX_PARAMS, differing_params, view_state
+from pipeline.tracking.view import MAX_PARAMS, differing_params, view_state
 
 METRICS = {"evaluate/perplexity", "evaluate/bits_per_char", "train/eval_perplexity", "train/seconds", "system/x"}
 

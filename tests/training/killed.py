@@ -14,13 +14,12 @@ from safetensors.numpy import save
 
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
-from pipeline.model.config import NetworkConfig
 from pipeline.model.network import CharNetwork, initialise
-from pipeline.params.train import TrainParams
-from pipeline.training.checkpoint import open_checkpoints
+from pipeline.model.saved import NetworkConfig
+from pipeline.params.training import TrainParams
+from pipeline.training.checkpoint import ResumableTraining, open_checkpoints
 from pipeline.training.device import make_deterministic
 from pipeline.training.loop import Trainer
-from pipeline.training.resume import ResumableTraining
 
 split, folder, output, kill_at = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 dictionary = Dictionary.load(split / "dictionary.json")

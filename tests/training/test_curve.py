@@ -1,5 +1,4 @@
-from pipeline.training.curve import write_curve
-from pipeline.training.report import Report
+from pipeline.training.curve import Report, write_curve
 
 MORE = {"steps": 2, "epoch": 0.5, "seconds": 1.0, "chars": 10, "learning_rate": 0.1, "gradient_norm": 1.0}
 

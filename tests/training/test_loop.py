@@ -6,12 +6,12 @@ import pytest
 import torch
 from conftest import random_model
 
+from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
-from pipeline.errors import UserError
-from pipeline.model.config import NetworkConfig
 from pipeline.model.network import CharNetwork, initialise
-from pipeline.params.train import ClipParams, TrainParams
+from pipeline.model.saved import NetworkConfig
+from pipeline.params.training import ClipParams, TrainParams
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer, clip_gradients, curve_steps, evaluation_steps
 

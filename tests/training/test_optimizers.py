@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pipeline.params.train import OptimizerParams, ScheduleParams
+from pipeline.params.training import OptimizerParams, ScheduleParams
 from pipeline.training.optimizers import make_optimizer, rate_at
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.training.checkpoint import Checkpoints, Snapshot, key_of, open_checkpoints
 
 SCRIPT = Path(__file__).with_name("killed.py")
@@ -21,8 +21,8 @@ def train(split, folder, output, kill_at=0):
 def uninterrupted(tmp_path_factory):
     from conftest import TEXT, tables
 
-    from pipeline.dataset.building import build_splits
-    from pipeline.params.split import SplitParams
+    from pipeline.params.text import SplitParams
+    from pipeline.splitting.build_splits import build_splits
 
     folder = tmp_path_factory.mktemp("uninterrupted")
     (folder / "split").mkdir()

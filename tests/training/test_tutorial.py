@@ -1,7 +1,6 @@
-from pipeline.cli.presets import read_preset
-from pipeline.params.model import ModelParams
-from pipeline.params.train import TrainParams
-from pipeline.training.tutorial import is_tutorial, write_tutorial
+from pipeline.cli.experiments import read_preset
+from pipeline.params.training import ModelParams, TrainParams
+from pipeline.training.curve import is_tutorial, write_tutorial
 
 
 def params_of(name):

@@ -8,7 +8,7 @@ none. Columns are small numbers of the characters; 0 stands between two texts, a
 
 import numpy as np
 
-from pipeline.compiling import entry, part
+from pipeline.core.kernel_cache import entry, part
 
 # An entry of the dense table is target << SHIFT | bound.
 SHIFT, BOUND, FAR, ONE = np.uint64(32), np.uint64((1 << 32) - 1), np.uint64((1 << 32) - 1), np.uint64(1)

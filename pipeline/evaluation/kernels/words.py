@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.compiling import entry, part
+from pipeline.core.kernel_cache import entry, part
 
 # What an id is: one of two apostrophes, or a letter, whose number is FIRST_LETTER or more.
 BREAK, APOSTROPHE, FIRST_LETTER = 0, 1, 3

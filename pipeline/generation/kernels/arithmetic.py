@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.compiling import part
+from pipeline.core.kernel_cache import part
 
 ZERO, HALF, ONE, TWO = (np.float32(value) for value in (0, 0.5, 1, 2))
 # Below and above these float32's exp is 0 and infinity.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.compiling import entry, part
+from pipeline.core.kernel_cache import entry, part
 from pipeline.generation.kernels.arithmetic import exp32
 
 # One record per text: how it is continued. `seed` and `position` make the number that the next character is drawn with.

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pipeline.compiling import part
+from pipeline.core.kernel_cache import part
 
 # Eight sums of a register's width at once hide the latency of a multiply-add: of 512 bits, or of 256 (two make LANES).
 LANES = 16

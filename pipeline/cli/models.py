@@ -1,0 +1,179 @@
+"""Tables whose cells are never cut: not in a pipe, and not in a narrow window, which may scroll."""
+
+import signal
+import sys
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from pipeline.core.errors import UserError
+from pipeline.params.generation import RegisterParams, registered_name
+from pipeline.params.reader import read_group
+
+# Wider than any table here.
+UNLIMITED = 10_000
+
+
+def print_whole(table: Table) -> None:
+    """Print `table` as wide as its cells are."""
+    console = Console(highlight=False)
+    # Without its own options a measurement ends at the window's width.
+    measured = Measurement.get(console, console.options.update(max_width=UNLIMITED), table)
+    console.width = max(1, measured.maximum)
+    console.print(table, crop=False)
+
+
+ModelName = Annotated[
+    str, typer.Option("--model", help="The registered model; by default that of the text in params.yaml.")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Kept as a tag of the version.")]
+DIGITS = 8
+
+
+def model_name(given: str) -> str:
+    """Return the registered model's name: the one given, else that of the text in params.yaml."""
+    return given or registered_name()
+
+
+def models(model: ModelName = "") -> None:
+    """List the registered versions: aliases, perplexity, text, date."""
+    from pipeline.tracking.registry import versions  # loads MLflow
+    from pipeline.tracking.store import open_store
+
+    name = model_name(model)
+    with open_store() as (client, _):
+        found = versions(client, name)
+        others = [] if found else [f"--model {one.name}" for one in client.search_registered_models()]
+    if not found:
+        there_are = f"; the registry has {', '.join(others)}" if others else ""
+        raise UserError(f"{name}: no version is registered yet; run `make repro` or `dvc repro` first{there_are}")
+    print_whole(_table(name, found))
+
+
+def promote(
+    version: Annotated[str, typer.Argument(help="The version's number, or an alias.")],
+    model: ModelName = "",
+    reason: Reason = "",
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Even if it is worse, or cannot be compared.")] = False,
+) -> None:
+    """Make a version the champion."""
+    from pipeline.tracking.registry import find_version
+    from pipeline.tracking.registry import promote as make_champion  # loads MLflow
+    from pipeline.tracking.store import open_store
+
+    name, limit = model_name(model), read_group("register", RegisterParams).max_perplexity
+    with open_store() as (client, _):
+        number = str(find_version(client, name, version).version)
+        print(make_champion(client, name, number, reason=reason, force=force, max_perplexity=limit))
+
+
+def rollback(model: ModelName = "", reason: Reason = "") -> None:
+    """Make the version that was champion before the champion again."""
+    from pipeline.tracking.registry import rollback as go_back  # loads MLflow
+    from pipeline.tracking.store import open_store
+
+    with open_store() as (client, _):
+        print(go_back(client, model_name(model), reason=reason))
+
+
+def _table(name: str, versions: list[Any]) -> Table:
+    champions = [one for one in versions if "champion" in one.aliases]
+    text = champions[0].tags.get("eval_sha256") if champions else None
+    title = f"{name}: {len(versions)} version{'s' if len(versions) > 1 else ''}"
+    table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for heading, justify in (
+        ("version", "right"), ("alias", "left"), ("perplexity", "right"), ("text", "left"), ("eval text", "left"),
+        ("made", "left"), ("experiment", "left"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for one in versions:
+        tags = one.tags
+        other = text is not None and tags.get("eval_sha256") != text
+        table.add_row(
+            str(one.version),
+            " ".join(one.aliases),
+            f"{float(tags.get('perplexity', 'nan')):.4f}{'*' if other else ' '}",
+            tags.get("data.source", ""),
+            tags.get("eval_sha256", "")[:DIGITS],
+            f"{datetime.fromtimestamp(one.creation_timestamp / 1000, tz=UTC):%Y-%m-%d %H:%M}",
+            tags.get("dvc.experiment", ""),
+            style="bold" if "champion" in one.aliases else "",
+        )
+    if any(text is not None and one.tags.get("eval_sha256") != text for one in versions):
+        table.caption = "* measured on another eval text than the champion: not comparable with it"
+        table.caption_justify = "left"
+    return table
+
+
+Version = Annotated[str, typer.Argument(help="The version's number, or an alias.")]
+DIFFERENT, TERMINATED = 1, 143
+
+
+def trace(
+    version: Version = "champion",
+    model: ModelName = "",
+    *,
+    patch: Annotated[bool, typer.Option("--patch", help="Print only the patch, for git apply.")] = False,
+) -> None:
+    """Show what a version was made from, and the commands that rebuild it."""
+    from pipeline.lineage.trace import trace as look_up  # loads MLflow
+
+    found = look_up(model_name(model), version)
+    if patch:
+        sys.stdout.buffer.write(found.patch)
+        return
+    tags, run = found.version.tags, found.run
+    aliases = f"  ({', '.join(found.version.aliases)})" if found.version.aliases else ""
+    lines = found.patch.count(b"\n")
+    held = "" if not found.experiment else ", held by DVC" if found.still_in_dvc() else ", no longer held by DVC"
+    rows = [
+        ("version", f"{found.name} {found.version.version}{aliases}"),
+        ("perplexity", f"{float(tags['perplexity']):.4f} on eval text {tags['eval_sha256']}"),
+        ("weights", f"sha256 {tags['weights_sha256']}"),
+        ("run", f"{run.info.run_id}  {run.info.run_name}"),
+        ("commit", f"{found.commit}  {found.subject()}"),
+        ("patch", f"{lines} lines on top of it ({found.command('trace')} --patch)" if lines else "none"),
+        ("changed", run.data.tags.get("charlm.changed", "")),
+        ("experiment", f"{found.experiment}{held}" if found.experiment else "none: a plain dvc repro"),
+        ("text", f"{found.params['data']['source']}  train {tags.get('train_sha256', '')}"),
+        *((("dvc.lock"), f"{path}  md5 {md5}") for path, md5 in found.hashes().items()),
+        ("made with", f"Python {found.environment.get('python')}, {found.environment.get('processor')}"),
+        *(("otherwise", difference) for difference in found.differences_here()),
+        ("rebuild", f"{found.command('verify')}, or by hand:"),
+        *(("", command) for command in found.commands()),
+    ]
+    # No table: a command or a hash must stay one line, to be copied.
+    for name, value in rows:
+        print(f"{name:12}  {value}")
+
+
+def verify(version: Version = "champion", model: ModelName = "") -> None:
+    """Rebuild a version in a temporary clone and compare its bytes; exit code 1 if they differ."""
+    from pipeline.lineage.trace import compare, other_inputs, rebuilt  # loads MLflow
+    from pipeline.lineage.trace import trace as look_up
+    from pipeline.serving.model_source import from_registry
+
+    found = look_up(model_name(model), version)
+    what = f"{found.name} version {found.version.version}"
+    registered, _ = from_registry(f"models:/{found.name}/{found.version.version}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as Ctrl-C: what was begun is cleared away
+    print(f"building {what} again from {found.commit[:10]} and a patch of {len(found.patch):,} bytes", flush=True)
+    with rebuilt(found) as clone:
+        files, apart = compare(clone, registered), other_inputs(clone, found)
+    for one in files:
+        print(f"{'same bytes' if one.same else 'DIFFERENT'}  {one.name}  {one.registered}")
+        if not one.same:
+            print(f"{'built now':>10}  {one.name}  {one.rebuilt}")
+    if all(one.same for one in files):
+        print(f"{what}: built again to the same bytes")
+        return
+    for path in apart:
+        print(f"already another before training: {path}")
+    for difference in found.differences_here():
+        print(f"another environment: {difference}")
+    raise typer.Exit(DIFFERENT)

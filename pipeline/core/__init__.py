@@ -1,0 +1,1 @@
+"""What every package uses: errors, files, seeds, threads, and the cache of compiled kernels."""

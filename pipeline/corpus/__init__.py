@@ -1,1 +1,0 @@
-"""Where text comes from, how it is cleaned, what must hold of it."""

@@ -1,0 +1,212 @@
+"""What stands before the endpoints, as plain ASGI: the key, the size of bodies, hosts, security headers."""
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+
+from pipeline.serving.completions import error_body
+from pipeline.serving.listening import ACCESS
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# What can be asked without a key: whether the server lives, and the page, which then asks for the key.
+OPEN = ("/healthz", "/readyz", "/", "/page/", "/docs", "/swagger/", "/openapi.json")
+SECURITY = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+# Swagger's page starts itself with a script in the page.
+DOCS_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+)
+
+
+class Guard:
+    """Lets through what may come in; answers the rest itself.
+
+    With `key`, requests need `Authorization: Bearer KEY`. Without one the server is on loopback only, and `hosts` are
+    the names it may be called by: a page of another site cannot reach it through a name that it points here.
+    """
+
+    def __init__(self, app: App, *, key: str | None, hosts: Sequence[str], body_bytes: int) -> None:
+        self.app = app
+        self.key = key
+        self.hosts = hosts
+        self.body_bytes = body_bytes
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers, path = Headers(scope=scope), scope["path"]
+        secured = _with_headers(send, path)
+        if self.key is None and _host(headers.get("host", "")) not in self.hosts:
+            refusal = _refusal(403, "the server does not go by this name", code="wrong_host")
+        elif self.key is not None and not _is_open(path) and not self._has_key(headers.get("authorization", "")):
+            refusal = _refusal(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key")
+        elif _length(headers) > self.body_bytes:
+            refusal = self._too_large()
+        else:
+            await self._let_through(scope, receive, secured)
+            return
+        await refusal(scope, receive, secured)
+
+    async def _let_through(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Pass the request on; a body without a length is counted as it comes."""
+        taken, begun, too_large = 0, False, False
+
+        async def counted() -> Message:
+            nonlocal taken, too_large
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self.body_bytes:
+                too_large = True
+                raise _TooLargeError
+            return message
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            if begun or not too_large:  # what the application says of a body that was cut off is not sent
+                begun = True
+                await send(message)
+
+        with suppress(_TooLargeError):
+            await self.app(scope, counted, noting)
+        if too_large and not begun:
+            await self._too_large()(scope, receive, send)
+
+    def _has_key(self, header: str) -> bool:
+        scheme, _, given = header.partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), (self.key or "").encode())
+
+    def _too_large(self) -> JSONResponse:
+        return _refusal(413, f"the body has more than {self.body_bytes:,} bytes", code="body_too_large")
+
+
+class _TooLargeError(Exception):
+    """A body went over the limit."""
+
+
+def _refusal(status: int, message: str, *, code: str) -> JSONResponse:
+    headers = {"www-authenticate": "Bearer"} if status == 401 else None  # noqa: PLR2004  HTTP's own number
+    return JSONResponse(error_body(message, kind="invalid_request_error", code=code), status, headers=headers)
+
+
+def _host(header: str) -> str:
+    """Return the name in a Host header, without its port."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.rpartition(":")[0] if ":" in header else header
+
+
+def _is_open(path: str) -> bool:
+    return any(path == one or (one.endswith("/") and one != "/" and path.startswith(one)) for one in OPEN)
+
+
+def _length(headers: Headers) -> int:
+    given = headers.get("content-length", "0")
+    return int(given) if given.isdecimal() and len(given) < 20 else 1 << 62  # noqa: PLR2004  more digits than any size
+
+
+def _with_headers(send: Send, path: str) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY.items():
+                headers.setdefault(name, value)
+            if path == "/docs":
+                headers["content-security-policy"] = DOCS_POLICY
+        await send(message)
+
+    return sending
+
+
+SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
+# Status of a request whose client closed the connection before the response's end: nginx's number for it.
+CLIENT_CLOSED = 499
+# A path is logged up to this length.
+LOGGED_PATH_CHARS = 200
+
+
+class Figures:
+    """What is counted. `registry` is what /metrics shows; it is this server's alone."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter("charlm_requests", "Requests answered", ["route", "status"], registry=self.registry)
+        self.seconds = Histogram(
+            "charlm_request_seconds",
+            "Time from a completions request to the end of its response",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.first = Histogram(
+            "charlm_first_character_seconds",
+            "Time from a completions request to its first character",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.characters = Counter("charlm_characters", "Characters written", registry=self.registry)
+        self.streams = Gauge("charlm_streams", "Streams that are open", registry=self.registry)
+        self.active = Gauge("charlm_texts_active", "Completions being written", registry=self.registry)
+        self.waiting = Gauge("charlm_texts_waiting", "Completions waiting for a place", registry=self.registry)
+
+
+class Observing:
+    """Plain ASGI: counts and logs each request when its response ends.
+
+    Counts are by route and status; a path that is no route counts as "none". The log has the path without its query,
+    and never a body, so no prompt. A response that the client did not wait for has status 499.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], requests: Counter) -> None:
+        self.app = app
+        self.requests = requests
+
+    async def __call__(
+        self, scope: MutableMapping[str, Any], receive: Any, send: Callable[..., Awaitable[None]]
+    ) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status, ended = 500, False
+
+        async def noting(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, ended
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+            ended = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        failed = False
+        try:
+            await self.app(scope, receive, noting)
+        except Exception:
+            failed = True
+            raise
+        finally:
+            status = status if ended else 500 if failed else CLIENT_CLOSED
+            self.requests.labels(getattr(scope.get("route"), "path", "none"), str(status)).inc()
+            ACCESS.info(
+                "client=%s method=%s path=%s status=%d ms=%.1f",
+                (scope.get("client") or ("-",))[0], scope["method"], quote(scope["path"])[:LOGGED_PATH_CHARS],
+                status, 1000 * (time.perf_counter() - started),
+            )  # fmt: skip

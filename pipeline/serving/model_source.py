@@ -1,0 +1,168 @@
+"""A model's card: what a person wants to know of it, as JSON beside the model. Plain files in, plain data out."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import read_json, sha256_of
+from pipeline.generation.text import Writer
+from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
+from pipeline.params.generation import Precision
+from pipeline.params.reader import PARAMS_FILE, read_yaml
+from pipeline.tracking.project import project_root
+
+CARD = "card.json"
+# Points of the curve that a card keeps: a chart needs no more.
+MOST_POINTS = 200
+
+
+def card_of(model: SavedModel) -> dict[str, Any]:
+    """Return what the model's folder alone tells; `ends` is whether its texts end by themselves."""
+    config = model.config
+    layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
+    return {
+        "name": "charlm",
+        "version": None,
+        "network": f"{config.cell.upper()}, {layers} of {config.num_hidden}",
+        "parameters": sum(weight.size for weight in model.weights.values()),
+        "characters": "".join(model.dictionary.characters),
+        "ends": model.dictionary.bounded,
+        "perplexity": None,
+        "baseline_perplexity": None,
+        "baseline": None,
+        "bits_per_char": None,
+        "corpus": None,
+        "train_chars": None,
+        "eval_chars": None,
+        "curve": [],
+    }
+
+
+def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
+    """Return the card of the model that the pipeline in `project` has made; OSError if its figures are not there."""
+    figures = read_json(project / "metrics/evaluate.json")
+    baseline = figures.get("baseline_perplexity")  # the model may be older than it, or evaluate.baseline_order 0
+    data = read_json(project / "metrics/split.json")
+    with (project / "plots/train.csv").open(encoding="utf-8", newline="") as file:
+        points = list(csv.DictReader(file))
+    every = -(-len(points) // MOST_POINTS)
+    names = ("step", "seconds", "train_perplexity", "eval_perplexity")
+    return card_of(model) | {
+        "perplexity": round(figures["perplexity"], 4),
+        **({"baseline_perplexity": round(baseline, 4), "baseline": figures["baseline"]} if baseline else {}),
+        "bits_per_char": round(figures["bits_per_char"], 4),
+        "corpus": Path(str(read_yaml(project / PARAMS_FILE)["data"]["source"])).name,
+        "train_chars": data["train_chars"],
+        "eval_chars": data["eval_chars"],
+        "curve": [
+            {name: float(row[name]) if row[name] else None for name in names}
+            for row in points[::-1][:: every or 1][::-1]
+        ],
+    }
+
+
+REGISTRY = "models:/"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that is ready to write, and its card."""
+
+    writer: Writer
+    card: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model's folder; `version` if it came from the registry, `perplexity` if it is known."""
+
+    folder: Path
+    version: str | None = None
+    perplexity: float | None = None
+
+
+def locate(address: str) -> Located:
+    """Return where the model at `address` is: a folder, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    UserError if there is none; for the project's own model it says which command makes it.
+    """
+    if address.startswith(REGISTRY):
+        folder, version = from_registry(address)
+        return Located(folder, version, _registered_perplexity(folder))
+    folder = Path(address)
+    if not (folder / WEIGHTS).exists():
+        raise UserError(_missing(address))
+    return Located(folder, None, _own_perplexity(folder))
+
+
+def load_served(address: str, *, precision: Precision = "fp32") -> Served:
+    """Return the model at `address` (as `locate`), ready to write.
+
+    The card is the one that was registered with the model, or made from the project's metrics if `address` is the
+    project's own model.
+    """
+    found = locate(address)
+    model = SavedModel.load(found.folder)
+    writer = Writer(model, precision=precision)
+    writer.warm_up()
+    return Served(writer, _card(model, found.folder) | {"version": found.version})
+
+
+def _card(model: SavedModel, folder: Path) -> dict[str, Any]:
+    try:
+        if (folder.parent / CARD).exists():
+            return card_of(model) | dict(read_json(folder.parent / CARD))
+        if folder.resolve() == project_root() / OWN_MODEL:
+            return project_card(model, project_root())
+    except (OSError, ValueError, KeyError):
+        pass  # a model without figures is served too
+    return card_of(model)
+
+
+def _missing(address: str) -> str:
+    if Path(address) == Path(OWN_MODEL):
+        return f"{address}: {NO_MODEL_YET}, or name a model: --model models:/NAME@champion"
+    return f"--model: {address}: no model there; allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION"
+
+
+def _own_perplexity(folder: Path) -> float | None:
+    """Return the perplexity of the last run's model; None if `folder` holds another one."""
+    try:
+        registration = read_json(folder.parent / "registration.json")
+        is_same = registration["weights_sha256"] == sha256_of(folder / WEIGHTS)
+        return float(registration["perplexity"]) if is_same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _registered_perplexity(folder: Path) -> float | None:
+    try:
+        return float(read_json(folder.parent / CARD)["perplexity"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def from_registry(address: str) -> tuple[Path, str]:
+    """Return the folder of the model at `models:/…`, and its version's number; UserError if there is none."""
+    from mlflow.artifacts import download_artifacts  # 3 seconds: not for a folder
+    from mlflow.exceptions import MlflowException
+
+    from pipeline.tracking.store import open_store
+
+    name, _, alias = address.removeprefix(REGISTRY).partition("@")
+    name, _, number = name.partition("/")
+    if not name or not (alias or number):
+        raise UserError(f"--model: found {address}, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION")
+    try:
+        with open_store() as (client, _):
+            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+            version = str(found.version)
+            folder = Path(download_artifacts(f"{REGISTRY}{name}/{version}"))
+    except MlflowException as error:
+        raise UserError(f"--model: {address}: {' '.join(str(error.message).split())}") from None
+    for place in ("artifacts/charlm", "artifacts/model"):
+        if (folder / place).is_dir():
+            return folder / place, version
+    raise UserError(f"--model: {address}: not a model that charlm registered")

@@ -1,0 +1,114 @@
+"""From a source's files to documents, as a stream of Arrow batches: never more of it in memory than some megabytes."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.core.errors import UserError
+from pipeline.params.text import DataParams
+from pipeline.sources.describe import check_columns, describe
+from pipeline.sources.formats.columns import Wanted, widest
+from pipeline.sources.formats.text import decode
+from pipeline.sources.places.finding import SOTU, find_files
+from pipeline.sources.places.source_file import SourceFile, hold_tables
+from pipeline.sources.places.streams import Allowance, Meter, chunks_of
+from pipeline.sources.speeches import METADATA, check_speeches, speeches
+from pipeline.sources.table_documents import TableDocuments, blocks_of, grouped
+from pipeline.text.documents import Row, batches_of, rows_of, schema_of
+
+
+@dataclass
+class Documents:
+    """The documents of a source: batches with the schema `schema`, to be gone through once.
+
+    Of tables, `table` counts the rows that were left out since they have no text.
+    """
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+    table: TableDocuments | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self.batches
+
+
+def open_documents(
+    params: DataParams,
+    *,
+    root: Path,
+    cache: Path,
+    expected: dict[str, Any] | None = None,
+    read: Callable[[int], None] = lambda _: None,
+) -> Documents:
+    """Return the documents of `data.source`, in the order of its files' names and of the rows in each.
+
+    `expected` is what `sources.describe` said; without it, it is asked. `read` is told of the bytes that are read, of
+    files as they are described. UserError for all that `describe` refuses, and at the end of a file that has changed
+    since; a selection of sotu that matches nothing.
+    """
+    if params.source == SOTU:
+        check_speeches(params)
+        schema = schema_of(METADATA.items())
+        return Documents(schema, batches_of(speeches(params.select, read), schema))
+    said = expected if expected is not None else describe(params, root=root, cache=cache)
+    with _as_described():
+        known = {entry["name"]: entry for entry in said["files"]}
+    # What was fetched with the right hash need not be hashed again: each file is, while it is read.
+    files = find_files(params, root=root, cache=cache, sha256=lambda _: params.sha256 or "")
+    tables = hold_tables(files, params.source)
+    check_columns(params, tables=tables)
+    if known.keys() != {file.name for file in files}:
+        raise UserError(f"data.source: {params.source}: other files than when the pipeline began; run it again")
+    source = _Source(params, cache, known, Allowance(params), read)
+    if not tables:
+        schema = schema_of()
+        return Documents(schema, batches_of(source.texts(files), schema))
+    with _as_described():
+        types = [(name, widest([entry["columns"][name] for entry in known.values()])) for name in params.metadata]
+    table = TableDocuments(Wanted.by(params), schema_of(types), params.errors)
+    return Documents(table.schema, grouped(source.tables(files, table)), table)
+
+
+@contextmanager
+def _as_described() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError):
+        raise UserError("data/source.json: of another source or other columns; `dvc repro` makes it anew") from None
+
+
+@dataclass
+class _Source:
+    """What reading each of the files takes; `known` is what was said of them."""
+
+    params: DataParams
+    cache: Path
+    known: dict[str, Any]
+    allowance: Allowance
+    read: Callable[[int], None]
+
+    def texts(self, files: list[SourceFile]) -> Iterator[Row]:
+        for file in files:
+            meter = Meter(self.allowance, self.read)
+            params = self._params(file)
+            chunks = decode(chunks_of(file, meter), file.name, params.encoding, params.errors)
+            yield from rows_of(file.name, chunks)
+            self._check(file, meter)
+
+    def tables(self, files: list[SourceFile], table: TableDocuments) -> Iterator[pa.RecordBatch]:
+        for file in files:
+            meter = Meter(self.allowance, self.read)
+            yield from table.of(blocks_of(file, self._params(file), meter, scratch=self.cache), file.name)
+            self._check(file, meter)
+
+    def _params(self, file: SourceFile) -> DataParams:
+        """Return the params with the encoding that was guessed of `file`."""
+        return self.params.model_copy(update={"encoding": self.known[file.name].get("encoding", self.params.encoding)})
+
+    def _check(self, file: SourceFile, meter: Meter) -> None:
+        if meter.sha256 != self.known[file.name]["sha256"]:
+            raise UserError(f"data.source: {file.name}: changed while the pipeline ran; run it again")

@@ -1,0 +1,159 @@
+"""Cutting a table of documents at the beginning of a line."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK
+from pipeline.params.text import SplitParams
+from pipeline.splitting.assignment import NAMES, TEST, TRAIN, characters_in, cuts, side_rule
+from pipeline.text.char_table import Bytes, buffers, flags
+from pipeline.text.kernels.utf8 import join, join_lines
+from pipeline.text.shards import CHARS
+
+
+def cut_at_lines(batches: Iterable[pa.RecordBatch], borders: tuple[int, int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of each side with the side, which changes at the first line that begins at a border or after it.
+
+    `borders` are counted in characters. A row in which the side changes is yielded in two.
+    """
+    side, at = TRAIN, 0
+    line_begins = True  # at the next row, whatever document it belongs to
+    for whole in batches:
+        batch = whole
+        while side < TEST and batch.num_rows and at + characters_in(batch) > borders[side]:
+            chars = np.asarray(batch.column("chars"))
+            ends = at + np.cumsum(chars)
+            row = int(np.searchsorted(ends, borders[side], side="right"))
+            if row:
+                line_begins = _ends_line(batch, row - 1)
+            text = str(batch.column("text")[row])
+            begins = line_begins or batch.column("part")[row].as_py() == 0
+            cut = _line_start(text, max(borders[side] - int(ends[row] - chars[row]), 0), begins=begins)
+            # Without a line's start after the border the whole row stays, and the next one is looked through.
+            before = row + (cut is None)
+            yield side, batch.slice(0, before)
+            if cut is None:
+                line_begins = _ends_line(batch, row)
+                at, batch = int(ends[row]), batch.slice(row + 1)
+                continue
+            if cut:
+                yield side, _with_text(batch.slice(row, 1), text[:cut])
+                rest = _with_text(batch.slice(row, 1), text[cut:])
+                batch = pa.concat_batches([rest, batch.slice(row + 1)])
+            else:
+                batch = batch.slice(row)
+            at = int(ends[row] - chars[row]) + cut
+            line_begins = True
+            side += 1
+        if batch.num_rows:
+            line_begins = _ends_line(batch, batch.num_rows - 1)
+            at += characters_in(batch)
+            yield side, batch
+
+
+def _line_start(text: str, after: int, *, begins: bool) -> int | None:
+    """Return the first place in `text`, at `after` or later, at which a line begins; None if there is none."""
+    if after == 0 and begins:
+        return 0
+    newline = text.find("\n", max(after - 1, 0))
+    return newline + 1 if 0 <= newline < len(text) - 1 else None
+
+
+def _ends_line(batch: pa.RecordBatch, row: int) -> bool:
+    return bool(batch.column("last")[row].as_py()) or str(batch.column("text")[row]).endswith("\n")
+
+
+def _with_text(row: pa.RecordBatch, text: str) -> pa.RecordBatch:
+    row = row.set_column(row.schema.get_field_index("text"), "text", pa.array([text], pa.large_string()))
+    return row.set_column(row.schema.get_field_index("chars"), "chars", pa.array([len(text)], pa.int64()))
+
+
+BEGIN, END = ord(BEGIN_MARK), ord(END_MARK)
+
+# The table of clean documents, anew for every pass: all of its columns, or those that are named.
+Tables = Callable[[Sequence[str] | None], Iterable[pa.RecordBatch]]
+
+
+class Piece(NamedTuple):
+    """Some of a side's stream, as UTF-8."""
+
+    side: int
+    data: Bytes
+
+
+def streams(tables: Tables, params: SplitParams, *, separator: str) -> Iterator[Piece]:
+    """Yield the streams of all sides in pieces, each side's in order; UserError as the rules for sides."""
+    if params.samples == "stream" and params.by == "position":
+        yield from _cut_stream(tables, params, separator)
+        return
+    joiners = [Joiner(params.samples, separator) for _ in NAMES]
+    for side, batch in _sided(tables, params):
+        yield Piece(side, joiners[side].join(batch))
+
+
+def _sided(tables: Tables, params: SplitParams) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield the rows of each side, in order, with the side."""
+    total = sum(map(characters_in, tables([CHARS]))) if params.by == "position" else 0
+    if params.samples == "lines" and params.by == "position":
+        yield from cut_at_lines(tables(None), cuts(params, total))
+        return
+    rule = side_rule(params, total=total)
+    for batch in tables(None):
+        sides = rule(batch)
+        for side in np.unique(sides).tolist():
+            chosen = sides == side
+            yield side, batch if chosen.all() else batch.filter(pa.array(chosen))
+
+
+def _cut_stream(tables: Tables, params: SplitParams, separator: str) -> Iterator[Piece]:
+    """Yield the one stream of all documents, cut at a character whatever document it is in."""
+    total, documents = 0, 0
+    for batch in tables([CHARS, "last"]):
+        total += characters_in(batch)
+        documents += int(flags(batch.column("last")).sum())
+    borders = (*cuts(params, total + max(documents - 1, 0)), None)
+    joiner = Joiner("stream", separator)
+    side, at = 0, 0
+    for batch in tables(None):
+        first = np.asarray(batch.column("part")) == 0
+        size = characters_in(batch) + int(first.sum()) - (not joiner.started)
+        data = joiner.join(batch)
+        while (border := borders[side]) is not None and at + size >= border:
+            before = len(str(data.data, "utf-8")[: border - at].encode())
+            yield Piece(side, data[:before])
+            data, size, at = data[before:], at + size - border, border
+            side += 1
+        yield Piece(side, data)
+        at += size
+
+
+class Joiner:
+    """Makes one stream of the rows of one side, given batch by batch."""
+
+    def __init__(self, samples: str, separator: str) -> None:
+        self.samples = samples
+        self.separator = ord(separator)
+        self.started = False
+        self._line_open = False
+
+    def join(self, batch: pa.RecordBatch) -> Bytes:
+        """Return the next piece of the stream, UTF-8."""
+        data, offsets = buffers(batch.column("text"))
+        first, last = np.asarray(batch.column("part")) == 0, flags(batch.column("last"))
+        if self.samples == "lines":
+            out = np.empty(2 * len(data) + 2 * len(first), dtype=np.uint8)
+            size, self._line_open = join_lines(data, offsets, last, BEGIN, END, self._line_open, out)
+            return out[: int(size)]
+        bounded = self.samples == "documents"
+        before = np.where(first, BEGIN if bounded else self.separator, 0).astype(np.uint8)
+        after = np.where(last, END if bounded else 0, 0).astype(np.uint8)
+        if not bounded and not self.started and len(before):
+            before[0] = 0
+        self.started = self.started or len(before) > 0
+        if len(before) == 1 and not before[0] and not after[0]:
+            return data  # of a long document: nothing to add, and nothing is copied
+        out = np.empty(len(data) + 2 * len(first), dtype=np.uint8)
+        return out[: int(join(data, offsets, before, after, out))]

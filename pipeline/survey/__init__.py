@@ -1,0 +1,1 @@
+"""What `charlm corpus` reports about a text before training, and the params it suggests."""

@@ -1,0 +1,268 @@
+"""What `charlm new` takes a folder or a table to mean: which files, and which column is the text."""
+
+import csv
+import itertools
+import json
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline.cleaning.rules import rule_of
+from pipeline.model.saved import NetworkConfig
+from pipeline.params.generation import AUTO
+from pipeline.params.groups import GROUPS
+from pipeline.params.overrides import Values, override
+from pipeline.params.reader import flatten, parse_group, parse_value
+from pipeline.params.text import CleanParams
+from pipeline.params.training import ModelParams
+from pipeline.sources.places.source_file import has_known_ending
+from pipeline.survey.prompts import find_prompts
+from pipeline.survey.survey import Advice, Survey
+
+TEXT_COLUMN = "text"
+# Files that are text although only a glob takes them.
+TEXT_ENDINGS = (".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
+ROWS = 200
+SEPARATORS = ",;\t|"
+
+
+def suggest_source(source: str, root: Path) -> list[Advice]:
+    """Return `data.source`, and `data.text_column` of a table, for what was typed, with reasons."""
+    path = root / Path(source).expanduser()
+    if path.is_dir() and (ending := _text_ending(path)):
+        pattern = f"{source.rstrip('/')}/**/*{ending}"
+        return [Advice("data.source", as_value(pattern), f"the folder has no .txt files or tables, but {ending} files")]
+    advice = [Advice("data.source", as_value(source), "the text")]
+    if path.is_file() and (column := find_text_column(path)):
+        advice.append(Advice("data.text_column", as_value(column), "the column with the most text"))
+    return advice
+
+
+def as_value(text: str) -> str:
+    """Return a string as the value of an option: in quotes if YAML would read something else than this string."""
+    return text if parse_value(text) == text else json.dumps(text, ensure_ascii=False)
+
+
+def find_text_column(path: Path) -> str | None:
+    """Return the column of the table `path` that holds the text.
+
+    It is the one called `text`, or else the one with the most characters in the first rows. None if the file is no
+    table or cannot be read as one here; the input check then says what is wrong.
+    """
+    read = {
+        ".csv": _csv_rows,
+        ".tsv": _csv_rows,
+        ".jsonl": _json_rows,
+        ".ndjson": _json_rows,
+        ".parquet": _parquet_rows,
+    }
+    kind = path.suffix.lower()
+    if kind not in read:
+        return None
+    sizes: Counter[str] = Counter()
+    try:
+        for row in itertools.islice(read[kind](path), ROWS):
+            for column, value in row.items():
+                sizes[column] += len(value) if isinstance(value, str) else 0
+    except (OSError, ValueError, csv.Error):
+        return None
+    if not sizes:
+        return None
+    return TEXT_COLUMN if TEXT_COLUMN in sizes else sizes.most_common(1)[0][0]
+
+
+def _csv_rows(path: Path) -> Iterable[Mapping[str, Any]]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = file.readline()
+        file.seek(0)
+        separator = max(SEPARATORS, key=lambda one: len(next(csv.reader([header], delimiter=one), [])))
+        for row in csv.DictReader(file, delimiter=separator):
+            yield {column: value for column, value in row.items() if column}
+
+
+def _json_rows(path: Path) -> Iterable[Mapping[str, Any]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for line in file:
+            row = json.loads(line) if line.strip() else {}
+            if isinstance(row, dict):
+                yield row
+
+
+def _parquet_rows(path: Path) -> Iterable[Mapping[str, Any]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=ROWS):
+            yield from batch.to_pylist()
+
+
+def _text_ending(folder: Path) -> str | None:
+    """Return the most frequent of TEXT_ENDINGS in `folder`; None if it has files of a known ending, or no such."""
+    endings: Counter[str] = Counter()
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if any(has_known_ending(name) for name in names if not name.startswith(".")):
+            return None
+        endings.update(Path(name).suffix for name in names if Path(name).suffix.lower() in TEXT_ENDINGS)
+    return endings.most_common(1)[0][0] if endings else None
+
+
+# Below this a text is too small to be learnt well, whatever the network.
+SMALL_TEXT = 100_000
+# A network with more parameters than this for a character of text learns the text by heart.
+MOST_PARAMETERS = 10.0
+# Characters to train on that take a minute or two with the default network on two cores.
+TRAINED_CHARS = 6_000_000
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What suits a text of fewer than `below` characters; None leaves the default."""
+
+    below: int
+    hidden: int
+    dropout: float
+    batch: int
+    rate: float
+    epochs: float
+
+
+FITS = (
+    Fit(100_000, 256, 0.5, 8, 0.006, 12.0),
+    Fit(500_000, 384, 0.3, 32, 0.01, 7.0),
+)
+DEFAULT = Fit(2_000_000, 384, 0.0, 32, 0.01, 3.5)
+
+THE_DEFAULT = "the default"
+
+
+def fit(characters: int) -> list[Advice]:
+    """Return `model` and `train` for a text of so many characters, with reasons."""
+    one = next((one for one in FITS if characters < one.below), DEFAULT)
+    size = f"{characters:,} characters"
+    small, epochs = one is not DEFAULT, one.epochs
+    if characters >= DEFAULT.below:
+        epochs = max(round(TRAINED_CHARS / characters, 2), 0.01)
+    if characters >= DEFAULT.below:
+        passes = f"about {TRAINED_CHARS / 1e6:.0f} million characters train in a minute or two"
+    else:
+        passes = f"so few characters need more passes than the default {DEFAULT.epochs:g}" if small else THE_DEFAULT
+    batches = "more updates in each pass of a small text" if one.batch < DEFAULT.batch else THE_DEFAULT
+    forgets = f"without it a network of {one.hidden} learns {size} by heart" if small else f"{THE_DEFAULT}: enough text"
+    return [
+        Advice("model.num_hidden", str(one.hidden), "gave the best perplexity for a text of this size"),
+        Advice("model.dropout", f"{one.dropout:g}", forgets),
+        Advice("train.epochs", f"{epochs:g}", passes),
+        Advice("train.batch_size", str(one.batch), batches),
+        Advice("train.optimizer.lr", f"{one.rate:g}", f"fits batches of {one.batch}"),
+    ]
+
+
+def hint(characters: int, model: ModelParams, *, vocab_size: int) -> str | None:
+    """Return a line that says that a text is too small for its network, None if it is not."""
+    shapes = NetworkConfig.of(model, vocab_size=vocab_size).shapes().values()
+    parameters = sum(_product(shape) for shape in shapes)
+    if characters >= SMALL_TEXT and parameters <= MOST_PARAMETERS * characters:
+        return None
+    found = f"HINT: {characters:,} characters are few for a network of {parameters:,} parameters"
+    return f"{found}: expect misspelt words and phrases copied from the text; more text helps most"
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    size = 1
+    for length in shape:
+        size *= length
+    return size
+
+
+# What hangs on the text: a value that an earlier text needed must not stay. These are the values of the shipped file.
+OF_EARLIER_TEXTS: dict[str, Any] = {
+    "data.text_column": "text", "data.id_column": None, "data.metadata": [], "data.sha256": None,
+    "clean.charset": "ascii", "clean.normalize": "nfc", "clean.keep_newlines": True, "clean.keep_tabs": False,
+    "clean.lowercase": False, "clean.whitespace": "keep", "clean.min_count": 0,
+    "split.samples": "stream", "split.buckets": [32], "split.by": "position", "split.train_fraction": 0.9,
+    "split.test_fraction": 0.0, "split.group_by": None, "split.column": None, "split.train_until": None,
+    "split.eval_until": None,
+}  # fmt: skip
+LOWEST_GATE = 5.0
+
+
+def changes(before: Mapping[str, Any], advice: Sequence[Advice], options: Sequence[str]) -> tuple[Values, list[Advice]]:
+    """Return the params (by group) that `before` becomes, and the advice that changes or confirms a value.
+
+    `options` ("key=value") are the user's own and win over `advice`. UserError if a key or a value is wrong; nothing is
+    written here.
+    """
+    given = {option.partition("=")[0] for option in options}
+    after = override(before, options, groups=list(GROUPS))
+    # Of two values for a key the later one counts: it was found with more knowledge.
+    chosen = list({one.key: one for one in advice if one.key not in given}.values())
+    chosen += _forgotten(before, {one.key for one in advice} | given)
+    after = override(after, [f"{one.key}={one.value}" for one in chosen], groups=list(GROUPS))
+    for name, kind in GROUPS.items():
+        parse_group(name, after.get(name), kind)
+    own = [Advice(key, value, "your own choice (-S)") for key, _, value in (one.partition("=") for one in options)]
+    return after, [*chosen, *own]
+
+
+def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that differ, by dotted key."""
+    old = flatten(dict(before))
+    return {key: value for key, value in flatten(dict(after)).items() if key not in old or old[key] != value}
+
+
+def advise_writing(found: Survey, text: str, clean: CleanParams, *, name: str) -> list[Advice]:
+    """Return the prompts, the registered name and the gate for the text that `found` is about.
+
+    `text` is its beginning and `clean` how it will be cleaned; `name` is the registered model's, `auto` for its own.
+    """
+    prompts = find_prompts(_joined(text, clean), is_usable=usable(found, clean))
+    advice = []
+    if prompts:
+        why = "frequent beginnings of its sentences" if len(prompts) > 1 else "a beginning of its sentences"
+        advice.append(Advice("generate.prompts", json.dumps(prompts, ensure_ascii=False), why))
+    why = "a name for this text, after its source" if name == AUTO else "your own choice (--name)"
+    gate = max(LOWEST_GATE, round(guessing_perplexity(found), 1))
+    return [
+        *advice,
+        Advice("register.model_name", name, why),
+        Advice(
+            "register.max_perplexity", f"{gate:g}", "what guessing by character frequencies gives: a champion is better"
+        ),
+    ]
+
+
+def guessing_perplexity(found: Survey) -> float:
+    """Return the perplexity of a model that knows only how frequent each character is."""
+    counts = found.counts[found.counts > 0]
+    shares = counts / counts.sum()
+    return math.exp(-float((shares * np.log(shares)).sum()))
+
+
+def usable(found: Survey, clean: CleanParams) -> Callable[[str], bool]:
+    """Return a function that says whether a prompt stays as it is when it is cleaned, and the model knows it."""
+    rule = rule_of(clean)
+
+    def is_usable(prompt: str) -> bool:
+        return all(found.counts[ord(char)] >= max(clean.min_count, 1) and not rule(char)[1] for char in prompt)
+
+    return is_usable
+
+
+def _joined(text: str, clean: CleanParams) -> str:
+    return text if clean.keep_newlines else text.replace("\n", "")
+
+
+def _forgotten(before: Mapping[str, Any], named: Collection[str]) -> list[Advice]:
+    """Return the keys that still have the value of an earlier text, set back."""
+    old = flatten(dict(before))
+    return [
+        Advice(key, json.dumps(value), f"params.yaml had {json.dumps(old[key], ensure_ascii=False)}, for another text")
+        for key, value in OF_EARLIER_TEXTS.items()
+        if key not in named and key in old and old[key] != value
+    ]

@@ -1,0 +1,230 @@
+"""Makes a split of clean documents in a scratch folder and measures what `validate` would find of it."""
+
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.cleaning.clean_documents import clean_documents
+from pipeline.core.errors import UserError
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.splits import load_split
+from pipeline.params.overrides import Values, override
+from pipeline.params.reader import parse_group
+from pipeline.params.text import CleanParams, SplitParams, ValidateParams
+from pipeline.params.training import EvaluateParams, TrainParams
+from pipeline.splitting.assignment import NAMES, characters_in
+from pipeline.splitting.build_splits import build_splits
+from pipeline.survey.survey import Advice, Survey, advise
+from pipeline.text.shards import CHARS, read_batches
+from pipeline.validation.facts import num_chars
+from pipeline.validation.leakage import copied_documents, overlap
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a split holds: characters and samples of each side by its name, and what of eval and test is in train.
+
+    `overlap` and `copied` are those of `leakage.overlap` and `copied.copied_documents`.
+    """
+
+    chars: dict[str, int]
+    samples: dict[str, int]
+    overlap: dict[str, float]
+    copied: dict[str, int]
+    dictionary_size: int
+    longest_bucket: int
+
+
+def try_split(
+    clean: Path,
+    folder: Path,
+    params: SplitParams,
+    *,
+    keep_newlines: bool,
+    read: Callable[[int], None] = lambda _: None,
+) -> Trial:
+    """Split the table in `clean` as the split stage does, in `folder`, which is removed again; UserError as the stage.
+
+    Memory and time are those of the split stage and of `overlap`.
+    """
+    if params.samples == "lines" and not keep_newlines:
+        raise UserError("split.samples: lines needs newlines; clean.keep_newlines is false, allowed is true")
+    folder.mkdir()
+    try:
+        separator = "\n" if keep_newlines else " "
+        build_splits(lambda columns: read_batches(clean, columns), folder, params, separator=separator, read=read)
+        dictionary = Dictionary.load(folder / "dictionary.json")
+        splits = {name: load_split(folder / name) for name in NAMES if (folder / name).exists()}
+        train = splits["train"].ids
+        total = sum(map(characters_in, read_batches(clean, [CHARS])))
+        return Trial(
+            chars={name: num_chars(split) for name, split in splits.items()},
+            samples={name: split.num_samples for name, split in splits.items()},
+            overlap={name: overlap(split.ids, train, dictionary) for name, split in splits.items() if name != "train"},
+            copied=copied_documents(read_batches(clean), params, total=total),
+            dictionary_size=len(dictionary),
+            longest_bucket=max(splits["train"].buckets),
+        )
+    finally:
+        shutil.rmtree(folder)
+
+
+def too_much_copied(trial: Trial, params: ValidateParams) -> str | None:
+    """Return why `validate` would stop because eval or test text is in train; None if it would not."""
+    for name, count in trial.copied.items():
+        if count:
+            return f"{count:,} {name} documents are in the training text too (clean.duplicates: drop removes them)"
+    for name, share in trial.overlap.items():
+        if share > params.max_overlap:
+            return (
+                f"{share:.1%} of the {name} text occurs in the training text, allowed is {params.max_overlap:.0%} "
+                "(validate.max_overlap)"
+            )
+    return None
+
+
+def too_short(trial: Trial, train: TrainParams, evaluate: EvaluateParams) -> str | None:
+    """Return why `validate` would stop because there is too little text; None if it would not."""
+    if trial.samples["train"] < train.batch_size:
+        return (
+            f"the training text has {trial.samples['train']:,} samples, fewer than train.batch_size {train.batch_size}"
+        )
+    for name, chars in trial.chars.items():
+        if name != "train" and chars <= evaluate.window:
+            return f"the {name} text has {chars:,} characters, too few for one evaluate.window of {evaluate.window}"
+    return None
+
+
+ADVISED = ("clean", "split", "validate", "train", "evaluate")
+# The largest share of a short text that evaluates.
+MOST_EVAL = 0.4
+# Eval text that is asked of a short text, in windows of evaluate.window.
+WINDOWS = 1.5
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What to set and why; the split that this makes, None if it makes none; why `validate` would stop, if it would."""
+
+    advice: tuple[Advice, ...]
+    trial: Trial | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class _Params:
+    clean: CleanParams
+    split: SplitParams
+    validate: ValidateParams
+    train: TrainParams
+    evaluate: EvaluateParams
+
+
+def suggest(
+    found: Survey,
+    documents: Path,
+    scratch: Path,
+    values: Values,
+    *,
+    given: Collection[str] = (),
+    read: Callable[[int], None] = lambda _: None,
+) -> Suggestion:
+    """Return what suits the text that `found` is about, whose table is in the folder `documents`.
+
+    `values` are the groups of params.yaml that would hold otherwise; keys in `given` are the user's choice and stay.
+    The folder `scratch` takes the clean text and the splits while they are tried; memory stays flat. UserError for
+    values that are not allowed, and if cleaning leaves no text.
+    """
+    first = [one for one in advise(found) if one.key not in given]
+    if {**values.get("split", {}), **_changes(first)}.get("samples") == "lines":
+        first = [one for one in first if one.key != "clean.keep_newlines"]
+    clean = scratch / "clean"
+    clean.mkdir()
+    clean_documents(documents, clean, _params(values, first).clean, read=read)
+
+    def tried(advice: Sequence[Advice]) -> Suggestion:
+        params = _params(values, advice)
+        try:
+            trial = try_split(
+                clean, scratch / "split", params.split, keep_newlines=params.clean.keep_newlines, read=read
+            )
+        except UserError as error:
+            return Suggestion(tuple(advice), None, str(error))
+        problem = too_much_copied(trial, params.validate) or too_short(trial, params.train, params.evaluate)
+        return Suggestion(tuple(advice), trial, problem)
+
+    best = tried(first)
+    for mend in (_split_otherwise, _evaluate_more, _shorter_window, _smaller_batch):
+        if best.problem is None:
+            break
+        change = mend(best, _params(values, best.advice), found)
+        if change is not None and change.key not in given:
+            other = tried([*(one for one in best.advice if one.key != change.key), change])
+            best = other if _is_better(other, best) else best
+    return best
+
+
+def _split_otherwise(best: Suggestion, params: _Params, found: Survey) -> Advice | None:
+    """Return the other one of by documents and by position, if too much is copied or a side is empty."""
+    copied = best.trial is not None and too_much_copied(best.trial, params.validate)
+    if best.trial is not None and not copied:
+        return None
+    why = "with the other way " + (copied or "one side would have no text")
+    if params.split.by == "document":
+        return Advice("split.by", "position", why)
+    return Advice("split.by", "document", why) if params.split.by == "position" and found.documents > 1 else None
+
+
+def _evaluate_more(best: Suggestion, params: _Params, _: Survey) -> Advice | None:
+    """Return a larger share of a short text for eval, so that a window of evaluation fits."""
+    if best.trial is None or params.split.by == "column" or not _short_of_eval(best.trial, params):
+        return None
+    total = sum(best.trial.chars.values())
+    share = params.evaluate.window * WINDOWS / total
+    if share > MOST_EVAL:
+        return None
+    why = f"a tenth of so short a text is less than one window of {params.evaluate.window} characters"
+    return Advice("split.train_fraction", f"{1 - share:.2f}", why)
+
+
+def _shorter_window(best: Suggestion, params: _Params, _: Survey) -> Advice | None:
+    if best.trial is None or not _short_of_eval(best.trial, params):
+        return None
+    chars = min(chars for name, chars in best.trial.chars.items() if name != "train")
+    return Advice("evaluate.window", str(max(chars - 1, 1)), f"the eval text has only {chars:,} characters")
+
+
+def _smaller_batch(best: Suggestion, params: _Params, _: Survey) -> Advice | None:
+    if best.trial is None or not 0 < best.trial.samples["train"] < params.train.batch_size:
+        return None
+    samples = best.trial.samples["train"]
+    return Advice("train.batch_size", str(samples), f"the training text has only {samples:,} samples")
+
+
+def _short_of_eval(trial: Trial, params: _Params) -> bool:
+    return any(chars <= params.evaluate.window for name, chars in trial.chars.items() if name != "train")
+
+
+def _is_better(other: Suggestion, best: Suggestion) -> bool:
+    """Whether `other` has no problem, or can be split where `best` cannot, or has another problem than copies."""
+    if other.problem is None or best.trial is None or other.trial is None:
+        return other.problem is None or (best.trial is None and other.trial is not None)
+    return max(other.trial.overlap.values()) <= max(best.trial.overlap.values()) and not any(
+        other.trial.copied.values()
+    )
+
+
+def _params(values: Values, advice: Sequence[Advice]) -> _Params:
+    groups = override(values, [f"{one.key}={one.value}" for one in advice], groups=ADVISED)
+    return _Params(
+        clean=parse_group("clean", groups.get("clean"), CleanParams),
+        split=parse_group("split", groups.get("split"), SplitParams),
+        validate=parse_group("validate", groups.get("validate"), ValidateParams),
+        train=parse_group("train", groups.get("train"), TrainParams),
+        evaluate=parse_group("evaluate", groups.get("evaluate"), EvaluateParams),
+    )
+
+
+def _changes(advice: Sequence[Advice]) -> dict[str, str]:
+    return {one.key.removeprefix("split."): one.value for one in advice if one.key.startswith("split.")}

@@ -1,0 +1,209 @@
+"""What a source holds, before anything is done to it: documents, characters, lines, in one pass and little memory."""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.cleaning.rules import rule_of
+from pipeline.params.text import CleanParams
+from pipeline.text.char_table import Counts, buffers, count_characters, flags
+from pipeline.text.kernels.utf8 import ASCII, CODES, EXTRA_SPACES, INDENTED, LONGEST, LONGEST_ROW, STATE, survey_lines
+from pipeline.text.text_hashes import SeenTexts, joined, polynomials
+
+LONGEST_LINE = 4096
+
+# By Unicode category, else by its first letter.
+KINDS = {
+    "So": "symbols and emoji",
+    "Z": "spaces",
+    "C": "control and format characters",
+    "N": "digits",
+    "P": "punctuation",
+    "S": "signs",
+    "M": "marks",
+}
+# Fewer occurrences than this are too few to learn from.
+RARE = 10
+
+
+@dataclass
+class Survey:
+    """What was found.
+
+    `counts` int64 [CODES]: how often each code point stands in the text. `document_lengths` int64 [documents], in
+    characters. `line_lengths` int64 [LONGEST_LINE + 1]: how many lines are so long (the last: or longer).
+    """
+
+    counts: Counts = field(default_factory=lambda: np.zeros(CODES, dtype=np.int64))
+    document_lengths: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    line_lengths: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(LONGEST_LINE + 1, dtype=np.int64))
+    longest_line: int = 0
+    longest_line_in: str = ""
+    duplicates: int = 0
+    duplicate_characters: int = 0
+    extra_spaces: int = 0
+    indented_lines: int = 0
+
+    @property
+    def documents(self) -> int:
+        """How many documents there are."""
+        return len(self.document_lengths)
+
+    @property
+    def characters(self) -> int:
+        """How many characters there are."""
+        return int(self.counts.sum())
+
+    @property
+    def alphabet(self) -> str:
+        """The distinct characters, the most frequent first."""
+        codes = np.flatnonzero(self.counts)
+        return "".join(map(chr, codes[np.argsort(-self.counts[codes], kind="stable")].tolist()))
+
+    @property
+    def rare(self) -> str:
+        """The characters that occur fewer than RARE times, the rarest first."""
+        return "".join(char for char in reversed(self.alphabet) if self.counts[ord(char)] < RARE)
+
+    @property
+    def lines(self) -> int:
+        """How many lines there are, empty ones included."""
+        return int(self.line_lengths.sum())
+
+    def scripts(self) -> list[tuple[str, int]]:
+        """Return how many characters are of each script, the most frequent first."""
+        found: Counter[str] = Counter()
+        for code in np.flatnonzero(self.counts).tolist():
+            found[script_of(chr(code))] += int(self.counts[code])
+        return found.most_common()
+
+    def wrapped_at(self) -> int | None:
+        """Return the length at which lines are cut, also within words; None if they are not.
+
+        More than half of the lines that are not empty have it: words that are wrapped as wholes give many lengths. In
+        documents of one line or two nothing is cut: rows of a table may all be equally long.
+        """
+        if self.lines <= 2 * self.documents:
+            return None
+        lengths = self.line_lengths[1:LONGEST_LINE]
+        most = int(np.argmax(lengths)) + 1
+        return most if lengths[most - 1] > lengths.sum() / 2 and most >= 40 and lengths.sum() >= 20 else None  # noqa: PLR2004
+
+    def share_kept(self, params: CleanParams) -> float:
+        """Return the share of characters that the rule for characters leaves as they are."""
+        rule = rule_of(params)
+        kept = sum(int(self.counts[code]) for code in np.flatnonzero(self.counts).tolist() if not rule(chr(code))[1])
+        return kept / max(self.characters, 1)
+
+
+def survey(batches: Iterable[pa.RecordBatch], *, read: Callable[[int], None] = lambda _: None) -> Survey:
+    """Return what the documents in `batches` hold; `read` is told of every so many bytes of text."""
+    found, seen = Survey(), SeenTexts()
+    state = np.zeros(STATE, dtype=np.int64)
+    lengths: list[npt.NDArray[np.int64]] = []
+    begun = (0, 0)  # hash and characters of a document whose last row is still to come
+    for batch in batches:
+        texts, last = batch.column("text"), flags(batch.column("last"))
+        data, offsets = buffers(texts)
+        counts = count_characters(data)
+        found.counts[: len(counts)] += counts
+        survey_lines(data, offsets, last, found.line_lengths, state)
+        if state[LONGEST_ROW] >= 0:
+            found.longest_line_in = str(batch.column("document")[int(state[LONGEST_ROW])])
+        hashes, sizes = polynomials(texts), np.asarray(pc.utf8_length(texts)).astype(np.int64)
+        sizes_in_bytes = np.diff(offsets)
+        for row in np.flatnonzero(~last | (np.asarray(batch.column("part")) > 0)).tolist():
+            begun = (joined(begun[0], int(hashes[row]), int(sizes_in_bytes[row])), begun[1] + int(sizes[row]))
+            if last[row]:
+                hashes[row], sizes[row] = begun
+                begun = (0, 0)
+        new = seen.add(hashes[last])
+        found.duplicates += int((~new).sum())
+        found.duplicate_characters += int(sizes[last][~new].sum())
+        lengths.append(sizes[last])
+        read(len(data))
+    found.document_lengths = np.concatenate([found.document_lengths, *lengths])
+    found.longest_line = int(state[LONGEST])
+    found.extra_spaces, found.indented_lines = int(state[EXTRA_SPACES]), int(state[INDENTED])
+    return found
+
+
+def script_of(char: str) -> str:
+    """Return what kind of character it is: a letter's script by its name ("Cyrillic"), else what it is."""
+    if char in "\n\t":
+        return "newlines" if char == "\n" else "tabs"
+    category = unicodedata.category(char)
+    if category.startswith("L"):
+        return unicodedata.name(char, "UNKNOWN").partition(" ")[0].title() if ord(char) >= ASCII else "Latin"
+    return KINDS.get(category) or KINDS[category[0]]
+
+
+# Shares of the characters from which on something matters.
+TRANSLITERATED, SPARE_SPACES, INDENTED_LINES = 0.02, 0.01, 0.02
+# Texts at least so many and, in the middle, at most so long are samples of their own.
+MANY_DOCUMENTS, SHORT_DOCUMENT = 500, 1000
+# Documents at least so many can be drawn one by one.
+ENOUGH_DOCUMENTS = 50
+# Characters that are enough to measure on: more costs time and tells no more.
+ENOUGH_EVAL = 2_000_000
+
+
+class Advice(NamedTuple):
+    """A value for a key of the params, and why."""
+
+    key: str
+    value: str
+    why: str
+
+
+def advise(found: Survey) -> list[Advice]:
+    """Return what to set for this text, with reasons; what is not named may stay as it is."""
+    return [*_clean(found), *_split(found)]
+
+
+def _clean(found: Survey) -> list[Advice]:
+    total = max(found.characters, 1)
+    changed = 1 - found.share_kept(CleanParams(charset="ascii", keep_newlines=True, keep_tabs=True))
+    said = []
+    if changed > TRANSLITERATED:
+        said.append(Advice("clean.charset", "unicode", f"ascii would spell {changed:.1%} of the characters otherwise"))
+        if rare := found.rare:
+            share = sum(int(found.counts[ord(char)]) for char in rare) / total
+            why = f"{len(rare):,} of {len(found.alphabet):,} characters are rarer: {share:.2%} of the text"
+            said.append(Advice("clean.min_count", str(RARE), why))
+    else:
+        said.append(Advice("clean.charset", "ascii", f"it leaves all but {changed:.2%} of the characters as they are"))
+    if width := found.wrapped_at():
+        why = f"lines are cut at {width} characters, also within words: without newlines they join again"
+        said.append(Advice("clean.keep_newlines", "false", why))
+    if found.indented_lines > INDENTED_LINES * max(found.lines, 1):
+        why = f"{found.indented_lines:,} lines begin with a tab"
+        said.append(Advice("clean.keep_tabs", "true", why))
+    elif found.extra_spaces > SPARE_SPACES * total:
+        why = f"{found.extra_spaces / total:.1%} of the characters are spaces after a space, within lines"
+        said.append(Advice("clean.whitespace", "collapse", why))
+    return said
+
+
+def _split(found: Survey) -> list[Advice]:
+    middle = int(np.median(found.document_lengths)) if found.documents else 0
+    said = []
+    if found.documents >= MANY_DOCUMENTS and middle <= SHORT_DOCUMENT:
+        why = f"{found.documents:,} documents, the median of {middle:,} characters: each is a text of its own"
+        said += [Advice("split.samples", "documents", why)]
+        said += [Advice("split.buckets", "auto", "their lengths differ: at most 5 % of a batch is padding")]
+    if found.documents >= ENOUGH_DOCUMENTS:
+        said.append(Advice("split.by", "document", "none stands on both sides, and new ones move no other"))
+    fraction = 1 - ENOUGH_EVAL / max(found.characters, 1)
+    if fraction > 0.9:  # noqa: PLR2004  the default
+        why = f"{ENOUGH_EVAL:,} characters are enough to measure on"
+        digits = 4 if fraction < 0.9999 else 8  # noqa: PLR2004  1 is not allowed
+        said.append(Advice("split.train_fraction", f"{fraction:.{digits}g}", why))
+    return said

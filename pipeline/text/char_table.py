@@ -1,0 +1,87 @@
+"""Columns of text as the kernels read them: the bytes of all rows, and where each row begins."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.text.kernels.utf8 import ASCII, CODES, count, rewrite
+
+Bytes = npt.NDArray[np.uint8]
+Offsets = npt.NDArray[np.int64]
+
+
+def buffers(texts: pa.Array) -> tuple[Bytes, Offsets]:
+    """Return the UTF-8 of all rows of a large_string array, uint8, and where each begins, int64 [n + 1].
+
+    The last of these is where the last row ends. A null row is empty. Nothing is copied but the offsets of a slice.
+    """
+    _, offset_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    if not len(offsets):  # Arrow may leave out the offsets of no rows
+        return np.empty(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    data = np.frombuffer(data_buffer or b"", dtype=np.uint8)[offsets[0] : offsets[-1]]
+    return data, offsets - offsets[0] if offsets[0] else offsets
+
+
+def text_array(data: Bytes, offsets: Offsets) -> pa.LargeStringArray:
+    """Return rows of text, given as `buffers` gives them, as a large_string array."""
+    return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+
+
+def flags(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """Return a column of booleans without nulls as bool [n]."""
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+BLOB = 1 << 16
+
+Counts = npt.NDArray[np.int64]
+
+
+def count_characters(data: Bytes) -> Counts:
+    """Return how often each code point stands in UTF-8 `data`, int64 [greatest code point + 1]."""
+    counts = np.zeros(CODES, dtype=np.int64)
+    return counts[: int(count(data, counts)) + 1]
+
+
+class Rewriter:
+    """Replaces every character by what `rule` makes of it; serves any number of threads.
+
+    What the characters become is kept as one run of UTF-8, and for each code point where in it, and how long.
+    """
+
+    def __init__(self, rule: Callable[[str], str]) -> None:
+        self.rule = rule
+        self._lock = threading.Lock()
+        self._known = np.zeros(CODES, dtype=np.bool_)
+        self._starts, self._lengths = np.zeros(CODES, dtype=np.int32), np.zeros(CODES, dtype=np.int32)
+        self._same = np.zeros(256, dtype=np.bool_)
+        self._blob = np.zeros(BLOB, dtype=np.uint8)
+        self._used = 0
+
+    def rewrite(self, texts: pa.LargeStringArray, counts: Counts | None = None) -> pa.LargeStringArray:
+        """Return `texts` rewritten; `counts` are those of their characters, if they are known."""
+        data, offsets = buffers(texts)
+        found = count_characters(data) if counts is None else counts
+        self._learn(np.flatnonzero(found))
+        size = int((found * self._lengths[: len(found)]).sum())
+        out, out_offsets = np.empty(size, dtype=np.uint8), np.empty_like(offsets)
+        rewrite(data, offsets, self._starts, self._lengths, self._blob, self._same, out, out_offsets)
+        return text_array(out, out_offsets)
+
+    def _learn(self, codes: npt.NDArray[np.int64]) -> None:
+        if self._known[codes].all():
+            return
+        with self._lock:
+            for code in codes[~self._known[codes]].tolist():
+                written = np.frombuffer(self.rule(chr(code)).encode(), dtype=np.uint8)
+                while self._used + len(written) > len(self._blob):
+                    self._blob = np.concatenate([self._blob, np.zeros_like(self._blob)])
+                self._blob[self._used : self._used + len(written)] = written
+                self._starts[code], self._lengths[code] = self._used, len(written)
+                self._used += len(written)
+                self._same[code & 0xFF] |= code < ASCII and bytes(written) == bytes([code])
+                self._known[code] = True

@@ -1,0 +1,1 @@
+"""The stage validate: facts about the data, expectations on them, leakage and drift."""

@@ -1,0 +1,263 @@
+"""Facts about the clean documents, one row a shard: counted from the table itself, one batch in memory at a time."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.dataset.arrays import chunks_of
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.splits import Samples, Split, chunks_of_samples
+from pipeline.params.text import SplitParams
+from pipeline.splitting.assignment import NAMES, TRAIN
+from pipeline.text.char_table import flags
+from pipeline.text.text_hashes import SeenTexts, polynomials
+from pipeline.validation.coverage import READ, Covered, within
+
+COLUMNS = ("document", "part", "last", "text")
+
+
+@dataclass(frozen=True)
+class TextSize:
+    """How much text there is: documents, characters, and newlines among these."""
+
+    documents: int
+    chars: int
+    newlines: int
+
+
+def document_facts(shards: Iterable[tuple[str, Iterable[pa.RecordBatch]]]) -> pd.DataFrame:
+    """Return one row per shard, of `shards`: each one's name and its batches with COLUMNS, all in their order.
+
+    Columns: shard, documents (that begin in it), chars, newlines, how many documents are unnamed, repeated (have the
+    name of an earlier one), empty (have no characters) or broken (their rows are not parts 0, 1, … of which only the
+    last ends them), and how many rows are without_text (null). What is wrong counts where it is seen. Names are
+    compared by 64-bit hashes, which take 16 to 32 bytes each: the only thing here that grows with the corpus.
+    """
+    counter = _Counter()
+    facts = pd.DataFrame(
+        [{"shard": name, **counter.count(batches)} for name, batches in shards], columns=["shard", *FIGURES]
+    )
+    if counter.is_open:
+        facts.loc[facts.index[-1], "broken"] += 1
+    return facts
+
+
+def size_of(facts: pd.DataFrame) -> TextSize:
+    """Return how much text the documents with these `facts` hold."""
+    return TextSize(**{name: int(facts[name].sum()) for name in ("documents", "chars", "newlines")})
+
+
+FIGURES = (
+    "documents", "chars", "newlines", "unnamed", "repeated", "without_text", "empty", "broken",
+)  # fmt: skip
+
+
+class _Counter:
+    """Knows of the document that is not ended yet how long it is, and which part comes next (0: a new document's)."""
+
+    def __init__(self) -> None:
+        self.seen = SeenTexts()
+        self._chars = 0
+        self._next = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a document has begun that no row has ended."""
+        return self._next > 0
+
+    def count(self, batches: Iterable[pa.RecordBatch]) -> dict[str, int]:
+        """Return the figures of one shard."""
+        figures = dict.fromkeys(FIGURES, 0)
+        for batch in batches:
+            if batch.num_rows:
+                self._add(batch, figures)
+        return figures
+
+    def _add(self, batch: pa.RecordBatch, figures: dict[str, int]) -> None:
+        text = batch.column("text")
+        chars = np.asarray(pc.fill_null(pc.utf8_length(text), 0)).astype(np.int64)
+        part, last = np.asarray(batch.column("part")).astype(np.int64), flags(batch.column("last"))
+        first = part == 0
+        names = pc.fill_null(batch.column("document").filter(pa.array(first)).cast(pa.large_string()), "")
+        figures["documents"] += int(first.sum())
+        figures["chars"] += int(chars.sum())
+        figures["newlines"] += pc.sum(pc.count_substring(text, "\n")).as_py() or 0
+        figures["without_text"] += text.null_count
+        named = names.filter(pc.greater(pc.binary_length(names), 0))
+        figures["unnamed"] += len(names) - len(named)
+        figures["repeated"] += int((~self.seen.add(polynomials(named))).sum())
+        wanted = np.append(self._next, np.where(last, 0, part + 1)[:-1])
+        figures["broken"] += int((part != wanted).sum())
+        self._next = 0 if last[-1] else int(part[-1]) + 1
+        figures["empty"] += int((self._lengths(chars, last) == 0).sum())
+
+    def _lengths(self, chars: npt.NDArray[np.int64], last: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Return the characters of each document that ends in these rows, int64 [n]."""
+        upto = self._chars + np.cumsum(chars)
+        ends = upto[last]
+        self._chars = int(upto[-1] - (ends[-1] if len(ends) else 0))
+        return np.diff(ends, prepend=0)
+
+
+Counts = Mapping[str, npt.NDArray[np.int64]]
+Splits = Mapping[str, Split]
+
+
+def text_facts(size: TextSize, splits: Splits, params: SplitParams) -> pd.DataFrame:
+    """Return one row: the clean text beside what the splits hold of it.
+
+    Columns: documents, clean_chars, split_chars (without begin and end symbols), lost_chars (how many more or fewer
+    these are than those of the clean text, with the separators between the documents of a stream; of lines, without the
+    newlines).
+    """
+    bounded = params.samples != "stream"
+    found = sum(map(num_chars, splits.values()))
+    if params.samples == "lines":
+        wanted = size.chars - size.newlines
+    else:
+        streams = 1 if params.by == "position" else len(splits)
+        wanted = size.chars + (0 if bounded else size.documents - streams)
+    row = {"documents": size.documents, "clean_chars": size.chars, "split_chars": found}
+    return pd.DataFrame([{**row, "lost_chars": abs(found - wanted)}])
+
+
+def dictionary_facts(dictionary: Dictionary, counts: Counts) -> pd.DataFrame:
+    """Return one row per id; `counts` has how often each stands in each split, int64 [at least all ids], by its name.
+
+    Columns: id, symbol (the character, or a name that no character has), is_character, rises (sorted after the
+    character before), a count per split, total, idle (a character that the text does not have).
+    """
+    codes = [ord(symbol) for symbol in dictionary.symbols]
+    first = dictionary.first_id
+    names = [f"symbol {number}" for number in range(first)]  # their signs may be characters of a text, too
+    table = pd.DataFrame(
+        {
+            "id": range(len(dictionary)),
+            "symbol": [*names, *dictionary.characters],
+            "is_character": [i >= first for i in range(len(dictionary))],
+            "rises": [i <= first or codes[i] > codes[i - 1] for i in range(len(codes))],
+        }
+    )
+    for name, found in counts.items():
+        table[name] = found[: len(dictionary)]
+    table["total"] = table[list(counts)].sum(axis=1)
+    table["idle"] = table["is_character"] & (table["total"] == 0)
+    return table
+
+
+def split_facts(
+    splits: Splits,
+    counts: Counts,
+    covered: Mapping[str, Covered],
+    overlaps: Mapping[str, float],
+    *,
+    copies: Mapping[str, int],
+    size: TextSize,
+    params: SplitParams,
+) -> pd.DataFrame:
+    """Return one row per split, of what was counted for each: its ids, what its samples cover, its overlap with train.
+
+    Columns: split, ids, chars (without begin and end symbols), documents, samples, min_id, max_id, misplaced_chars (see
+    `misplaced`), unlabelled, repeated, labelled_begins, unbounded (see `Covered`), overlap (share of its substrings
+    that occur in the training text) and copied_documents (whole documents that are in it too); both 0 for train itself.
+    """
+    shares = dict(zip(NAMES, (params.train_fraction, _eval_fraction(params), params.test_fraction), strict=True))
+    total, longest = sum(map(num_chars, splits.values())), max(map(longest_document, splits.values()))
+    rows = []
+    for name, split in splits.items():
+        there = np.flatnonzero(counts[name])
+        rows.append(
+            {
+                "split": name,
+                "ids": len(split.ids),
+                "chars": num_chars(split),
+                "documents": 0 if split.documents is None else len(split.documents),
+                "samples": split.num_samples,
+                "min_id": int(there.min(initial=len(counts[name]))),
+                "max_id": int(there.max(initial=0)),
+                "misplaced_chars": misplaced(
+                    num_chars(split), total * shares[name], params, longest=longest, newlines=size.newlines
+                ),
+                "unlabelled": covered[name].unlabelled,
+                "repeated": covered[name].repeated,
+                "labelled_begins": covered[name].labelled_begins,
+                "unbounded": covered[name].unbounded,
+                "overlap": 0.0 if name == NAMES[TRAIN] else overlaps[name],
+                "copied_documents": copies.get(name, 0),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def misplaced(chars: int, wanted: float, params: SplitParams, *, longest: int, newlines: int) -> int:
+    """Return by how many characters a side that has `chars` is further from the `wanted` than its rule explains.
+
+    A stream is cut at a character. A document, or a line, is on the side where it begins, so that a border is off by
+    less than the `longest`; lines have left `newlines` behind, all of which may have stood on one side. Only
+    `by: position` asks for so much text: sides drawn by a hash, or said by a column, are as large as they come out, so
+    that nothing of them is misplaced.
+    """
+    if params.by != "position":
+        return 0
+    return max(round(abs(chars - wanted)) - 1 - longest - (newlines if params.samples == "lines" else 0), 0)
+
+
+def bucket_facts(splits: Splits, covered: Mapping[str, Covered]) -> pd.DataFrame:
+    """Return one row per split and bucket.
+
+    Columns: split, bucket, samples, positions (labels that count), padding (share of the bucket's places that are
+    padding), out_of_range (samples that reach beyond the text or their bucket), out_of_order (that start before the one
+    ahead of them), misplaced_labels (places in its batches that do not hold the text).
+    """
+    return pd.DataFrame(
+        [
+            {
+                "split": name,
+                "bucket": bucket,
+                "samples": len(samples),
+                **_sample_figures(samples, bucket, len(split.ids)),
+                "misplaced_labels": covered[name].misplaced_labels[bucket],
+            }
+            for name, split in splits.items()
+            for bucket, samples in split.buckets.items()
+        ]
+    )
+
+
+def num_chars(split: Split) -> int:
+    """Return how many characters `split` has, without begin and end symbols."""
+    return len(split.ids) - (0 if split.documents is None else 2 * len(split.documents))
+
+
+def longest_document(split: Split) -> int:
+    """Return how many characters the longest document of `split` has, or line; 0 of a stream."""
+    longest = 0
+    if split.documents is not None:
+        before = split.documents[:1]
+        for chunk in chunks_of(split.documents):
+            longest = max(longest, int(np.diff(chunk, prepend=before).max()))
+            before = np.array(chunk[-1:])
+        longest = max(longest, len(split.ids) - int(before[0]) if len(before) else 0)
+    return max(longest - 2, 0)
+
+
+def _eval_fraction(params: SplitParams) -> float:
+    return 1 - params.train_fraction - params.test_fraction
+
+
+def _sample_figures(samples: Samples, bucket: int, num_ids: int) -> dict[str, float]:
+    positions = out_of_range = out_of_order = 0
+    before = np.empty(0, dtype=np.int64)
+    for rows in chunks_of_samples(samples, READ):
+        starts = np.concatenate([before, rows[:, 0]])
+        positions += int(rows[:, 1].sum())
+        out_of_range += int((~within(rows, bucket, num_ids)).sum())
+        out_of_order += int((starts[1:] < starts[:-1]).sum())
+        before = starts[-1:]
+    padding = 1 - positions / (len(samples) * bucket) if len(samples) else 0.0
+    return {"positions": positions, "padding": padding, "out_of_range": out_of_range, "out_of_order": out_of_order}
