@@ -18,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json, sha256_of
 from pipeline.params.dvc_lock import LOCK_FILE
 from pipeline.params.generation import RegisterParams
@@ -113,8 +113,8 @@ def trace(name: str, version: str) -> Trace:
             run = client.get_run(found.run_id)
             files = [_download(client, run, path, temporary) for path in (*KEPT_HERE, *KEPT_WITH_MODEL)]
         except (MlflowException, OSError) as error:
-            said = " ".join(str(error).split())
-            raise UserError(f"{name} version {found.version}: its run lacks what a trace needs: {said}") from None
+            message = one_line(error)
+            raise UserError(f"{name} version {found.version}: its run lacks what a trace needs: {message}") from None
         patch, surroundings, params, lock = files
         return Trace(
             name=name,
@@ -222,5 +222,5 @@ def _environment(clone: Path) -> dict[str, str]:
 def _must(command: list[str], what: str, *, folder: Path, stdin: bytes | None = None) -> None:
     done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, check=False)  # noqa: S603
     if done.returncode:
-        said = " ".join(done.stderr.decode("utf-8", "replace").split())
-        raise UserError(f"{what}: it cannot be built again: {' '.join(command[:2])}: {said}")
+        message = one_line(done.stderr.decode("utf-8", "replace"))
+        raise UserError(f"{what}: it cannot be built again: {' '.join(command[:2])}: {message}")

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.errors import SECRETS
+from pipeline.core.errors import LOGIN
 from pipeline.reporting.project import Project
 
 # What the breakdown's tables and the texts call characters that have no shape, and how each is shown.
@@ -65,7 +65,7 @@ def param(value: Any) -> str:
     if ABSOLUTE.match(value):
         last = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
         return f"…/{last}"
-    return SECRETS.sub("", value)
+    return LOGIN.sub("", value)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import optuna
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.sweeping.definition import Definition
 from pipeline.sweeping.parent import ParentRun
 from pipeline.sweeping.process import Trials
@@ -50,8 +50,8 @@ def open_study(path: Path, definition: Definition, *, label: str, jobs: int) -> 
             _check_same(found, definition, label)
             yield Study(found, definition, label=label, jobs=jobs)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            said = " ".join(str(getattr(error, "orig", None) or error.__cause__ or error).split())
-            raise UserError(f"{path.name}: the sweep's database cannot be used: {said}") from None
+            message = one_line(getattr(error, "orig", None) or error.__cause__ or error)
+            raise UserError(f"{path.name}: the sweep's database cannot be used: {message}") from None
 
 
 def _check_same(study: optuna.Study, definition: Definition, label: str) -> None:

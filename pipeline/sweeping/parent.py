@@ -8,6 +8,7 @@ from collections.abc import Callable
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
 
+from pipeline.core.errors import one_line
 from pipeline.tracking.execution import PARENT_TAG, PARENT_VARIABLE
 from pipeline.tracking.store import open_store
 
@@ -72,4 +73,4 @@ class ParentRun:
                 action(client, experiment_id)
         except Exception as problem:  # noqa: BLE001  whatever it is, the sweep goes on
             self._works = False
-            self._warn(f"warning: MLflow does not take the sweep's run: {' '.join(str(problem).split())}")
+            self._warn(f"warning: MLflow does not take the sweep's run: {one_line(problem)}")

@@ -17,7 +17,7 @@ from pipeline.dataset.dictionary import Dictionary, Ids
 from pipeline.params.text import SplitParams
 from pipeline.splitting.assignment import NAMES, TRAIN, side_rule
 from pipeline.text.char_table import buffers, flags
-from pipeline.text.text_hashes import Hashes, joined, polynomials
+from pipeline.text.text_hashes import Hashes, hash_texts, join_hashes
 from pipeline.validation.kernels.substrings import add_substrings, find_substrings
 
 LENGTH = 50
@@ -88,11 +88,11 @@ def _documents(
     for batch in batches:
         sides, last = rule(batch), flags(batch.column("last"))
         part = np.asarray(batch.column("part"))
-        hashes, sizes = polynomials(batch.column("text")), np.diff(buffers(batch.column("text"))[1])
+        hashes, sizes = hash_texts(batch.column("text")), np.diff(buffers(batch.column("text"))[1])
         for row in np.flatnonzero(~last | (part > 0)).tolist():
             if part[row] == 0:
                 begun, size = 0, 0
-            begun, size = joined(begun, int(hashes[row]), int(sizes[row])), size + int(sizes[row])
+            begun, size = join_hashes(begun, int(hashes[row]), int(sizes[row])), size + int(sizes[row])
             hashes[row], sizes[row] = begun, size
         whole = last & (sizes > 0)
         yield hashes[whole], sides[whole]

@@ -162,9 +162,9 @@ def test_machine_code_that_others_can_write_to_is_not_run(tmp_path, monkeypatch)
     from pipeline.core import kernel_cache as compiling
 
     monkeypatch.setenv("CHARLM_CACHE_DIR", str(tmp_path))
-    folder = compiling.cache_folder(Path(__file__).parent)
+    folder = compiling.cache_folder(Path(__file__))
     folder.mkdir()
     folder.chmod(0o777)
-    assert compiling.OneFolder.from_function(test_a_state_can_be_forked, "") is None
+    assert compiling.KernelCacheLocator.from_function(test_a_state_can_be_forked, "") is None
     folder.chmod(0o700)
-    assert compiling.OneFolder.from_function(test_a_state_can_be_forked, "") is not None
+    assert compiling.KernelCacheLocator.from_function(test_a_state_can_be_forked, "") is not None

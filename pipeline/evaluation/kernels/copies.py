@@ -8,13 +8,13 @@ none. Columns are small numbers of the characters; 0 stands between two texts, a
 
 import numpy as np
 
-from pipeline.core.kernel_cache import entry, part
+from pipeline.core.kernel_cache import kernel, kernel_helper
 
 # An entry of the dense table is target << SHIFT | bound.
 SHIFT, BOUND, FAR, ONE = np.uint64(32), np.uint64((1 << 32) - 1), np.uint64((1 << 32) - 1), np.uint64(1)
 
 
-@part
+@kernel_helper
 def edge_of(state, wanted, head, column, after):
     """Return the edge of `state` that reads `wanted`, -1 for none."""
     edge = head[state]
@@ -23,7 +23,7 @@ def edge_of(state, wanted, head, column, after):
     return edge
 
 
-@entry
+@kernel
 def build(columns, longest, link, head, column, target, after, ends):
     """Build the automaton of int32 [n] `columns`; returns how many states it has.
 
@@ -74,13 +74,13 @@ def build(columns, longest, link, head, column, target, after, ends):
     return states
 
 
-@part
+@kernel_helper
 def entry_of(target, width, bound):
     """Return the entry of the dense table that leads to the state `target`."""
     return (np.uint64(target) * np.uint64(width) << SHIFT) | np.uint64(bound)
 
 
-@entry
+@kernel
 def fill(order, longest, link, head, column, target, after, table):
     """Fill the dense `table`, uint64 [states, width]; `order` are the states by their `longest`.
 
@@ -107,13 +107,13 @@ def fill(order, longest, link, head, column, target, after, table):
         table[state, :2] = 0
 
 
-@part
+@kernel_helper
 def moved(found, length):
     """Return the place and length of a match after a step, from the table's entry and the length before."""
     return found >> SHIFT, min(length + ONE, found & BOUND)
 
 
-@entry
+@kernel
 def walk_table(ids, column_of, table, floor, walker):
     """Walk `ids` through the flat `table`; `walker` uint64 [2], the place and length of the match, is moved on.
 
@@ -158,7 +158,7 @@ def walk_table(ids, column_of, table, floor, walker):
             walker[0], walker[1] = place, length
 
 
-@entry
+@kernel
 def walk_edges(ids, column_of, longest, link, head, column, target, after, best, walker):
     """Walk `ids` along the edges: slower than `walk_table`, in little memory.
 
@@ -181,7 +181,7 @@ def walk_edges(ids, column_of, longest, link, head, column, target, after, best,
     walker[0], walker[1] = np.uint64(state), np.uint64(length)
 
 
-@entry
+@kernel
 def spread(order, longest, link, best):
     """Make of the longest match seen at each state the longest one of any of its suffixes, in `best` int32 [states]."""
     for state in order[::-1]:

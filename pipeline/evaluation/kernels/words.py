@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pipeline.core.kernel_cache import entry, part
+from pipeline.core.kernel_cache import kernel, kernel_helper
+from pipeline.text.kernels.hashing import ONE, find_slot
 
 # What an id is: one of two apostrophes, or a letter, whose number is FIRST_LETTER or more.
 BREAK, APOSTROPHE, FIRST_LETTER = 0, 1, 3
@@ -10,10 +11,10 @@ BREAK, APOSTROPHE, FIRST_LETTER = 0, 1, 3
 OUTSIDE, INSIDE, PENDING, SECOND = 0, 1, 2, 3
 
 SEED, FACTOR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
-ONE, LETTER = np.uint64(1), np.uint64(FIRST_LETTER)
+LETTER = np.uint64(FIRST_LETTER)
 
 
-@part
+@kernel_helper
 def mixed(value, letter):
     """Return the hash of a word that is one letter longer than one whose hash is `value`.
 
@@ -22,7 +23,7 @@ def mixed(value, letter):
     return (value ^ letter) * FACTOR
 
 
-@entry
+@kernel
 def hashes(letters, starts, out):
     """Set `out` uint64 [words] to the hashes of words: word i is letters[starts[i] : starts[i + 1]]."""
     for word in range(len(out)):
@@ -32,18 +33,14 @@ def hashes(letters, starts, out):
         out[word] = value
 
 
-@entry
+@kernel
 def enter(values, keys):
     """Put the hashes `values` into the table `keys` uint64 [a power of 2], 0 for an empty place."""
-    mask = np.uint64(len(keys) - 1)
     for value in values:
-        place = value & mask
-        while keys[place] and keys[place] != value:
-            place = (place + ONE) & mask
-        keys[place] = value
+        keys[find_slot(keys, value)] = value
 
 
-@entry
+@kernel
 def read_words(ids, code_of, keys, found, walker):
     """Mark in `found` bool [table] the words of `ids` that are in the table `keys`.
 

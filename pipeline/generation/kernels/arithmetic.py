@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.core.kernel_cache import part
+from pipeline.core.kernel_cache import kernel_helper
 
 ZERO, HALF, ONE, TWO = (np.float32(value) for value in (0, 0.5, 1, 2))
 # Below and above these float32's exp is 0 and infinity.
@@ -23,7 +23,7 @@ P0, P1, P2, P3, P4, P5 = (
 )
 
 
-@part
+@kernel_helper
 def exp32(x):
     """Return exp of a float32, as one without branches: the compiler makes loops over it vector code."""
     x = min(max(x, LOWEST), HIGHEST)
@@ -34,13 +34,13 @@ def exp32(x):
     return (p * r * r + r + ONE) * np.int32(power).view(np.float32)
 
 
-@part
+@kernel_helper
 def sigmoid(x):
     """Return 1 / (1 + exp(-x))."""
     return ONE / (ONE + exp32(-x))
 
 
-@part
+@kernel_helper
 def tanh(x):
     """Return tanh, absolute error about 1e-7."""
     return ONE - TWO / (exp32(TWO * x) + ONE)

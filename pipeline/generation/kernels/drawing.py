@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipeline.core.kernel_cache import entry, part
+from pipeline.core.kernel_cache import kernel, kernel_helper
 from pipeline.generation.kernels.arithmetic import exp32
 
 # One record per text: how it is continued. `seed` and `position` make the number that the next character is drawn with.
@@ -29,7 +29,7 @@ GOLDEN, MIX_1, MIX_2 = (np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF5
 S30, S27, S31, S11, ONE_64 = (np.uint64(value) for value in (30, 27, 31, 11, 1))
 
 
-@part
+@kernel_helper
 def uniform(seed, position):
     """Return the number in [0, 1) that position `position` of a text with `seed` is drawn with.
 
@@ -42,7 +42,7 @@ def uniform(seed, position):
     return np.float64((z ^ (z >> S31)) >> S11) * 2.0**-53
 
 
-@part
+@kernel_helper
 def log_normaliser(logits, scratch):
     """Return log(sum(exp(logits))) of float32 [vocab], float64; `scratch` is float32 [vocab]."""
     best = logits.max()
@@ -54,7 +54,7 @@ def log_normaliser(logits, scratch):
     return best + np.log(total)
 
 
-@part
+@kernel_helper
 def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
     """Return the id of the next character.
 
@@ -107,7 +107,7 @@ def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
     return last
 
 
-@part
+@kernel_helper
 def _penalise(logits, recent, rule, seen):
     penalty = np.float32(rule.repetition_penalty)
     window = recent[max(0, len(recent) - rule.repetition_window) :]
@@ -118,7 +118,7 @@ def _penalise(logits, recent, rule, seen):
             logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
 
 
-@part
+@kernel_helper
 def _truncate(probs, rule, scratch):
     """Set to 0 what is not among the top k, or not among the fewest of those whose sum is top_p of theirs."""
     vocab = len(probs)
@@ -149,7 +149,7 @@ def _truncate(probs, rule, scratch):
         probs[i] = scratch[i]
 
 
-@part
+@kernel_helper
 def _kth_largest(values, k):
     """Return the k-th largest of `values`, which are brought out of order (Hoare's quickselect)."""
     low, high = 0, len(values) - 1
@@ -174,7 +174,7 @@ def _kth_largest(values, k):
     return values[k - 1]
 
 
-@part
+@kernel_helper
 def _nucleus(probs, order, count, top_p, scratch):
     """Keep, of the first `count` ids of `order`, the fewest likeliest ones whose sum is `top_p` of theirs.
 
@@ -216,7 +216,7 @@ def _nucleus(probs, order, count, top_p, scratch):
     return few
 
 
-@entry
+@kernel
 def log_probs(logits, vocab):
     """Turn `logits`, float32 [rows, >= vocab], into the logarithms of probabilities, in place."""
     scratch = np.empty(vocab, dtype=np.float32)

@@ -3,7 +3,7 @@
 import numpy as np
 from numba.extending import overload
 
-from pipeline.core.kernel_cache import OPTIONS, entry
+from pipeline.core.kernel_cache import OPTIONS, kernel
 from pipeline.generation.kernels.arithmetic import sigmoid, tanh
 from pipeline.generation.kernels.drawing import choose, log_normaliser, uniform
 from pipeline.generation.kernels.packing import GruWeights, LstmWeights, RnnWeights
@@ -57,7 +57,7 @@ def _rnn(weights, projected, recurrent, h, c):
             own_h[j] = tanh(p[j] + r[j])
 
 
-@entry
+@kernel
 def read(weights, ids, h, c, projected, outputs):
     """Read ids int64 [time] from the state h, c float32 [layers, hidden], which is changed.
 
@@ -81,7 +81,7 @@ def read(weights, ids, h, c, projected, outputs):
             outputs[at] = own_h[0]
 
 
-@entry
+@kernel
 def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predictions):
     """Continue some texts by as many characters as `log_probs` float32 [rows, steps] has columns.
 
@@ -129,7 +129,7 @@ def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predi
             update(weights, projected, recurrent, h[layer], c[layer])
 
 
-@entry
+@kernel
 def project(weights, outputs, logits):
     """Set logits float32 [rows, width] to those after the hidden states `outputs` float32 [rows, hidden]."""
     for row in range(len(outputs)):

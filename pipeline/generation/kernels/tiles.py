@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pipeline.core.kernel_cache import part
+from pipeline.core.kernel_cache import kernel_helper
 
 # Eight sums of a register's width at once hide the latency of a multiply-add: of 512 bits, or of 256 (two make LANES).
 LANES = 16
@@ -105,7 +105,7 @@ def _adder(rows: int, tiles: int) -> Any:
 _rows_by_tile, _row_by_tiles, _row_by_tile = _adder(ROWS, 1), _adder(1, TILES), _adder(1, 1)
 
 
-@part
+@kernel_helper
 def accumulate(out, x, weights):
     """Add x [rows, k] @ weights [tiles, k, COLUMNS] to `out` [rows, tiles * COLUMNS]; see _adder for the dtypes."""
     rows, tiles = len(x), len(weights)
