@@ -29,14 +29,24 @@ def shift_of(keys):
 
 
 @kernel
-def add_substrings(ids, length, begin, end, at, step, keys, counts, marks):
-    """Put the substrings of `ids` that begin at multiples of `step` into the set; ids[0] has the number `at`.
+def add_keys(hashes, keys, marks):
+    """Add hashes of substrings to the set; it must have enough free places."""
+    shift = shift_of(keys)
+    for key in hashes:
+        keys[find_slot(keys, key)] = key
+        bit = key >> shift
+        marks[bit >> THREE] |= np.uint8(ONE << (bit & SEVEN))
 
-    counts[place], uint32, becomes how many have the hash keys[place]. There must be room. Returns how many were put.
+
+@kernel
+def hash_substrings(ids, length, begin, end, at, step, out):
+    """Set `out`, uint64, to the hashes of the substrings of `ids` that start at multiples of `step`.
+
+    ids[0] has the number `at`. Returns the number of hashes.
     """
-    shift, leaving = shift_of(keys), power(length)
-    value, held, added = np.uint64(0), 0, 0
-    to_go = (length - 1 - at) % step  # ids until the last one of a substring that is put
+    leaving = power(length)
+    value, held, count = np.uint64(0), 0, 0
+    to_go = (length - 1 - at) % step  # the number of ids before the last one of the next substring
     for i in range(len(ids)):
         one = ids[i]
         if begin >= 0 and begin <= one <= end:
@@ -47,15 +57,10 @@ def add_substrings(ids, length, begin, end, at, step, keys, counts, marks):
             if held > length:
                 value -= (np.uint64(ids[i - length]) + ONE) * leaving
             if held >= length and to_go == 0:
-                key = max(mix(value), ONE)
-                place = find_slot(keys, key)
-                keys[place] = key
-                counts[place] += 1
-                bit = key >> shift
-                marks[bit >> THREE] |= np.uint8(ONE << (bit & SEVEN))
-                added += 1
+                out[count] = max(mix(value), ONE)
+                count += 1
         to_go = to_go - 1 if to_go else step - 1
-    return added
+    return count
 
 
 @kernel
