@@ -15,7 +15,7 @@ from pipeline.dataset.arrays import chunks_of
 from pipeline.dataset.batches import gather
 from pipeline.dataset.dictionary import PADDING, Dictionary, Ids
 from pipeline.dataset.splits import Samples, Spans, Split, chunks_of_samples
-from pipeline.validation.kernels.coverage import add_spans, count_misplaced, tally
+from pipeline.validation.kernels import add_spans, count_misplaced, tally
 
 # Samples that are read at once: about those of a stretch.
 READ = 1 << 17

@@ -18,7 +18,7 @@ from pipeline.params.text import SplitParams
 from pipeline.splitting.assignment import NAMES, TRAIN, side_rule
 from pipeline.text.char_table import buffers, flags
 from pipeline.text.text_hashes import Hashes, hash_texts, join_hashes
-from pipeline.validation.kernels.substrings import add_keys, find_substrings, hash_substrings
+from pipeline.validation.kernels import add_keys, find_substrings, hash_substrings
 
 LENGTH = 50
 # The maximal number of substrings that are searched for: their hashes and the set of them take about 110 MiB.

@@ -1,11 +1,12 @@
-"""Substrings of one length, by a hash that rolls: that of the next one takes two products, whatever the length is.
+"""Compiled loops over ids: which ids are labels and how often, and which substrings of a text are in a set.
 
-The hash of ids a, b, … is the sum of (id + 1) * FACTOR**(ids after it) modulo 2**64 (Rabin and Karp 1987), its bits
-mixed. No substring holds an id in begin..end; `begin` is -1 where there are no such symbols.
+Substrings of one length are compared by a rolling hash, so that the next one's takes two products, whatever the length
+is. The hash of ids a, b, … is the sum of (id + 1) * FACTOR**(ids after it) modulo 2**64 (Rabin and Karp 1987), its bits
+mixed. No substring contains an id in begin..end; `begin` is -1 where there are no such symbols.
 
-A set of hashes is open-addressed: `keys` is uint64 [a power of two], 0 where it is free. Most of what is looked up is
-not there, and a set of millions does not fit a core's cache: `marks`, uint8 [as many], has one bit in eight places for
-the leading bits of a hash, and says so first.
+A set of hashes is open-addressed: `keys` is uint64 [a power of two], 0 where it is free. Most hashes that are looked up
+are not in the set, and a set of millions does not fit into a core's cache. So a small bitmap is looked at first:
+`marks`, uint8 [as many], has eight bits for each of `keys`, numbered by the leading bits of a hash.
 """
 
 import numpy as np
@@ -16,6 +17,53 @@ from pipeline.text.kernels.hashing import FACTOR, ONE, find_slot, mix, power
 THREE, SEVEN = np.uint64(3), np.uint64(7)
 
 BLOCK = 1 << 12
+
+
+@kernel
+def add_spans(covered, samples, at):
+    """Add one to covered[k] for every sample that has id number at + k as a label.
+
+    `covered` is int32 [ids]; `samples`, int64 [n, 2] (start, length), start at `at` or later and end within it.
+    """
+    for row in range(len(samples)):
+        start = samples[row, 0] - at
+        for k in range(start + 1, start + samples[row, 1] + 1):
+            covered[k] += 1
+
+
+@kernel
+def tally(covered, ids, begin):
+    """Return how many ids are no label, how many times others are one too often, and how many begin symbols are one.
+
+    Id number k is the label of covered[k] positions. The id `begin` (-1: there is none) is to be the label of none.
+    """
+    unlabelled, repeated, begins = 0, 0, 0
+    for k in range(len(ids)):
+        if ids[k] == begin:
+            begins += covered[k] > 0
+        elif covered[k] == 0:
+            unlabelled += 1
+        else:
+            repeated += covered[k] - 1
+    return unlabelled, repeated, begins
+
+
+@kernel
+def count_misplaced(ids, samples, inputs, labels, padding):
+    """Return how many places of a batch do not hold what the text has there.
+
+    `samples`, int64 [n, 2], are those of the batch, counted from ids[0]; `inputs` and `labels` are int64 [n, length].
+    At position t of a sample the input is ids[start + t] and the label the id after it; beyond its end both are
+    `padding`.
+    """
+    wrong = 0
+    for row in range(len(samples)):
+        start, length = samples[row, 0], samples[row, 1]
+        for t in range(length):
+            wrong += (inputs[row, t] != ids[start + t]) | (labels[row, t] != ids[start + t + 1])
+        for t in range(length, inputs.shape[1]):
+            wrong += (inputs[row, t] != padding) | (labels[row, t] != padding)
+    return wrong
 
 
 @kernel_helper

@@ -1,1 +1,0 @@
-"""The compiled inner loops over ids: arrays in, counts out."""
