@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from conftest import random_model
 from ruamel.yaml import YAML
+from support.models import random_model
 
 from pipeline.cli.app import app
 from pipeline.cli.experiments import FOLDER, apply_preset, list_presets, read_preset

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from projects import TEXT, Project
 from ruamel.yaml import YAML
+from support.projects import TEXT, Project
 
 SMALL = ["-S", "model.num_hidden=8", "-S", "train.epochs=1", "-S", "generate.num_chars=20"]
 

@@ -8,7 +8,7 @@ import time
 
 import httpx
 import pytest
-from projects import ALWAYS, STAGES, TEXT, Project
+from support.projects import ALWAYS, STAGES, TEXT, Project
 
 pytestmark = pytest.mark.end_to_end
 

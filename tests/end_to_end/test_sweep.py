@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 from mlflow import MlflowClient
-from projects import STAGES, Project
+from support.projects import STAGES, Project
 
 SWEEP = """# Rates
 trials: 3

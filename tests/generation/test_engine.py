@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.generation.engine import Engine
 from pipeline.generation.sampling import Sampling

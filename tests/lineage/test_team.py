@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from mlflow import MlflowClient
-from projects import Project
+from support.projects import Project
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [

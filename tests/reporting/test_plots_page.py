@@ -5,8 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from projects import ROOT
 from reporting.test_page import CHROMIUM, FLAGS
+from support.projects import ROOT
 
 from pipeline.reporting.plots_page import PAGE, install_plots_page
 

@@ -6,8 +6,8 @@ import threading
 import time
 
 import pytest
-from conftest import random_model
 from serving.conftest import running, served
+from support.models import random_model
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer

@@ -19,7 +19,7 @@ def train(split, folder, output, kill_at=0):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    from conftest import TEXT, tables
+    from support.tables import TEXT, tables
 
     from pipeline.params.text import SplitParams
     from pipeline.splitting.build_splits import build_splits
