@@ -13,6 +13,9 @@ from pipeline.splitting.build_splits import build_splits
 settings.register_profile("charlm", deadline=None)
 settings.load_profile("charlm")
 
+# Workers of pytest-xdist share the cores: PyTorch's threads would only wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["DVC_NO_ANALYTICS"] = "true"
 for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):

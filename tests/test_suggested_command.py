@@ -11,6 +11,8 @@ from support.speeches import speeches, wrapped
 from pipeline.core.files import read_json
 from pipeline.params.reader import read_yaml
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture
 def project(tmp_path):

@@ -19,6 +19,8 @@ from support.models import random_model
 from pipeline.serving.completions import Limits
 from pipeline.serving.listening import STOP_SECONDS
 
+pytestmark = pytest.mark.end_to_end
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 

@@ -136,6 +136,7 @@ print(sorted({"torch", "mlflow", "pandas"} & set(sys.modules)))
 """
 
 
+@pytest.mark.end_to_end
 def test_compiled_code_is_found_again_from_another_folder_and_nothing_heavy_is_loaded(tmp_path):
     from shutil import copytree, ignore_patterns
 

@@ -19,6 +19,7 @@ from support.projects import Project
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
     pytest.mark.end_to_end,
+    pytest.mark.slow,
     pytest.mark.skipif(not BINARIES, reason="PostgreSQL is not installed: a team's server is not tested"),
 ]
 

@@ -14,6 +14,8 @@ from support.projects import ROOT, TINY
 from support.projects import STAGES as ALL_STAGES
 from support.tables import TEXT
 
+pytestmark = pytest.mark.end_to_end
+
 STAGES = [stage for stage in ALL_STAGES if stage != "summary"]
 
 
@@ -210,6 +212,7 @@ def test_a_model_may_be_logged_without_being_registered(project):
     assert '"model_name": null' in (project / "models/registration.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_says_so(project):
     set_params(project, train={"epochs": 200, "evals_per_epoch": 2, "checkpoint_seconds": 0.05})
     assert run(project, "train").returncode == 0
@@ -246,6 +249,7 @@ def test_a_killed_training_goes_on_and_says_so(project):
     assert max(steps[0]) == max(steps[1])
 
 
+@pytest.mark.slow
 def test_every_stage_writes_the_same_bytes_again(project):
     before = outputs(project)
     for stage in STAGES:
