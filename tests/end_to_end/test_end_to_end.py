@@ -141,6 +141,16 @@ def test_an_edited_source_runs_what_follows(project):
     assert "Running stage 'train'" not in project.run("dvc", "repro")  # restored from DVC's cache
 
 
+def test_a_version_is_traced_and_rebuilt_to_the_same_bytes(project):
+    assert "charlm version 1" in project.run("charlm", "trace", "1")
+    assert project.run("charlm", "verify", "1").count("same bytes") >= 4
+
+
+def test_the_everyday_commands_use_the_last_model(project):
+    assert "repro" in project.run("charlm", "compare")
+    assert "The United States are" in project.run("charlm", "generate", "The United States are", "--temperature", "0.7")
+
+
 def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
