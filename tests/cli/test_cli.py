@@ -19,6 +19,8 @@ from pipeline.generation.text_types import Score
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import flatten, read_groups, read_yaml
 
+pytestmark = pytest.mark.end_to_end
+
 ROOT = Path(__file__).parents[2]
 NAMES = [preset.name for preset in list_presets()]
 
