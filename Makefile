@@ -1,5 +1,9 @@
-# make repro   set up and run the pipeline      make test   install what the tests need and pass them
-# Both can be run at any time. PIP_ARGS goes to pip; a torch that is in .venv already is kept if it fits constraints.txt.
+# make repro       set up and run the pipeline
+# make test        checks, unit tests and one end-to-end test for each promise
+# make test-unit   the unit tests: about a minute
+# make test-all    also the slow tests: repeated kills, browsers, PostgreSQL, sweeps
+# All can be run at any time. PIP_ARGS goes to pip, PYTEST_ARGS to pytest; a torch that is in .venv already stays if it fits
+# constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,13 +11,26 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: repro test check install install-dev
+# Two processes; the tests of a file share a process, and with it the project that they run in.
+PYTEST := pytest -n 2 --dist loadfile
+
+.PHONY: repro test test-unit test-slow test-all check install install-dev
 
 repro: install
 	@dvc repro $(DVC_ARGS)
 
-test: install-dev check
-	@pytest
+test: check
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-unit: install-dev
+	@$(PYTEST) -m "not slow and not end_to_end" $(PYTEST_ARGS)
+
+# What `make test` leaves out.
+test-slow: install-dev
+	@$(PYTEST) -m slow $(PYTEST_ARGS)
+
+test-all: check
+	@$(PYTEST) $(PYTEST_ARGS)
 
 check: install-dev
 	@ruff check .
@@ -30,7 +47,7 @@ install-dev: .venv/installed-dev
 		echo "making .venv"; $(PYTHON) -m venv --clear .venv; fi
 	@touch .venv/installing
 	@echo "installing charlm (some minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[all]"
 	@rm -f .venv/installing .venv/installed-dev
 	@$(BIN)/python -c "from pathlib import Path; from pipeline.reporting import plots_page; plots_page.install_plots_page(Path('.dvc'))"
 	@touch $@

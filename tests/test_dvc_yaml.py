@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
-from imports import ROOT, code_deps, code_paths
 from ruamel.yaml import YAML
+from support.imports import ROOT, code_deps, code_paths
 
 DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 STAGES = DVC["stages"]

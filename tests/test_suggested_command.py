@@ -4,12 +4,14 @@ import json
 import shlex
 
 import pytest
-from projects import ROOT, Project
 from ruamel.yaml import YAML
-from standin import speeches, wrapped
+from support.projects import ROOT, Project
+from support.speeches import speeches, wrapped
 
 from pipeline.core.files import read_json
 from pipeline.params.reader import read_yaml
+
+pytestmark = pytest.mark.end_to_end
 
 
 @pytest.fixture

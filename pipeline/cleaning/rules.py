@@ -58,7 +58,7 @@ class FragileCharacters:
 def followers() -> frozenset[str]:
     """Return the characters that a normal form joins to the one before them, apart from those of a combining class."""
     decompositions = (unicodedata.decomposition(chr(code)).split() for code in range(ASCII, CODES))
-    pairs = {chr(int(two[1], 16)) for two in decompositions if len(two) == 2 and not two[0].startswith("<")}  # noqa: PLR2004
+    pairs = {chr(int(two[1], 16)) for two in decompositions if len(two) == 2 and not two[0].startswith("<")}
     jamo = map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)))  # Hangul, composed by arithmetic
     return frozenset((*pairs, *jamo))
 

@@ -25,6 +25,12 @@ from pipeline.tracking.settings import set_up_mlflow
 # Whose errors say that something outside is in trouble: a server, a database, a remote.
 STORES = ("mlflow", "sqlalchemy", "alembic", "psycopg", "requests", "dvc", "dvc_data", "dvc_objects", "scmrepo")
 MOST_TOLD = 500
+# Packages that are not installed without an extra.
+EXTRAS = {
+    **dict.fromkeys(("fastapi", "prometheus_client", "starlette", "swagger_ui_bundle", "uvicorn"), "serve"),
+    **dict.fromkeys(("altair", "jinja2", "markupsafe", "vl_convert"), "report"),
+    "optuna": "sweep",
+}
 
 DATA, EXPERIMENTS, MODELS, SERVING = "Data", "Experiments", "Models", "Writing and serving"
 
@@ -58,7 +64,7 @@ for command, panel, short_help in COMMANDS:
     app.command(rich_help_panel=panel, short_help=short_help)(command)
 
 
-def show_version(wanted: bool) -> None:  # noqa: FBT001  typer's callback
+def show_version(wanted: bool) -> None:
     """Print charlm's version and end."""
     if wanted:
         from importlib.metadata import version
@@ -85,6 +91,12 @@ def main() -> None:
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(f"error: {error.name} is not installed; `pip install 'charlm[{extra}]'` installs it", file=sys.stderr)
+        sys.exit(UserError.exit_code)
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in STORES:
             raise

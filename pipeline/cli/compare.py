@@ -141,7 +141,7 @@ def _remarks(found: "Found", texts: "list[EvalText]", left_out: list[str]) -> li
     if len(texts) > 1:
         remarks.append("figures of different eval texts or windows are not comparable: each group has its own order")
     if left_out:
-        few = ", ".join(left_out[:6]) + (", …" if len(left_out) > 6 else "")  # noqa: PLR2004
+        few = ", ".join(left_out[:6]) + (", …" if len(left_out) > 6 else "")
         remarks.append(f"{len(left_out)} more params differ: {few}; --json has them all")
     if found.others:
         one = found.others == 1

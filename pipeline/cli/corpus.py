@@ -113,13 +113,13 @@ def _printable(characters: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.2%}" if share < 0.1 else f"{share:.0%}"  # noqa: PLR2004  two digits either way
+    return f"{share:.2%}" if share < 0.1 else f"{share:.0%}"
 
 
 def _range(low: float, high: float) -> str:
     """Return two durations in the unit of the longer one: "2 to 3 min", or "about 2 min" if they round to the same."""
     unit, name = (1, "s") if high < SECONDS else (60, "min") if high < MINUTES else (3600, "h")
-    digits = 0 if high / unit >= 2 else 1  # noqa: PLR2004  "0.3 to 0.4 s" says more than "0 s"
+    digits = 0 if high / unit >= 2 else 1
     ends = [f"{value / unit:.{digits}f}" for value in (low, high)]
     return f"about {ends[0]} {name}" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} {name}"
 

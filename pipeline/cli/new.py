@@ -153,7 +153,7 @@ def _run_pipeline(undo: str) -> None:
     """Run `dvc repro` with its output shown; UserError that says what state params.yaml is in if it stops."""
     command = [sys.executable, "-m", "dvc", "repro"]
     state = f"{PARAMS_FILE} has the values above: continue with `dvc repro`, or undo: {undo}"
-    process = subprocess.Popen(command, env=_environment())  # noqa: S603
+    process = subprocess.Popen(command, env=_environment())
     try:
         code = process.wait()
     except KeyboardInterrupt:

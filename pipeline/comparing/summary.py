@@ -75,7 +75,7 @@ def _changes(changes: Changes) -> Text:
         lines += [f"and {more} more params"] if more > 0 else []
     if changes.files:
         shown = ", ".join(changes.files[:3])
-        lines.append(f"files: {shown}{f' and {len(changes.files) - 3} more' if len(changes.files) > 3 else ''}")  # noqa: PLR2004
+        lines.append(f"files: {shown}{f' and {len(changes.files) - 3} more' if len(changes.files) > 3 else ''}")
     text = Text("\n".join(lines))
     if changes.params:
         undo = "undo: git checkout params.yaml" if changes.in_workspace else "params.yaml in the workspace is unchanged"

@@ -166,7 +166,7 @@ class Engine:
         done = self._pool.map(lambda block: self._write(block, steps, predictions), blocks)
         return [written for block in done for written in block]
 
-    def _write(self, rows: Sequence[BatchRow], steps: int, predictions: bool) -> list[WrittenIds]:  # noqa: FBT001
+    def _write(self, rows: Sequence[BatchRow], steps: int, predictions: bool) -> list[WrittenIds]:
         count, vocab = len(rows), self.vocab_size
         # The rows' states and options as one array each: that is what the kernel reads and changes.
         before = max(len(row.recent) for row in rows)

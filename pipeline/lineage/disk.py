@@ -217,7 +217,7 @@ def _delete_runs(old: list[Run]) -> None:
 
 
 def _run_checked(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise UserError(f"clean: {' '.join(command[2:4])} failed: {lines[-1] if lines else 'no message'}")

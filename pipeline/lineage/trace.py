@@ -187,7 +187,7 @@ def changed_inputs(clone: Path, trace: Trace) -> list[str]:
 
 def _run(command: list[str], clone: Path) -> int:
     """Run a command in the clone, in its own process group, so that an interrupt kills all of its processes."""
-    with subprocess.Popen(command, cwd=clone, env=_environment(clone), start_new_session=True) as process:  # noqa: S603
+    with subprocess.Popen(command, cwd=clone, env=_environment(clone), start_new_session=True) as process:
         try:
             return process.wait()
         except BaseException:
@@ -216,7 +216,7 @@ def _environment(clone: Path) -> dict[str, str]:
 
 
 def _run_checked(command: list[str], what: str, *, folder: Path, stdin: bytes | None = None) -> None:
-    done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, check=False)
     if done.returncode:
         message = one_line(done.stderr.decode("utf-8", "replace"))
         raise UserError(f"{what}: it cannot be rebuilt: {' '.join(command[:2])}: {message}")

@@ -5,7 +5,7 @@ so it is made on each machine rather than kept in Git, and DVC's local settings 
 its own page.
 """
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pipeline.core.files import whole_file
@@ -40,7 +40,10 @@ def install_plots_page(dvc_folder: Path) -> bool:
     A page that the settings name already, another than this one, stays.
     """
     page = dvc_folder / PAGE
-    mark = f"vl-convert-python {version('vl-convert-python')}, charlm 1"
+    try:
+        mark = f"vl-convert-python {version('vl-convert-python')}, charlm 1"
+    except PackageNotFoundError:  # the extra `report`: without it, DVC's own page loads its scripts from a CDN
+        return False
     if not dvc_folder.is_dir() or (page.exists() and mark in page.read_text(encoding="utf-8")[:200]):
         return False
     import vl_convert  # 60 MB: not for a page that is there already

@@ -40,10 +40,10 @@ def seconds(value: Any) -> str:
     """Return a duration."""
     if not is_number(value):
         return NOTHING
-    if value < 120:  # noqa: PLR2004
+    if value < 120:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def is_number(value: Any) -> bool:

@@ -141,7 +141,7 @@ def _refuse_short(sides: list[Side], params: SplitParams) -> None:
     total = sum(side.chars for side in sides)
     has_test = params.test_fraction > 0 or params.eval_until is not None
     for side in (TRAIN, EVAL, *([TEST] if has_test else [])):
-        if (size := sides[side].chars) < 2:  # noqa: PLR2004  one character as input and one to predict
+        if (size := sides[side].chars) < 2:
             key = (
                 "train_fraction" if params.by != "column" else "column" if params.train_until is None else "train_until"
             )

@@ -94,7 +94,7 @@ class Survey:
             return None
         lengths = self.line_lengths[1:LONGEST_LINE]
         most = int(np.argmax(lengths)) + 1
-        return most if lengths[most - 1] > lengths.sum() / 2 and most >= 40 and lengths.sum() >= 20 else None  # noqa: PLR2004
+        return most if lengths[most - 1] > lengths.sum() / 2 and most >= 40 and lengths.sum() >= 20 else None
 
     def share_kept(self, params: CleanParams) -> float:
         """Return the share of characters that the rule for characters leaves as they are."""
@@ -202,8 +202,8 @@ def _split(found: Survey) -> list[Advice]:
     if found.documents >= ENOUGH_DOCUMENTS:
         said.append(Advice("split.by", "document", "none stands on both sides, and new ones move no other"))
     fraction = 1 - ENOUGH_EVAL / max(found.characters, 1)
-    if fraction > 0.9:  # noqa: PLR2004  the default
+    if fraction > 0.9:
         why = f"{ENOUGH_EVAL:,} characters are enough to measure on"
-        digits = 4 if fraction < 0.9999 else 8  # noqa: PLR2004  1 is not allowed
+        digits = 4 if fraction < 0.9999 else 8
         said.append(Advice("split.train_fraction", f"{fraction:.{digits}g}", why))
     return said

@@ -120,7 +120,7 @@ class DvcTrials:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout  # noqa: S603, S607
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class TrialProcess:
         self.curve.unlink(missing_ok=True)
         own = {**environment, **self._trials.environment(), VARIABLE: str(self.curve.resolve())}
         with self.log.open("wb") as log:
-            self._leader = subprocess.Popen(  # noqa: S603
+            self._leader = subprocess.Popen(
                 self._trials.command(self.name, options),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=own, start_new_session=True,
             )  # fmt: skip

@@ -73,7 +73,7 @@ class Range(Group):
         if self.step is None:
             return True
         steps = (value - self.low) / self.step
-        return bool(abs(steps - round(steps)) < 1e-8)  # noqa: PLR2004  rounding of the division
+        return bool(abs(steps - round(steps)) < 1e-8)
 
 
 class Choices(Group):

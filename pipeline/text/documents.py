@@ -113,7 +113,7 @@ def _cut(data: bytes, begin: int, end: int) -> int:
     if (before_blanks := begin + len(data[begin:end].rstrip(BLANK))) > begin and before_blanks < end:
         return before_blanks
     # Third: before a letter or digit that no normal form joins to the characters before it; else before any character.
-    while data[end] & 0xC0 == 0x80:  # noqa: PLR2004  not the first byte of a character
+    while data[end] & 0xC0 == 0x80:
         end -= 1
     start = max(begin, end - STEP)
     before = data[start:end].decode(errors="ignore")

@@ -50,8 +50,8 @@ def git(*arguments: str, folder: Path | None = None) -> str:
 
 def file_at(revision: str, name: str, *, folder: Path | None = None) -> str | None:
     """Return the text of file `name` in `revision`, None if there is no such revision or file."""
-    answer = subprocess.run(  # noqa: S603
-        ["git", "show", f"{revision}:./{name}"],  # noqa: S607
+    answer = subprocess.run(
+        ["git", "show", f"{revision}:./{name}"],
         cwd=folder, capture_output=True, check=False,
     )  # fmt: skip
     return answer.stdout.decode("utf-8", "replace") if answer.returncode == 0 else None
@@ -61,7 +61,7 @@ def files_at(names: Sequence[tuple[str, str]], *, folder: Path | None = None) ->
     """Return the texts of files, each given as (revision, name); None for one that is not there. Starts one process."""
     asked = "".join(f"{revision}:./{name}\n" for revision, name in names).encode()
     answer = subprocess.run(
-        ["git", "cat-file", "--batch"],  # noqa: S607
+        ["git", "cat-file", "--batch"],
         cwd=folder, input=asked, capture_output=True, check=False,
     ).stdout  # fmt: skip
     texts: list[str | None] = []
@@ -104,5 +104,5 @@ def _sources() -> list[str]:
 
 
 def _run(arguments: Sequence[str], folder: Path | None) -> bytes:
-    answer = subprocess.run(["git", *PLAIN, *arguments], cwd=folder, capture_output=True, check=False)  # noqa: S603, S607
+    answer = subprocess.run(["git", *PLAIN, *arguments], cwd=folder, capture_output=True, check=False)
     return answer.stdout

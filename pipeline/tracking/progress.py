@@ -101,7 +101,7 @@ def _figures(report: StepMetrics) -> str:
 
 def _epoch(epoch: float) -> str:
     """Return how many epochs are done; of a large text it is a small part of one."""
-    return f"{epoch:5.2f}" if epoch >= 0.1 else f"{epoch:5.2g}"  # noqa: PLR2004
+    return f"{epoch:5.2f}" if epoch >= 0.1 else f"{epoch:5.2g}"
 
 
 def _line(report: StepMetrics) -> str:

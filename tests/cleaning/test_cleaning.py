@@ -3,9 +3,9 @@ import unicodedata
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.tables import tables
 
 from pipeline.cleaning import clean_documents as cleaned_module
 from pipeline.cleaning.clean_documents import clean_documents, figures, write_changes

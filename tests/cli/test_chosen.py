@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.core.files import sha256_of, write_json
 

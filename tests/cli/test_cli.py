@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from conftest import random_model
 from ruamel.yaml import YAML
+from support.models import random_model
 
 from pipeline.cli.app import app
 from pipeline.cli.experiments import FOLDER, apply_preset, list_presets, read_preset
@@ -18,6 +18,8 @@ from pipeline.cli.score import ground, shaded
 from pipeline.generation.text_types import Score
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import flatten, read_groups, read_yaml
+
+pytestmark = pytest.mark.end_to_end
 
 ROOT = Path(__file__).parents[2]
 NAMES = [preset.name for preset in list_presets()]

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from projects import ROOT
 from ruamel.yaml import YAML
+from support.projects import ROOT
 
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
 EVALUATE = {"outs": [{"path": "plots/position.csv", "md5": "0"}]}

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from standin import speeches, wrapped
+from support.speeches import speeches, wrapped
 
 from pipeline.params.reader import flatten, read_yaml
 

@@ -3,8 +3,10 @@
 import json
 
 import pytest
-from projects import TEXT, Project
 from ruamel.yaml import YAML
+from support.projects import TEXT, Project
+
+pytestmark = pytest.mark.end_to_end
 
 SMALL = ["-S", "model.num_hidden=8", "-S", "train.epochs=1", "-S", "generate.num_chars=20"]
 
@@ -37,6 +39,7 @@ def test_it_shows_what_is_wrong_before_anything_changes(project):
     assert not (project.folder / "models").exists()
 
 
+@pytest.mark.slow
 def test_one_command_from_a_text_to_a_model(project):
     (project.folder / "été.txt").write_text(TEXT.replace("permission", "été").replace("software", "où"))
     (project.folder / "params.yaml").open("a").write("# my own edit\n")

@@ -4,7 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from projects import ROOT
+from support.projects import ROOT
 
 from pipeline.cli.models import _table, print_whole
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import random_model
 from serving.conftest import wait_for
+from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.serving.listening import listen

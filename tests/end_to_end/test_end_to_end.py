@@ -8,7 +8,7 @@ import time
 
 import httpx
 import pytest
-from projects import ALWAYS, STAGES, TEXT, Project
+from support.projects import ALWAYS, STAGES, TEXT, Project
 
 pytestmark = pytest.mark.end_to_end
 
@@ -57,6 +57,7 @@ def test_an_experiment_adds_a_row_with_its_own_name(project):
     project.reset()
 
 
+@pytest.mark.slow
 def test_only_what_follows_a_change_runs(project):
     output = project.run("dvc", "exp", "run", "-n", "colder", "-S", "generate.temperature=0.5")
     assert project.ran(output) == ["source", "generate", "register", "summary"]
@@ -65,6 +66,7 @@ def test_only_what_follows_a_change_runs(project):
     project.reset()
 
 
+@pytest.mark.slow
 def test_a_temporary_copy_and_the_queue_log_to_the_same_place(project):
     _, before = project.runs()
     project.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "train.seed=8")
@@ -82,6 +84,7 @@ def test_a_temporary_copy_and_the_queue_log_to_the_same_place(project):
         assert runs[name].data.tags["dvc.experiment"] == name
 
 
+@pytest.mark.slow
 def test_a_forced_repetition_gives_the_same_bytes_and_a_run_of_its_own(project):
     weights, (_, before) = project.weights(), project.runs()
     project.run("dvc", "exp", "run", "-f", "-n", "wider")
@@ -106,6 +109,7 @@ def test_refused_params_change_nothing(project):
     assert project.ran(project.run("dvc", "repro")) == ALWAYS
 
 
+@pytest.mark.slow
 def test_an_edit_by_hand_survives_a_refused_value(project):
     params = project.folder / "params.yaml"
     edited = params.read_text().replace("num_samples: 2", "num_samples: 1  # mine")
@@ -117,6 +121,7 @@ def test_an_edit_by_hand_survives_a_refused_value(project):
     project.reset()
 
 
+@pytest.mark.slow
 def test_the_summary_names_the_params_that_an_experiment_leaves_in_the_workspace(project):
     output = project.run("dvc", "exp", "run", "-n", "cooler", "-S", "generate.temperature=0.6")
     assert "generate.temperature 0.8 → 0.6" in output
@@ -127,12 +132,23 @@ def test_the_summary_names_the_params_that_an_experiment_leaves_in_the_workspace
     project.reset()
 
 
+@pytest.mark.slow
 def test_an_edited_source_runs_what_follows(project):
     text = project.folder / "text.txt"
     text.write_text(TEXT.replace("software", "hardware"))
     assert project.ran(project.run("dvc", "repro")) == STAGES
     text.write_text(TEXT)
     assert "Running stage 'train'" not in project.run("dvc", "repro")  # restored from DVC's cache
+
+
+def test_a_version_is_traced_and_rebuilt_to_the_same_bytes(project):
+    assert "charlm version 1" in project.run("charlm", "trace", "1")
+    assert project.run("charlm", "verify", "1").count("same bytes") >= 4
+
+
+def test_the_everyday_commands_use_the_last_model(project):
+    assert "repro" in project.run("charlm", "compare")
+    assert "The United States are" in project.run("charlm", "generate", "The United States are", "--temperature", "0.7")
 
 
 def free_port():

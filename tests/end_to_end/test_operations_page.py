@@ -11,13 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import random_model
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 from serving.conftest import wait_for
+from support.models import random_model
 
 from pipeline.serving.completions import Limits
 from pipeline.serving.listening import STOP_SECONDS
+
+pytestmark = pytest.mark.end_to_end
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")

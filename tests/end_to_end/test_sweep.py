@@ -4,14 +4,14 @@ import shlex
 
 import pytest
 from mlflow import MlflowClient
-from projects import STAGES, Project
+from support.projects import STAGES, Project
 
 SWEEP = """# Rates
 trials: 3
 search:
   train.optimizer.lr: {low: 0.002, high: 0.03, log: true}
 """
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 
 def test_a_sweep_leaves_experiments_runs_and_the_command_for_the_best(tmp_path):

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.dataset.splits import Split, cut_windows
 from pipeline.evaluation import baseline

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.dataset.batches import ordered_batches
 from pipeline.dataset.splits import Split, Table, cut_documents, cut_windows

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling

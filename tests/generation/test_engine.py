@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.generation.engine import Engine
 from pipeline.generation.sampling import Sampling
@@ -136,6 +136,7 @@ print(sorted({"torch", "mlflow", "pandas"} & set(sys.modules)))
 """
 
 
+@pytest.mark.end_to_end
 def test_a_copy_of_the_code_uses_the_cached_kernels_and_imports_nothing_heavy(tmp_path):
     from shutil import copytree, ignore_patterns
 

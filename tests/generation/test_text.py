@@ -3,7 +3,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import sample_seed

@@ -4,9 +4,9 @@ import json
 
 import pytest
 from mlflow import MlflowClient
-from projects import ALWAYS, TEXT, Project
+from support.projects import ALWAYS, TEXT, Project
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 DEAD = "http://127.0.0.1:9"
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 from mlflow import MlflowClient
-from projects import Project
+from support.projects import Project
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
     pytest.mark.end_to_end,
+    pytest.mark.slow,
     pytest.mark.skipif(not BINARIES, reason="PostgreSQL is not installed: a team's server is not tested"),
 ]
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.model.network import CharNetwork, initialise, start_at_frequencies
 

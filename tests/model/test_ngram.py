@@ -2,10 +2,10 @@ import math
 
 import numpy as np
 import pytest
-from conftest import TEXT
 from hypothesis import given
 from hypothesis import strategies as st
 from model.kneser_ney import Reference
+from support.tables import TEXT
 
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.model import ngram

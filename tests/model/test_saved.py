@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import Dictionary

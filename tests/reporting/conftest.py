@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from conftest import random_model, tables
+from support.models import random_model
+from support.tables import tables
 
 from pipeline.params.text import SplitParams
 from pipeline.reporting.project import Project

@@ -5,8 +5,8 @@ import shutil
 import subprocess
 
 import pytest
-from projects import ROOT
 from reporting.test_page import CHROMIUM, FLAGS
+from support.projects import ROOT
 
 from pipeline.reporting.plots_page import PAGE, install_plots_page
 
@@ -52,6 +52,7 @@ def test_a_page_of_the_users_own_stays(tmp_path):
     assert PAGE not in (tmp_path / "config.local").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the plots were not looked at")
 def test_every_plot_is_drawn_without_a_network(shown):
     from playwright.sync_api import sync_playwright

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import random_model
 from reporting.conftest import FILES, SHA, write_project
+from support.models import random_model
 
 from pipeline.reporting.project import Project
 from pipeline.reporting.report import build_report

@@ -5,7 +5,7 @@ import time
 import httpx
 import pytest
 import uvicorn
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.generation.text import Writer
 from pipeline.serving.application import make_application

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.generation.text import Writer

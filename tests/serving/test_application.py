@@ -8,9 +8,9 @@ import httpx
 import openai
 import pytest
 import schemathesis
-from conftest import random_model
 from hypothesis import HealthCheck, given, settings
 from serving.conftest import running, served, wait_for
+from support.models import random_model
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer

@@ -2,7 +2,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.core.files import write_json
 from pipeline.serving.model_source import project_card

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import openai
 import pytest
-from conftest import random_model
 from openai.types.chat.chat_completion_stream_options_param import ChatCompletionStreamOptionsParam
+from support.models import random_model
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer

@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from conftest import random_model
 from serving.conftest import running, served
 from serving.test_application import events, post
+from support.models import random_model
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer

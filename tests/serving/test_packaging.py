@@ -4,8 +4,8 @@ import sys
 
 import mlflow
 import pytest
-from conftest import random_model
-from imports import ROOT, graph, imported_by, path_of
+from support.imports import ROOT, graph, imported_by, path_of
+from support.models import random_model
 
 from pipeline.serving.registration import MODULES, PACKAGES, log_model, requirements
 

@@ -6,15 +6,18 @@ import threading
 import time
 
 import pytest
-from conftest import random_model
 from serving.conftest import running, served
+from support.models import random_model
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.serving.completions import Limits
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page was not tested")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page was not tested"),
+]
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",

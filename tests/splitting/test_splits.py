@@ -3,9 +3,9 @@ import math
 
 import numpy as np
 import pytest
-from conftest import tables
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tables import tables
 
 from pipeline.core.errors import UserError
 from pipeline.dataset.arrays import array_writer, load_array

@@ -1,7 +1,7 @@
 from contextlib import contextmanager
 
 import pytest
-from validated import KINDS, Project
+from support.validated import KINDS, Project
 
 from pipeline.tracking import stage as tracking
 from pipeline.tracking.session import Session

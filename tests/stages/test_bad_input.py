@@ -8,21 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TEXT
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
+from support.projects import ROOT, TINY
+from support.projects import STAGES as ALL_STAGES
+from support.tables import TEXT
 
-ROOT = Path(__file__).parents[2]
-STAGES = ["source", "ingest", "clean", "split", "validate", "train", "evaluate", "generate", "register"]
-TINY = {
-    "split": {"buckets": [20]},
-    "model": {"num_hidden": 8, "num_embed": 4},
-    "train": {"epochs": 1, "batch_size": 8},
-    "evaluate": {"window": 20},
-    "generate": {"num_chars": 10},
-    "validate": {"data_docs": False, "max_overlap": 1.0, "warn_overlap": 1.0},
-    "register": {"max_perplexity": 1000.0},
-}
+pytestmark = pytest.mark.end_to_end
+
+STAGES = [stage for stage in ALL_STAGES if stage != "summary"]
 
 
 def run(project, stage, **environment):
@@ -49,7 +43,7 @@ def whole(tmp_path_factory):
     project = tmp_path_factory.mktemp("whole")
     shutil.copy(ROOT / "params.yaml", project)
     (project / "text.txt").write_text(TEXT)
-    set_params(project, data={"source": "text.txt"}, **TINY)
+    set_params(project, **TINY)
     for stage in STAGES:
         done = run(project, stage)
         assert done.returncode == 0, (stage, done.stderr)
@@ -218,6 +212,7 @@ def test_a_model_may_be_logged_without_being_registered(project):
     assert '"model_name": null' in (project / "models/registration.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_says_so(project):
     set_params(project, train={"epochs": 200, "evals_per_epoch": 2, "checkpoint_seconds": 0.05})
     assert run(project, "train").returncode == 0
@@ -254,6 +249,7 @@ def test_a_killed_training_goes_on_and_says_so(project):
     assert max(steps[0]) == max(steps[1])
 
 
+@pytest.mark.slow
 def test_every_stage_writes_the_same_bytes_again(project):
     before = outputs(project)
     for stage in STAGES:

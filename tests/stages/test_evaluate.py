@@ -3,7 +3,8 @@
 from contextlib import nullcontext
 
 import pytest
-from conftest import TEXT, random_model, tables
+from support.models import random_model
+from support.tables import TEXT, tables
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, write_json

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from conftest import random_model
+from support.models import random_model
 
 from pipeline.core.files import read_json
 from stages import generate

@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from validated import KINDS, TEXTS
+from support.validated import KINDS, TEXTS
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json

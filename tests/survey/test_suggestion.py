@@ -3,8 +3,8 @@
 import random
 
 import pytest
-from conftest import tables
-from standin import speeches, wrapped
+from support.speeches import speeches, wrapped
+from support.tables import tables
 
 from pipeline.params.reader import read_yaml
 from pipeline.survey.suggestion import suggest

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from conftest import tables
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tables import tables
 
 from pipeline.survey.survey import LONGEST_LINE, advise, script_of, survey
 

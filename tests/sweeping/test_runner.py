@@ -49,6 +49,7 @@ def test_a_sweep_prints_its_trials_the_best_and_its_command(folder, capsys):
     assert len(starts(folder)) == 7
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_pruned(folder, capsys, monkeypatch):
     monkeypatch.setenv("FAKE_PATIENCE", "60")
     sweep(folder, trials=9)
@@ -79,6 +80,7 @@ def test_failures_in_a_row_stop_the_sweep_and_do_not_count(folder, capsys):
     assert results(folder) == {}
 
 
+@pytest.mark.slow
 def test_jobs_run_in_parallel(folder, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS", "2")
     began = time.monotonic()
@@ -123,6 +125,7 @@ def runs(pid):
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.slow
 def test_a_sweep_resumes_after_its_runner_was_killed(folder):
     """One trial survives the runner and is watched again; the other dies with it and is repeated."""
     runner = begin(folder, 4, 2, seconds=8)
@@ -148,6 +151,7 @@ def test_a_sweep_resumes_after_its_runner_was_killed(folder):
     assert not runs(alive_pid)
 
 
+@pytest.mark.slow
 def test_an_interrupted_runner_ends_its_trials(folder):
     runner = begin(folder, 3, 2, seconds=30)
     wait_for_starts(folder, 2)

@@ -3,9 +3,9 @@ import unicodedata
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import tables
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tables import tables
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_of

@@ -120,6 +120,7 @@ def address(project):
             os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: MLflow's page was not tested")
 def test_the_page_shows_the_best_run_first_and_why_without_a_click(project, address):
     from playwright.sync_api import expect, sync_playwright

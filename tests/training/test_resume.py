@@ -20,7 +20,7 @@ def train(split, folder, output, kill_at=0):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    from conftest import TEXT, tables
+    from support.tables import TEXT, tables
 
     from pipeline.params.text import SplitParams
     from pipeline.splitting.build_splits import build_splits
@@ -38,6 +38,7 @@ def best_steps(result):
     return [step for step, *_, is_best in result["curve"] if is_best]
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     "where", ["early", "at an epoch's end", "after an epoch's end", "after best weights", "near the end"]
 )
@@ -59,6 +60,7 @@ def test_a_training_that_is_killed_ends_with_the_same_bytes(uninterrupted, tmp_p
     assert not list((tmp_path / "key").glob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_training_killed_several_times_ends_with_the_same_bytes(uninterrupted, tmp_path):
     folder, _ = uninterrupted
     for kill_at in (4, 9, 30, 31):
@@ -67,6 +69,7 @@ def test_a_training_killed_several_times_ends_with_the_same_bytes(uninterrupted,
     assert (tmp_path / "weights").read_bytes() == (folder / "weights").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_is_skipped(uninterrupted, tmp_path):
     folder, _ = uninterrupted
     train(folder / "split", tmp_path, tmp_path / "weights", 20)

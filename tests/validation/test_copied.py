@@ -1,7 +1,7 @@
 import pytest
-from conftest import tables
 from hypothesis import given
 from hypothesis import strategies as st
+from support.tables import tables
 
 from pipeline.params.text import SplitParams
 from pipeline.splitting.assignment import NAMES, side_rule

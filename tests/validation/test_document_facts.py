@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from conftest import tables
+from support.tables import tables
 
 from pipeline.validation.facts import COLUMNS, document_facts, size_of
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from conftest import tables
+from support.tables import tables
 
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary

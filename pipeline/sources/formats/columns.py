@@ -53,7 +53,7 @@ class ColumnSelection:
             if columns.count(name) > 1:
                 raise UserError(f"{self.key(name)}: {file} has {columns.count(name)} columns {name!r}; allowed is one")
             if name not in columns:
-                shown = ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")  # noqa: PLR2004  one line
+                shown = ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")
                 separator = f" (separated by {separated_by})" if separated_by else ""
                 raise UserError(
                     f"{self.key(name)}: {file} has no column {name!r}; allowed are {shown or 'none'}{separator}"

@@ -164,10 +164,10 @@ def _whole_characters(data: bytes) -> int:
     """Return the number of bytes of `data` in whole characters, if it is UTF-8: all except at most the last three."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]
-        if byte >= 0xC0:  # noqa: PLR2004  a lead byte: 110…, 1110…, 11110… mean 1, 2 and 3 more bytes
-            follow = 1 if byte < 0xE0 else 2 if byte < 0xF0 else 3  # noqa: PLR2004
+        if byte >= 0xC0:
+            follow = 1 if byte < 0xE0 else 2 if byte < 0xF0 else 3
             return len(data) - back if back <= follow else len(data)
-        if byte < 0x80:  # noqa: PLR2004  ASCII
+        if byte < 0x80:
             break
     return len(data)
 

@@ -174,6 +174,6 @@ def _opened_raw(file: SourceFile) -> Iterator[IO[bytes]]:
 
 
 @lru_cache(maxsize=1)
-def _archive(path: Path, size: int, changed: int) -> zipfile.ZipFile:  # noqa: ARG001  a changed file has others
+def _archive(path: Path, size: int, changed: int) -> zipfile.ZipFile:
     """Return the open zip at `path`: its list of members is read once, not for each member."""
     return zipfile.ZipFile(path)

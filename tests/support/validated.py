@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from conftest import tables
 from ruamel.yaml import YAML
 
 from pipeline.core.errors import UserError
@@ -13,6 +12,7 @@ from pipeline.params.text import SplitParams
 from pipeline.splitting.build_splits import build_splits
 from pipeline.text.documents import BASE
 from stages import validate
+from support.tables import tables
 
 RANDOM = np.random.default_rng(5)
 # No 50 characters of it stand twice.

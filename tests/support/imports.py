@@ -5,7 +5,7 @@ from pathlib import Path
 
 import grimp
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXEMPT = "pipeline.tracking"
 
 

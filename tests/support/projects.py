@@ -9,9 +9,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "LICENSE").read_text() * 8
-STAGES = ["source", "ingest", "clean", "split", "validate", "train", "evaluate", "generate", "register", "summary"]
+STAGES = list(YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"])
 # With nothing to do, only these run.
 ALWAYS = ["source", "summary"]
 TINY = {

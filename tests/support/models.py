@@ -1,0 +1,32 @@
+"""Models with random weights."""
+
+import numpy as np
+
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.model.saved import NetworkConfig, SavedModel
+
+
+def random_model(
+    cell: str = "lstm",
+    *,
+    layers: int = 2,
+    hidden: int = 12,
+    unknown: bool = False,
+    bounded: bool = False,
+    seed: int = 0,
+    scale: float = 0.5,
+    ending: float = 0.0,
+) -> SavedModel:
+    """A model with random weights, normal with standard deviation `scale`, over a few characters.
+
+    `ending` is added to the end symbol's logit, of a model that is `bounded`.
+    """
+    dictionary = Dictionary.of("abcdefgh \n", unknown=unknown, bounded=bounded)
+    config = NetworkConfig(
+        cell=cell, num_layers=layers, num_hidden=hidden, num_embed=6, dropout=0.0, vocab_size=len(dictionary)
+    )
+    random = np.random.default_rng(seed)
+    weights = {name: (random.normal(size=shape) * scale).astype(np.float32) for name, shape in config.shapes().items()}
+    if dictionary.end is not None:
+        weights["output.bias"][dictionary.end] += ending
+    return SavedModel(config=config, weights=weights, dictionary=dictionary)
