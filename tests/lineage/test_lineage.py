@@ -20,7 +20,8 @@ def project(tmp_path_factory):
 
 
 def client(project):
-    return MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    store = f"sqlite:///{project.folder}/mlflow.db"
+    return MlflowClient(store, store)  # without the second, another test's registry
 
 
 def test_an_experiment_that_dvc_restores_gets_its_run_once(project):

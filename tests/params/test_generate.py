@@ -11,6 +11,8 @@ from pipeline.params.reader import parse_group
 # The names of the fields that generation has too; the others (prompts, num_samples, precision) are no options of it.
 SHARED = {name: name for name in GenerateParams.model_fields if name in Sampling.__dataclass_fields__}
 SHARED |= {"num_chars": "max_new_chars"}
+# The completions API has these too; params.yaml does not.
+ONLY_IN_REQUESTS = {"allowed", "stop", "frequency_penalty", "presence_penalty", "logit_bias"}
 # The server may be asked for no new character; params.yaml may not.
 LOWER_IN_SAMPLING = {"num_chars"}
 STEP = {float: 1e-6, int: 1}
@@ -29,7 +31,7 @@ def bounds(field):
 
 
 def test_every_option_of_generation_is_looked_at():
-    assert set(SHARED.values()) == set(Sampling.__dataclass_fields__) - {"allowed", "stop"}
+    assert set(SHARED.values()) == set(Sampling.__dataclass_fields__) - ONLY_IN_REQUESTS
 
 
 @pytest.mark.parametrize("field", SHARED)

@@ -203,7 +203,7 @@ def test_a_device_that_is_not_here(project):
 
 
 def test_a_model_may_be_logged_without_being_registered(project):
-    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db", f"sqlite:///{project}/mlflow.db")
     versions = len(client.search_model_versions("name = 'charlm'"))
     set_params(project, register={"enabled": False})
     done = run(project, "register")
@@ -236,7 +236,7 @@ def test_a_killed_training_goes_on_and_says_so(project):
     assert "resuming from the checkpoint after update " in done.stderr
     assert outputs(project)["models/charlm/weights.safetensors"] == uninterrupted
     assert not list(kept.glob("*/*.safetensors"))
-    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db", f"sqlite:///{project}/mlflow.db")
     (later,) = client.search_runs(["1"], "tags.`dvc.experiment` = 'again'")
     first = client.get_run(later.data.tags["charlm.continues"])
     assert first.data.tags["charlm.continued_by"] == later.info.run_id

@@ -32,6 +32,7 @@ def project(tmp_path, monkeypatch, request):
     weights = {name: model.weights[name][:1].repeat(shape[0], axis=0) for name, shape in config.shapes().items()}
     SavedModel(config, weights, dictionary).save(tmp_path / "models/charlm")
     write_json(tmp_path / "metrics/split.json", {"eval_sha256": "b" * 64})
+    write_json(tmp_path / "metrics/train.json", {"seconds": 1.0, "parameters": 9, "chars_per_second": 5})
     return tmp_path
 
 

@@ -69,7 +69,8 @@ class Project:
         return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
 
     def runs(self):
-        client = MlflowClient(tracking_uri=f"sqlite:///{self.folder}/mlflow.db")
+        store = f"sqlite:///{self.folder}/mlflow.db"
+        client = MlflowClient(store, store)
         found = client.search_runs([client.get_experiment_by_name("charlm").experiment_id])
         return {run.info.run_name.split(" ")[0]: run for run in found}, len(found)
 
