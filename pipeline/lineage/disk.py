@@ -1,6 +1,6 @@
 """Freeing space: what nothing needs any more, listed first and removed only when that is asked for.
 
-Kept whatever its age: versions with an alias and the one that a rollback would go back to, the runs that these come
+UnsentRun whatever its age: versions with an alias and the one that a rollback would go back to, the runs that these come
 from, runs of experiments that DVC still holds, and all that the workspace, a branch, a tag or an experiment needs of
 DVC's cache.
 """

@@ -27,9 +27,9 @@ from pipeline.tracking.execution import (
     environment,
     facts_here,
     facts_of,
+    format_changes,
     params_of,
     run_name,
-    told,
 )
 from pipeline.tracking.git import file_at, patch_since
 from pipeline.tracking.project import baseline, project_root, state_folder
@@ -38,7 +38,7 @@ from pipeline.tracking.records import STAGES, Experiment, experiments, read_reco
 from pipeline.tracking.session import Session
 from pipeline.tracking.settings import check_server, tracking_uri
 from pipeline.tracking.store import open_store
-from pipeline.tracking.unsent_runs import Kept, hashed, kept
+from pipeline.tracking.unsent_runs import UnsentRun, list_unsent, store_hash
 
 
 def all_runs(client: MlflowClient, experiment_id: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
@@ -63,8 +63,12 @@ def sync() -> Iterator[str]:
     """Send what was kept and make the runs that are missing; yields a line for each. UserError if MLflow is away."""
     state_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(state_folder() / "sync.lock"):
-        for one in kept():
-            yield _send_kept(one) if isinstance(one, Kept) else f"warning: {_damaged(one)} cannot be read and was left"
+        for one in list_unsent():
+            yield (
+                _send_unsent(one)
+                if isinstance(one, UnsentRun)
+                else f"warning: {_damaged(one)} cannot be read and was left"
+            )
         runs = _runs()
         for experiment in experiments():
             if not any(_is_run_of(run, experiment) for run in runs):
@@ -75,9 +79,9 @@ def sync() -> Iterator[str]:
             yield _restore(here)
 
 
-def _send_kept(one: Kept) -> str:
+def _send_unsent(one: UnsentRun) -> str:
     session = one.session
-    if one.store != hashed(tracking_uri()) or not _exists(session.run_id):
+    if one.store != store_hash(tracking_uri()) or not _exists(session.run_id):
         session.run_id, session.published, session.live_step, session.registered = None, [], 0, False
     try:
         run_id = publish(one.execution, session, one.stages, status=one.status, error=one.error)
@@ -93,7 +97,7 @@ def _send_kept(one: Kept) -> str:
     return line
 
 
-def _tell_session(session: Session, one: Kept) -> None:
+def _tell_session(session: Session, one: UnsentRun) -> None:
     """Let an execution that still goes on know its run: it has nothing unsent any more."""
     live = Session.read(state_folder() / "sessions" / f"{session.key}.json")
     if live and live.unsent == one.path.name:
@@ -154,7 +158,7 @@ def _tags(commit: str, revision: str | None) -> dict[str, str]:
         "git.commit": commit,
         "git.clean": str(not changed).lower(),
         "dvc.baseline": commit,
-        "charlm.changed": told(changed),
+        "charlm.changed": format_changes(changed),
         "mlflow.source.name": "charlm sync",
         "mlflow.source.git.commit": commit,
         RESTORED_TAG: "true",

@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OfChampion:
+class ChampionArtifact:
     """The text of a file of the champion's run, and the champion's version."""
 
     version: str
     text: str
 
 
-def there_may_be_one() -> bool:
+def may_have_champion() -> bool:
     """Return whether a registry is named or lies here; without loading MLflow, which takes seconds."""
     named = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
     return bool(named) or (project_root() / "mlflow.db").exists()
 
 
-def of_champion(artifact: str) -> OfChampion | None:
+def champion_artifact(artifact: str) -> ChampionArtifact | None:
     """Return an artifact of the run that made this text's champion; None without champion or artifact.
 
     Whatever MLflow raises is let through: a server may be away.
     """
-    if not there_may_be_one():
+    if not may_have_champion():
         return None
     from pipeline.tracking.registry import champion_version  # these load MLflow
     from pipeline.tracking.store import open_store
@@ -58,13 +58,13 @@ def of_champion(artifact: str) -> OfChampion | None:
             return None
         with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
             path = Path(client.download_artifacts(champion.run_id, artifact, temporary))
-            return OfChampion(str(champion.version), path.read_text(encoding="utf-8"))
+            return ChampionArtifact(str(champion.version), path.read_text(encoding="utf-8"))
 
 
 VARIABLE = "CHARLM_CURVE"
 
 
-def note_point(step: int, seconds: float, values: Mapping[str, float]) -> None:
+def append_point(step: int, seconds: float, values: Mapping[str, float]) -> None:
     """Add a point to the file that CHARLM_CURVE names, if it names one; what cannot be written costs nothing."""
     if name := os.environ.get(VARIABLE):
         with suppress(OSError), Path(name).open("a", encoding="utf-8") as file:
@@ -108,12 +108,12 @@ class StageRun:
         earlier = continues if continues != own else None
         with live_curves([run_id for run_id in (own, earlier) if run_id]) as curves:
             for step, seconds, values in known:
-                note_point(step, seconds, values)
+                append_point(step, seconds, values)
                 for curve in curves[:1]:
                     curve.add(step, seconds, self._named(values))
 
             def add(step: int, seconds: float, values: Mapping[str, float]) -> None:
-                note_point(step, seconds, values)
+                append_point(step, seconds, values)
                 for curve in curves:
                     curve.add(step, seconds, self._named(values))
 
@@ -143,13 +143,13 @@ class StageRun:
         """Let the run have a tag about this stage that none of its files says."""
         self.session.tags[f"{self.name}.{name}"] = value
 
-    def of_champion(self, path: Path) -> OfChampion | None:
+    def champion_artifact(self, path: Path) -> ChampionArtifact | None:
         """Return the file `path` of this stage as it was when the champion was made.
 
         None if there is no champion or it has no such file; with a warning, if MLflow is away.
         """
         try:
-            return of_champion(f"{self.name}/{path.name}")
+            return champion_artifact(f"{self.name}/{path.name}")
         except Exception as problem:  # noqa: BLE001  only a comparison is lost
             _say(f"warning: {self.name}: not compared with the champion ({_one_line(problem)})")
             return None
@@ -191,7 +191,7 @@ class StageRun:
         from pipeline.tracking.execution import execution_here
         from pipeline.tracking.publish import publish  # loads MLflow
         from pipeline.tracking.settings import tracking_uri
-        from pipeline.tracking.unsent_runs import forget, keep
+        from pipeline.tracking.unsent_runs import forget_unsent, save_unsent
 
         execution = execution_here()
         stages = [*stages_before(self.name), *([self.name] if with_stage else [])]
@@ -199,13 +199,15 @@ class StageRun:
         try:
             publish(execution, self.session, stages, status=status, error=told)
             if with_stage and self.name == REGISTER and not self.session.registered:
-                keep(execution, self.session, stages, status=status, error=told, uri=tracking_uri(), now=time.time())
+                save_unsent(
+                    execution, self.session, stages, status=status, error=told, uri=tracking_uri(), now=time.time()
+                )
             else:
-                forget(self.session)
+                forget_unsent(self.session)
         except Exception as problem:  # noqa: BLE001  a tracking store in trouble must not cost a finished stage
             if status == "RUNNING":
                 return  # nothing is lost: the end of the stage sends it all
-            keep(execution, self.session, stages, status=status, error=told, uri=tracking_uri(), now=time.time())
+            save_unsent(execution, self.session, stages, status=status, error=told, uri=tracking_uri(), now=time.time())
             if error is None:  # a failed stage has said its one line already
                 _say(
                     f"warning: MLflow got no record of {self.name} ({_one_line(problem)}); "
