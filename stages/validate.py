@@ -99,10 +99,10 @@ def warn_of_drift(run: StageRun, max_drift: float) -> None:
     except UserError as error:
         run.say(f"warning: the champion's {ALPHABET.name} could not be read: {error}")
         return
-    run.tag("drift", f"{found.told()}, from champion version {champion.version}'s")
+    run.tag("drift", f"{found.format()}, from champion version {champion.version}'s")
     if found.over(max_drift):
         run.say(
-            f"warning: the text drifted from champion version {champion.version}'s: {found.told()} "
+            f"warning: the text drifted from champion version {champion.version}'s: {found.format()} "
             f"(validate.max_drift {max_drift:g})"
         )
 

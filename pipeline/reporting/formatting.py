@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-from pipeline.core.errors import SECRETS
+from pipeline.core.errors import LOGIN
 
 # Symbols for invisible characters: the same in the report, in `charlm score` and in the playground (words.js).
 # U+2423 and U+21B5 are in nearly every font; U+2420 is missing from many.
@@ -61,10 +61,10 @@ def visible(name: str) -> str:
 
 
 def param(value: Any) -> str:
-    """Return a param's value as `dvc exp run -S` takes it; an absolute path is cut to its last part, to hide user names."""
+    """Return a param's value as `dvc exp run -S` takes it; an absolute path is cut to its last part, to hide names."""
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     if ABSOLUTE.match(value):
         last = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
         return f"…/{last}"
-    return SECRETS.sub("", value)
+    return LOGIN.sub("", value)

@@ -137,7 +137,7 @@ def _sample(one: dict[str, Any]) -> Sample:
         for key, text in (
             ("known_words", f"{percent(one.get('known_words'), 0)} of the words occur in the training text"),
             ("longest_repeat", f"longest repeat {whole(one.get('longest_repeat'))}"),
-            ("longest_copy", f"longest copy from the training text {whole(one.get('longest_copy'))} characters"),
+            ("copied", f"{percent(one.get('copied'), 0)} copied from the training text"),
         )
         if is_number(one.get(key))
     ]

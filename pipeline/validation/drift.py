@@ -72,7 +72,7 @@ class Drift:
         """Return whether it is worth a warning."""
         return bool(self.new) or self.divergence > max_drift
 
-    def told(self) -> str:
+    def format(self) -> str:
         """Return it in words."""
         parts = []
         if self.new:

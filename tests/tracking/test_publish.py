@@ -11,13 +11,15 @@ from mlflow import MlflowClient
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
+from pipeline.tracking import stage as tracking
 from pipeline.tracking.execution import execution_here
+from pipeline.tracking.project import runs_all_stages
 from pipeline.tracking.publish import publish, run_description
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.relocate import relocate
 from pipeline.tracking.session import Session
 from pipeline.tracking.settings import check_server, tracking_uri
-from pipeline.tracking.stage import stage
+from pipeline.tracking.stage import publish_deferred, stage
 from pipeline.tracking.store import open_store
 from pipeline.tracking.unsent_runs import list_unsent, store_hash
 
@@ -290,3 +292,63 @@ def test_a_curve_that_cannot_be_written_costs_nothing(project, monkeypatch, tmp_
     monkeypatch.setenv("CHARLM_CURVE", str(tmp_path / "gone/curve.jsonl"))
     with stage("train") as run, run.live_curve(continues=None) as send:
         send(1, 0.1, {"epoch": 0.5})
+
+
+@pytest.fixture
+def registering(monkeypatch):
+    """As in `dvc repro` without targets, which continues to `register`."""
+    monkeypatch.setattr(tracking, "will_register", lambda: True)
+
+
+def test_evaluate_and_generate_are_published_with_register(project, registering):
+    for name in ("evaluate", "generate"):
+        with stage(name):
+            pass
+    assert not (project / "mlflow.db").exists()
+    with stage("register"):
+        pass
+    publish_deferred()
+    (run,) = runs()
+    assert {"seconds.evaluate", "seconds.generate", "seconds.register"} <= set(run.data.tags)
+
+
+def test_what_register_did_not_publish_is_published_at_the_end(project, registering):
+    with stage("evaluate"):
+        pass
+    publish_deferred()
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
+    assert "seconds.evaluate" in run.data.tags
+    assert "seconds.register" not in run.data.tags
+
+
+def test_a_failing_generate_publishes_evaluate_too(project, registering):
+    with stage("evaluate"):
+        pass
+    with pytest.raises(SystemExit), stage("generate"):
+        raise UserError("generate.prompts: no")
+    (run,) = runs()
+    assert run.info.status == "FAILED"
+    assert "seconds.evaluate" in run.data.tags
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python /v/bin/dvc repro", True),
+        ("python -m dvc repro -f", True),
+        ("dvc exp run -S model.num_hidden=8 -n wider", True),
+        ("dvc --wait-for-lock exp run --set-param=a.b=1", True),
+        ("dvc repro evaluate", False),
+        ("dvc exp run -S a.b=1 evaluate", False),
+        ("dvc repro --single-item evaluate", False),
+        ("python -m dvc --wait-for-lock exp run --temp -n x evaluate", False),
+        ("dvc exp run --temp", False),
+        ("dvc exp run --queue", False),
+        ("dvc exp exec-run --infofile x", False),
+        ("bash", False),
+        ("", False),
+    ],
+)
+def test_which_commands_continue_to_register(command, expected):
+    assert runs_all_stages(command.split()) is expected
