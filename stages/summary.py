@@ -1,6 +1,6 @@
-"""summary: print what the run made, how it differs from the commit, and what can be done next.
+"""summary: print the results, how they differ from the commit, and what to do next.
 
-Always runs, so that every `dvc repro` and `dvc exp run` ends with it, also when all results came from DVC's cache.
+Always runs, so that every `dvc repro` and `dvc exp run` ends with it, also when all results come from DVC's cache.
 """
 
 import sys
@@ -11,10 +11,12 @@ from rich.console import Console
 
 from pipeline.comparing.summary import summary
 from pipeline.core.errors import UserError, one_line
+from pipeline.tracking.stage import publish_deferred
 from pipeline.tracking.view_link import compare_link
 
 
 def main() -> None:
+    publish_deferred()
     try:
         Console(highlight=False).print(summary(Path.cwd(), runs_page=compare_link()), crop=False)
     except UserError as error:

@@ -91,7 +91,7 @@ def warn_of_drift(run: StageRun, max_drift: float) -> None:
 
     A warning is all that comes of it: what is written does not depend on the registry.
     """
-    if (champion := run.of_champion(ALPHABET)) is None:
+    if (champion := run.champion_artifact(ALPHABET)) is None:
         return
     try:
         own = read_alphabet(ALPHABET.read_text(encoding="utf-8").splitlines())

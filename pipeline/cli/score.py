@@ -14,6 +14,7 @@ from rich.text import Text
 from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_text
 from pipeline.core.errors import UserError
 from pipeline.params.generation import Precision
+from pipeline.reporting.formatting import INVISIBLE
 
 if TYPE_CHECKING:
     from pipeline.generation.text_types import Score
@@ -65,7 +66,7 @@ def shaded(scored: "Score", length: int) -> Text:
     text = Text()
     for char, log_prob in zip(scored.text[:length], scored.log_probs[:length].tolist(), strict=True):
         style = ground(-log_prob / math.log(2))
-        text.append("↵" if char == "\n" else char, style)
+        text.append(INVISIBLE["\n"] if char == "\n" else char, style)
         if char == "\n":
             text.append("\n")
     if length < len(scored.text):

@@ -27,9 +27,9 @@ from pipeline.tracking.execution import (
     environment,
     facts_here,
     facts_of,
+    format_changes,
     params_of,
     run_name,
-    told,
 )
 from pipeline.tracking.git import file_at, patch_since
 from pipeline.tracking.project import baseline, project_root, state_folder
@@ -38,7 +38,7 @@ from pipeline.tracking.records import STAGES, Experiment, experiments, read_reco
 from pipeline.tracking.session import Session
 from pipeline.tracking.settings import check_server, tracking_uri
 from pipeline.tracking.store import open_store
-from pipeline.tracking.unsent_runs import Kept, hashed, kept
+from pipeline.tracking.unsent_runs import UnsentRun, list_unsent, store_hash
 
 
 def all_runs(client: MlflowClient, experiment_id: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
@@ -64,8 +64,12 @@ def sync() -> Iterator[str]:
     state_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(state_folder() / "sync.lock"):
         # First the records that could not be sent; then the experiments that no run belongs to.
-        for one in kept():
-            yield _send_kept(one) if isinstance(one, Kept) else f"warning: {_damaged(one)} cannot be read and was left"
+        for one in list_unsent():
+            yield (
+                _send_unsent(one)
+                if isinstance(one, UnsentRun)
+                else f"warning: {_damaged(one)} cannot be read and was left"
+            )
         runs = _runs()
         for experiment in experiments():
             if not any(_is_run_of(run, experiment) for run in runs):
@@ -77,10 +81,10 @@ def sync() -> Iterator[str]:
             yield _restore(here)
 
 
-def _send_kept(one: Kept) -> str:
+def _send_unsent(one: UnsentRun) -> str:
     session = one.session
     # Another store, or a run that was deleted: everything is sent to a new run.
-    if one.store != hashed(tracking_uri()) or not _exists(session.run_id):
+    if one.store != store_hash(tracking_uri()) or not _exists(session.run_id):
         session.run_id, session.published, session.live_step, session.registered = None, [], 0, False
     try:
         run_id = publish(one.execution, session, one.stages, status=one.status, error=one.error)
@@ -96,7 +100,7 @@ def _send_kept(one: Kept) -> str:
     return line
 
 
-def _update_live_session(session: Session, one: Kept) -> None:
+def _update_live_session(session: Session, one: UnsentRun) -> None:
     """Store the run in the session of an execution that is still running, and that it has nothing unsent."""
     live = Session.read(state_folder() / "sessions" / f"{session.key}.json")
     if live and live.unsent == one.path.name:
@@ -157,7 +161,7 @@ def _tags(commit: str, revision: str | None) -> dict[str, str]:
         "git.commit": commit,
         "git.clean": str(not changed).lower(),
         "dvc.baseline": commit,
-        "charlm.changed": told(changed),
+        "charlm.changed": format_changes(changed),
         "mlflow.source.name": "charlm sync",
         "mlflow.source.git.commit": commit,
         RESTORED_TAG: "true",

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.reporting.formatting import NOTHING, decimal, is_number, percent, signed, visible, whole
 from pipeline.reporting.project import Project, Row
-from pipeline.reporting.samples import NOTHING, decimal, is_number, percent, sign, signed, whole
 
 MOST_MISTAKES = 15
 BITS_PER_NAT = 1.4426950408889634
@@ -57,7 +57,7 @@ def characters(project: Project) -> list[Line]:
     most_share = max((row["share_of_loss"] for row in rows), default=1.0)
     return [
         Line(
-            sign(row["character"]),
+            visible(row["character"]),
             (
                 Cell(whole(row["count"])),
                 Cell(decimal(row["bits"], 2), _length(row["bits"], most_bits)),
@@ -81,21 +81,21 @@ def character_differences(projects: Sequence[Project], *, ranked: bool) -> list[
             difference = other[name]["bits"] - row["bits"]
             kind = "" if not ranked or abs(difference) < NOTEWORTHY else "better" if difference < 0 else "worse"
             cells.append(Cell(signed(difference), kind=kind))
-        lines.append(Line(sign(name), (Cell(whole(row["count"])), *cells)))
+        lines.append(Line(visible(name), (Cell(whole(row["count"])), *cells)))
     return lines
 
 
 def mistakes(projects: Sequence[Project]) -> list[Line]:
     """Return a line per frequent mistake ("character → taken for") with its count and share in each project."""
     found = [
-        {row["mistake"]: row for row in project.rows("plots/mistakes.csv", ("count", "share"), ("mistake",))}
+        {row["mistake"]: row for row in project.read_csv("plots/mistakes.csv", ("count", "share"), ("mistake",))}
         for project in projects
     ]
     frequent = next((one for one in found if one), {})
     most = max((row["count"] for row in frequent.values()), default=1.0)
     return [
         Line(
-            " → ".join(map(sign, name.rsplit(" → ", 1))),
+            " → ".join(map(visible, name.rsplit(" → ", 1))),
             tuple(
                 cell
                 for one in found
@@ -120,7 +120,7 @@ def _buckets(project: Project) -> dict[str, dict[str, Any]]:
 
 def character_rows(project: Project) -> list[Row]:
     """Return the rows of the table of characters, with `bits` beside the nats."""
-    rows = project.rows("plots/characters.csv", ("count", "mean_nats", "share_of_loss"), ("character",))
+    rows = project.read_csv("plots/characters.csv", ("count", "mean_nats", "share_of_loss"), ("character",))
     return [row | {"bits": row["mean_nats"] * BITS_PER_NAT} for row in rows if is_number(row["mean_nats"])]
 
 

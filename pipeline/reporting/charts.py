@@ -6,8 +6,8 @@ from typing import Any, Literal
 import altair as alt
 
 from pipeline.reporting.breakdown import character_rows
+from pipeline.reporting.formatting import decimal, is_number, visible
 from pipeline.reporting.project import Project, Row
-from pipeline.reporting.samples import decimal, is_number, sign
 
 Spec = dict[str, Any]
 
@@ -143,7 +143,7 @@ def position(projects: Sequence[Project]) -> Spec | None:
     rows = [
         {"name": project.name, **row}
         for project in projects
-        for row in project.rows("plots/position.csv", ("position", "perplexity", "chars"))
+        for row in project.read_csv("plots/position.csv", ("position", "perplexity", "chars"))
     ]
     if not rows:
         return None
@@ -175,7 +175,7 @@ def characters(project: Project) -> Spec | None:
     """Return the characters of the eval text by how often they occur and how hard they are to predict."""
     rows = [
         {
-            "sign": sign(row["character"]),
+            "sign": visible(row["character"]),
             "count": row["count"],
             "bits": row["bits"],
             "share": row["share_of_loss"],
@@ -204,7 +204,7 @@ def character_differences(projects: Sequence[Project]) -> Spec | None:
     """Return the mean bits of each character, a point per project, the characters that cost the first most on top."""
     costly = [row["character"] for row in character_rows(projects[0])[:MOST_LETTERS]]
     rows = [
-        {"name": project.name, "sign": sign(row["character"]), "bits": row["bits"]}
+        {"name": project.name, "sign": visible(row["character"]), "bits": row["bits"]}
         for project in projects
         for row in character_rows(project)
         if row["character"] in costly
@@ -213,7 +213,7 @@ def character_differences(projects: Sequence[Project]) -> Spec | None:
         return None
     base = chart(rows).encode(
         x=alt.X("bits:Q", title="mean bits", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=8)),
-        y=alt.Y("sign:N", title=None, sort=list(map(sign, costly)), axis=alt.Axis(labelFont=TEXT_FONT, ticks=False)),
+        y=alt.Y("sign:N", title=None, sort=list(map(visible, costly)), axis=alt.Axis(labelFont=TEXT_FONT, ticks=False)),
         tooltip=[
             alt.Tooltip("name:N", title="experiment"),
             alt.Tooltip("sign:N", title="character"),
@@ -221,7 +221,7 @@ def character_differences(projects: Sequence[Project]) -> Spec | None:
         ],
     )
     span = chart(rows).mark_rule(color="var(--edge)")
-    span = span.encode(x="min(bits):Q", x2="max(bits):Q", y=alt.Y("sign:N", sort=list(map(sign, costly))))
+    span = span.encode(x="min(bits):Q", x2="max(bits):Q", y=alt.Y("sign:N", sort=list(map(visible, costly))))
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(color=colours(projects, rows, symbol="circle"))
     return finished([span, dots, targets(base)], height=TALL)
 
@@ -234,7 +234,7 @@ def _curve_rows(project: Project, x: str) -> list[Row]:
 def _points(project: Project, file: str, x: str, series: str, column: str) -> list[Row]:
     return [
         {"name": project.name, "series": series, x: row[x], "perplexity": row[column]}
-        for row in project.rows(file, (x, column))
+        for row in project.read_csv(file, (x, column))
     ]
 
 

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import Any, Literal
 
+from pipeline.reporting.formatting import NOTHING, decimal, is_number, param, percent, seconds, whole
 from pipeline.reporting.project import Project, why_not_comparable
-from pipeline.reporting.samples import NOTHING, decimal, is_number, param, percent, seconds, whole
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Project:
         found = self.json(f"metrics/{stage}.json")
         return found if isinstance(found, dict) else {}
 
-    def rows(self, name: str, numbers: Sequence[str], words: Sequence[str] = ()) -> list[Row]:
+    def read_csv(self, name: str, numbers: Sequence[str], words: Sequence[str] = ()) -> list[Row]:
         """Return the rows of the CSV file `name` with these columns; a row that lacks one is left out, or a number."""
         try:
             with (self.folder / name).open(encoding="utf-8", newline="") as file:

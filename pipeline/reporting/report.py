@@ -17,10 +17,10 @@ from markupsafe import Markup
 from pipeline.reporting import charts
 from pipeline.reporting.breakdown import buckets, character_differences, characters, mistakes
 from pipeline.reporting.charts import NUM_COLOURS, Spec
-from pipeline.reporting.excerpt import excerpts
 from pipeline.reporting.figures import changed_files, commands, corpus, headline, settings, versions
+from pipeline.reporting.formatting import visible, whole
 from pipeline.reporting.project import Project, why_not_comparable
-from pipeline.reporting.samples import samples, sign, whole
+from pipeline.reporting.texts import excerpts, samples
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def sections(projects: Sequence[Project]) -> list[Section]:
 def _curves(projects: Sequence[Project]) -> Section | None:
     drawn = {"curve-epoch": charts.curve(projects, "epoch"), "curve-seconds": charts.curve(projects, "seconds")}
     found = {place: spec for place, spec in drawn.items() if spec}
-    tutorial = any(project.rows("plots/tutorial.csv", ("epoch",)) for project in projects) and len(projects) == 1
+    tutorial = any(project.read_csv("plots/tutorial.csv", ("epoch",)) for project in projects) and len(projects) == 1
     return Section("curves", "Learning curves", {"tutorial": tutorial}, found) if found else None
 
 
@@ -128,8 +128,8 @@ def _mistakes(projects: Sequence[Project]) -> Section | None:
 
 def _corpus(projects: Sequence[Project]) -> Section | None:
     rows = corpus(projects)
-    changes = projects[0].rows("reports/clean.csv", ("count",), ("codepoint", "character", "became"))
-    shown = [{**row, "became": "".join(map(sign, row["became"])), "count": whole(row["count"])} for row in changes]
+    changes = projects[0].read_csv("reports/clean.csv", ("count",), ("codepoint", "character", "became"))
+    shown = [{**row, "became": "".join(map(visible, row["became"])), "count": whole(row["count"])} for row in changes]
     content = {"figures": rows, "changes": shown[:MOST_CHANGES], "more": max(len(shown) - MOST_CHANGES, 0)}
     return Section("corpus", "The corpus", content) if rows else None
 
@@ -164,7 +164,7 @@ def build_report(projects: Sequence[Project]) -> str:
     """
     if not projects:
         raise ValueError("a report is about one project at least")
-    projects = _told_apart(projects)
+    projects = _with_unique_names(projects)
     shown = sections(projects)
     style, script, vega = _file("style.css"), _file("report.js"), _vega()
     environment = Environment(
@@ -186,7 +186,7 @@ def build_report(projects: Sequence[Project]) -> str:
     return page
 
 
-def _told_apart(projects: Sequence[Project]) -> list[Project]:
+def _with_unique_names(projects: Sequence[Project]) -> list[Project]:
     """Return the projects with names of which no two are the same."""
     names: list[str] = []
     for project in projects:

@@ -21,7 +21,7 @@ from pipeline.serving import pyfunc_model
 from pipeline.serving.answers import PARAMS
 from pipeline.serving.model_source import CARD, project_card
 from pipeline.tracking.execution import Execution
-from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, WEIGHTS_TAG, Standing, enter
+from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, WEIGHTS_TAG, Standing, pass_gate
 from pipeline.tracking.store import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def register_model(execution: Execution, *, run_id: str) -> str:
             model_id=info.model_id,
         )
         candidate = Standing(str(version.version), figures["perplexity"], figures["eval_sha256"])
-        decision = enter(client, name, candidate, max_perplexity=params.max_perplexity)
+        decision = pass_gate(client, name, candidate, max_perplexity=params.max_perplexity)
     return f"{name} version {version.version} is {decision.alias}: {decision.reason}"
 
 

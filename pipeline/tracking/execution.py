@@ -82,7 +82,7 @@ def params_of(text: str | None) -> dict[str, Any]:
         return {}
 
 
-def told(lines: list[str]) -> str:
+def format_changes(lines: list[str]) -> str:
     """Return `changes` as one line for a tag: "nothing" if there are none."""
     more = f" and {len(lines) - SHOWN_CHANGES} more" if len(lines) > SHOWN_CHANGES else ""
     return ", ".join(lines[:SHOWN_CHANGES]) + more if lines else "nothing"
@@ -185,7 +185,7 @@ def execution_here() -> Execution:
         "git.commit": state.commit,
         "git.clean": str(state.clean).lower(),
         "dvc.baseline": commit,
-        "charlm.changed": told(changes(commit)),
+        "charlm.changed": format_changes(changes(commit)),
         "mlflow.source.name": "dvc exp run" if name else "dvc repro",
         "mlflow.source.git.commit": state.commit,
     }

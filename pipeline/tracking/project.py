@@ -1,6 +1,8 @@
-"""Where the project is, and what DVC says of this execution."""
+"""The project's folders, and what is known about the DVC command that runs this stage."""
 
+import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -58,3 +60,43 @@ def dvc_ancestor() -> psutil.Process:
         if "dvc" in words:
             return process
     return ancestors[0] if ancestors else psutil.Process()
+
+
+# Options of `dvc repro` and `dvc exp run` under which all stages still run here, without and with a value.
+FLAGS = (
+    "-f",
+    "--force",
+    "-q",
+    "--quiet",
+    "-v",
+    "--verbose",
+    "--pull",
+    "--no-run-cache",
+    "--no-commit",
+    "--wait-for-lock",
+)
+VALUES = ("-S", "--set-param", "-n", "--name", "-m", "--message")
+
+
+def will_register() -> bool:
+    """Return whether the dvc command that runs this stage continues to `register` and `summary`. False in doubt."""
+    try:
+        return runs_all_stages(dvc_ancestor().cmdline())
+    except psutil.Error:
+        return False
+
+
+def runs_all_stages(command: Sequence[str]) -> bool:
+    """Return whether `command` is `dvc repro` or `dvc exp run` without targets, and not for a queue or a copy."""
+    names = [Path(word).name for word in command[:3]]
+    if "dvc" not in names:
+        return False
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument(*FLAGS, dest="flags", action="store_true")
+    parser.add_argument(*VALUES, dest="values", action="append")
+    parser.add_argument("words", nargs="*")
+    try:
+        found, unknown = parser.parse_known_intermixed_args(list(command[names.index("dvc") + 1 :]))
+    except argparse.ArgumentError:
+        return False
+    return not unknown and found.words in (["repro"], ["exp", "run"], ["experiments", "run"])

@@ -32,7 +32,7 @@ from pipeline.tracking.view import update_view
 SAMPLE_CHARS = 400
 
 
-def note(folder: Path, *, stages: Collection[str], changed: str) -> str:
+def run_description(folder: Path, *, stages: Collection[str], changed: str) -> str:
     """Return the note of the execution whose files lie in `folder`.
 
     Only of `stages`, those that it has done: the files of the others may be an earlier execution's.
@@ -143,7 +143,9 @@ def publish(
                 _send(client, session.run_id, record, session.seconds.get(name), execution)
                 session.published.append(name)
                 session.save()
-        text = note(execution.folder, stages=session.published, changed=execution.tags.get("charlm.changed", ""))
+        text = run_description(
+            execution.folder, stages=session.published, changed=execution.tags.get("charlm.changed", "")
+        )
         client.set_tag(session.run_id, "mlflow.note.content", text)
         if error is not None:
             client.set_tag(session.run_id, "charlm.error", error[:MAX_VALUE])

@@ -65,7 +65,7 @@ def decide(candidate: Standing, champion: Standing | None, *, max_perplexity: fl
     return Decision(CHALLENGER, f"not better: {compared}")
 
 
-def enter(client: MlflowClient, name: str, candidate: Standing, *, max_perplexity: float) -> Decision:
+def pass_gate(client: MlflowClient, name: str, candidate: Standing, *, max_perplexity: float) -> Decision:
     """Let a new version through the gate; it gets its alias."""
     with _one_at_a_time():
         champion = find_champion(client, name)
@@ -73,7 +73,7 @@ def enter(client: MlflowClient, name: str, candidate: Standing, *, max_perplexit
         client.set_model_version_tag(name, candidate.version, "gate", f"{decision.alias}: {decision.reason}")
         if decision.alias == CHAMPION:
             before = champion.version if champion else ""
-            _crown(client, name, candidate.version, reason=decision.reason, before=before)
+            _make_champion(client, name, candidate.version, reason=decision.reason, before=before)
         else:
             client.set_registered_model_alias(name, CHALLENGER, candidate.version)
     return decision
@@ -94,10 +94,10 @@ def promote(
         decision = decide(candidate, champion, max_perplexity=max_perplexity)
         if decision.alias != CHAMPION and not force:
             raise UserError(f"{name} version {version} was not promoted: {decision.reason}; --force promotes it anyway")
-        told = reason or (decision.reason if decision.alias == CHAMPION else f"forced, although {decision.reason}")
-        _crown(client, name, version, reason=told, before=champion.version if champion else "")
+        message = reason or (decision.reason if decision.alias == CHAMPION else f"forced, although {decision.reason}")
+        _make_champion(client, name, version, reason=message, before=champion.version if champion else "")
     after = f" after version {champion.version}" if champion else ""
-    return f"{name} version {version} is champion{after}: {told}"
+    return f"{name} version {version} is champion{after}: {message}"
 
 
 def rollback(client: MlflowClient, name: str, *, reason: str) -> str:
@@ -113,12 +113,12 @@ def rollback(client: MlflowClient, name: str, *, reason: str) -> str:
         if not before:
             raise UserError(f"{name} version {champion.version}: no version was champion before it")
         find_version(client, name, before)
-        told = reason or f"rollback from version {champion.version}"
-        client.set_model_version_tag(name, champion.version, "champion.until", f"{_now()}: {told}")
-        _crown(client, name, before, reason=told, before=None)
+        message = reason or f"rollback from version {champion.version}"
+        client.set_model_version_tag(name, champion.version, "champion.until", f"{_now()}: {message}")
+        _make_champion(client, name, before, reason=message, before=None)
         # Going back does not lead here again, or two champions would follow each other for ever.
         client.set_model_version_tag(name, champion.version, BEFORE_TAG, "")
-    return f"{name} version {before} is champion again, after version {champion.version}: {told}"
+    return f"{name} version {before} is champion again, after version {champion.version}: {message}"
 
 
 def find_champion(client: MlflowClient, name: str) -> Standing | None:
@@ -178,7 +178,7 @@ def standing_of(version: ModelVersion) -> Standing:
     )
 
 
-def _crown(client: MlflowClient, name: str, version: str, *, reason: str, before: str | None) -> None:
+def _make_champion(client: MlflowClient, name: str, version: str, *, reason: str, before: str | None) -> None:
     """Move the alias; `before` None leaves the way back as it is."""
     tags = {REASON_TAG: reason, SINCE_TAG: _now()} | ({} if before is None else {BEFORE_TAG: before})
     for key, value in tags.items():

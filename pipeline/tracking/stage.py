@@ -1,7 +1,9 @@
-"""What every stage script runs in: errors for people, times, and the stage's record in MLflow.
+"""The context in which every stage script runs: one-line errors, times, and the stage's record in MLflow.
 
-`source`, `ingest`, `clean`, `split` and `validate` take a second or two, so they do not load MLflow (`validate` does if
-there may be a champion to compare with): their records are sent by the next stage that does, or at once if they fail.
+Loading MLflow takes seconds, so few stages do. `train` and `register` publish their records together with those of the
+stages before them. `evaluate` and `generate` publish only if `register` will not follow; if `register` turns out to be
+up to date, `summary` publishes what is missing. A stage that fails publishes at once.
+(`validate` loads MLflow too if there may be a champion to compare with.)
 """
 
 import json
@@ -17,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.params.generation import registered_name
-from pipeline.tracking.project import project_root
-from pipeline.tracking.records import metric_name, stages_before
+from pipeline.tracking.project import project_root, will_register
+from pipeline.tracking.records import STAGES, metric_name, stages_before
 from pipeline.tracking.session import Session, Status
 from pipeline.tracking.settings import set_up_mlflow
 
@@ -27,25 +29,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OfChampion:
+class ChampionArtifact:
     """The text of a file of the champion's run, and the champion's version."""
 
     version: str
     text: str
 
 
-def there_may_be_one() -> bool:
+def may_have_champion() -> bool:
     """Return whether a registry is named or lies here; without loading MLflow, which takes seconds."""
     named = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
     return bool(named) or (project_root() / "mlflow.db").exists()
 
 
-def of_champion(artifact: str) -> OfChampion | None:
+def champion_artifact(artifact: str) -> ChampionArtifact | None:
     """Return an artifact of the run that made this text's champion; None without champion or artifact.
 
     Whatever MLflow raises is let through: a server may be away.
     """
-    if not there_may_be_one():
+    if not may_have_champion():
         return None
     from pipeline.tracking.registry import champion_version  # these load MLflow
     from pipeline.tracking.store import open_store
@@ -58,13 +60,13 @@ def of_champion(artifact: str) -> OfChampion | None:
             return None
         with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
             path = Path(client.download_artifacts(champion.run_id, artifact, temporary))
-            return OfChampion(str(champion.version), path.read_text(encoding="utf-8"))
+            return ChampionArtifact(str(champion.version), path.read_text(encoding="utf-8"))
 
 
 VARIABLE = "CHARLM_CURVE"
 
 
-def note_point(step: int, seconds: float, values: Mapping[str, float]) -> None:
+def append_point(step: int, seconds: float, values: Mapping[str, float]) -> None:
     """Add a point to the file that CHARLM_CURVE names, if it names one; what cannot be written costs nothing."""
     if name := os.environ.get(VARIABLE):
         with suppress(OSError), Path(name).open("a", encoding="utf-8") as file:
@@ -72,8 +74,10 @@ def note_point(step: int, seconds: float, values: Mapping[str, float]) -> None:
 
 
 PUBLISHING = ("train", "evaluate", "generate", "register")
-# The door: what is refused here never started, so there is no run to mark.
-DOOR = "source"
+# Of these, the stages whose records can wait for `register`.
+DEFERRED = ("evaluate", "generate")
+# The input check: an execution that it refuses never started, so there is no run to mark.
+INPUT_CHECK = "source"
 REGISTER = "register"
 INTERRUPTED = 130
 
@@ -108,12 +112,12 @@ class StageRun:
         earlier = continues if continues != own else None
         with live_curves([run_id for run_id in (own, earlier) if run_id]) as curves:
             for step, seconds, values in known:
-                note_point(step, seconds, values)
+                append_point(step, seconds, values)
                 for curve in curves[:1]:
                     curve.add(step, seconds, self._named(values))
 
             def add(step: int, seconds: float, values: Mapping[str, float]) -> None:
-                note_point(step, seconds, values)
+                append_point(step, seconds, values)
                 for curve in curves:
                     curve.add(step, seconds, self._named(values))
 
@@ -143,13 +147,13 @@ class StageRun:
         """Let the run have a tag about this stage that none of its files says."""
         self.session.tags[f"{self.name}.{name}"] = value
 
-    def of_champion(self, path: Path) -> OfChampion | None:
+    def champion_artifact(self, path: Path) -> ChampionArtifact | None:
         """Return the file `path` of this stage as it was when the champion was made.
 
         None if there is no champion or it has no such file; with a warning, if MLflow is away.
         """
         try:
-            return of_champion(f"{self.name}/{path.name}")
+            return champion_artifact(f"{self.name}/{path.name}")
         except Exception as problem:  # noqa: BLE001  only a comparison is lost
             _say(f"warning: {self.name}: not compared with the champion ({_one_line(problem)})")
             return None
@@ -174,16 +178,16 @@ class StageRun:
         return said
 
     def finish(self, seconds: float) -> None:
-        """Note that the stage ended well, and publish it if it is one that publishes."""
+        """Store that the stage succeeded; publish it, unless a later stage will do that."""
         self.session.seconds[self.name] = round(seconds, 1)
         self.session.save()
-        if self.name in PUBLISHING:
+        if self.name in PUBLISHING and not (self.name in DEFERRED and will_register()):
             self._publish("FINISHED", with_stage=True)
 
     def fail(self, error: str, *, killed: bool = False) -> None:
-        """Mark the run failed; a refusal at the door makes no run."""
+        """Mark the run as failed. Input that `source` refuses makes no run."""
         with suppress(UserError):  # params that cannot be read: the stage has said so, and no run could have them
-            if self.name == DOOR and self.session.run_id is None:
+            if self.name == INPUT_CHECK and self.session.run_id is None:
                 return
             self._publish("KILLED" if killed else "FAILED", with_stage=False, error=error)
 
@@ -191,26 +195,41 @@ class StageRun:
         from pipeline.tracking.execution import execution_here
         from pipeline.tracking.publish import publish  # loads MLflow
         from pipeline.tracking.settings import tracking_uri
-        from pipeline.tracking.unsent_runs import forget, keep
+        from pipeline.tracking.unsent_runs import forget_unsent, save_unsent
 
         execution = execution_here()
-        stages = [*stages_before(self.name), *([self.name] if with_stage else [])]
-        told = None if error is None else f"{self.name}: {error}"
+        # Also stages that ran here and deferred their records, as `evaluate` when `generate` fails.
+        needed = {*stages_before(self.name), *self.session.seconds} - {self.name}
+        stages = [name for name in STAGES if name in needed or (with_stage and name == self.name)]
+        message = None if error is None else f"{self.name}: {error}"
         try:
-            publish(execution, self.session, stages, status=status, error=told)
+            publish(execution, self.session, stages, status=status, error=message)
             if with_stage and self.name == REGISTER and not self.session.registered:
-                keep(execution, self.session, stages, status=status, error=told, uri=tracking_uri(), now=time.time())
+                save_unsent(
+                    execution, self.session, stages, status=status, error=message, uri=tracking_uri(), now=time.time()
+                )
             else:
-                forget(self.session)
+                forget_unsent(self.session)
         except Exception as problem:  # noqa: BLE001  a tracking store in trouble must not cost a finished stage
             if status == "RUNNING":
                 return  # nothing is lost: the end of the stage sends it all
-            keep(execution, self.session, stages, status=status, error=told, uri=tracking_uri(), now=time.time())
+            save_unsent(
+                execution, self.session, stages, status=status, error=message, uri=tracking_uri(), now=time.time()
+            )
             if error is None:  # a failed stage has said its one line already
                 _say(
                     f"warning: MLflow got no record of {self.name} ({_one_line(problem)}); "
                     "it is kept, and `charlm sync` sends it"
                 )
+
+
+def publish_deferred() -> None:
+    """Publish the records that waited for `register`, which did not run; called by the last stage, `summary`."""
+    session = Session.current()
+    waiting = {name for name in DEFERRED if name in session.seconds} - set(session.published)
+    if waiting and session.unsent is None:
+        set_up_mlflow()
+        StageRun(REGISTER, session)._publish("FINISHED", with_stage=False)  # noqa: SLF001
 
 
 @contextmanager
@@ -244,4 +263,4 @@ def _one_line(error: Exception) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)  # noqa: T201  the rim of the stages
+    print(line, file=sys.stderr, flush=True)  # noqa: T201  messages of the stages

@@ -19,7 +19,7 @@ MODEL = Path("models/charlm")
 
 
 @dataclass(frozen=True)
-class Kept:
+class UnsentRun:
     """One execution's kept files: `stages` are those whose records the run lacks; `store` is where it was to go."""
 
     path: Path
@@ -31,7 +31,7 @@ class Kept:
     store: str
 
 
-def keep(
+def save_unsent(
     execution: Execution,
     session: Session,
     stages: Sequence[str],
@@ -59,14 +59,14 @@ def keep(
                 "stages": list(stages),
                 "status": status,
                 "error": error,
-                "store": hashed(uri),
+                "store": store_hash(uri),
             },
         )
         Session(**{**vars(session), "path": folder / "session.json"}).save()
     session.save()
 
 
-def forget(session: Session) -> None:
+def forget_unsent(session: Session) -> None:
     """Remove what the session has kept: its run has it now."""
     if session.unsent is not None:
         shutil.rmtree(_outbox() / session.unsent, ignore_errors=True)
@@ -74,17 +74,17 @@ def forget(session: Session) -> None:
         session.save()
 
 
-def kept() -> list[Kept | Path]:
+def list_unsent() -> list[UnsentRun | Path]:
     """Return all that is kept, the oldest first; of what cannot be read, its folder."""
     return [_read(path) or path for path in sorted(_outbox().glob("[0-9]*"))]
 
 
-def hashed(uri: str) -> str:
+def store_hash(uri: str) -> str:
     """Return what tells one store from another: an address may hold a password."""
     return hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
-def _read(path: Path) -> Kept | None:
+def _read(path: Path) -> UnsentRun | None:
     session = Session.read(path / "session.json")
     try:
         note = read_json(path / "execution.json")
@@ -100,7 +100,7 @@ def _read(path: Path) -> Kept | None:
         rest = {key: note[key] for key in ("stages", "status", "error", "store")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Kept(path=path, session=session, execution=execution, **rest) if session else None
+    return UnsentRun(path=path, session=session, execution=execution, **rest) if session else None
 
 
 def _outbox() -> Path:

@@ -5,7 +5,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from pipeline.core.files import read_json, write_json
 from pipeline.tracking.project import state_folder
 from pipeline.tracking.settings import tracking_uri
-from pipeline.tracking.unsent_runs import hashed
+from pipeline.tracking.unsent_runs import store_hash
 
 KEY = "charlm"
 # Where `mlflow ui` listens.
@@ -21,7 +21,7 @@ def compare_link() -> str | None:
     uri = tracking_uri()
     try:
         note = read_json(state_folder() / NOTE)
-        if note["store"] != hashed(uri):
+        if note["store"] != store_hash(uri):
             return None
         # Without the second part MLflow opens its pages for GenAI, whatever the experiment is.
         query = urlencode({"viewStateShareKey": KEY, "workflowType": "machine_learning"})
@@ -32,7 +32,7 @@ def compare_link() -> str | None:
 
 def note_experiment(experiment_id: str, uri: str) -> None:
     """Write down, for `compare_link`, which experiment of the store at `uri` has the view."""
-    write_json(state_folder() / NOTE, {"store": hashed(uri), "experiment": experiment_id})
+    write_json(state_folder() / NOTE, {"store": store_hash(uri), "experiment": experiment_id})
 
 
 def _pages(uri: str) -> str:

@@ -90,9 +90,9 @@ def test_every_section_is_there_in_order(page):
         "20 3.750 119",
         "a 40 1.00 50.0 %",
         "␣ 30 0.43 30.0 %",
-        "⏎ 9 0.29 20.0 %",
+        "↵ 9 0.29 20.0 %",
         "a → ␣ 12 30 %",
-        "⏎ → a 5 55 %",
+        "↵ → a 5 55 %",
         "— U+2014 - 7",
         "✗ 1 of 2 expectations hold.",
         "✗ fails eval not in train splits 0.9 at most 0.01 the eval text was trained on",
@@ -118,7 +118,7 @@ def test_the_excerpt_is_what_the_model_says(html, project):
     from pipeline.generation.text import Writer
 
     excerpt = data_of(html)["excerpts"][0]
-    text = "".join(excerpt["signs"]).replace("␣", " ").replace("⏎", "\n")
+    text = "".join(excerpt["signs"]).replace("␣", " ").replace("↵", "\n")
     scored = Writer.load(project.folder / "models/charlm").score(text)
     assert len(text) == 116
     assert sum(excerpt["bits"]) / len(text) == pytest.approx(scored.bits_per_char, abs=0.01)
@@ -127,7 +127,7 @@ def test_the_excerpt_is_what_the_model_says(html, project):
 
 def test_an_excerpt_of_documents_reads_each_from_its_begin_to_its_end(tmp_path):
     from pipeline.generation.text import Writer
-    from pipeline.reporting.excerpt import excerpts
+    from pipeline.reporting.texts import excerpts
 
     model = random_model(bounded=True, unknown=True)
     dictionary = model.dictionary
@@ -146,7 +146,7 @@ def test_an_excerpt_of_documents_reads_each_from_its_begin_to_its_end(tmp_path):
     )
     np.testing.assert_allclose(excerpt.bits, -log_probs / np.log(2), atol=0.006)
     signs = {name for row in excerpt.likely for name in row[::2]}
-    assert signs <= {*"abcdefgh␣⏎", "\u2402", "\u2403", "\ufffd", "¤"}
+    assert signs <= {*"abcdefgh␣↵", "\u2402", "\u2403", "\ufffd", "¤"}
 
 
 def test_it_says_how_to_make_it_again_and_names_nobody(page, project):

@@ -20,7 +20,7 @@ def run(monkeypatch):
         yield stage_run
 
     monkeypatch.setattr(validate, "stage", stage)
-    monkeypatch.setattr(tracking, "of_champion", lambda _: None)
+    monkeypatch.setattr(tracking, "champion_artifact", lambda _: None)
     return stage_run
 
 

@@ -3,19 +3,19 @@
 import pytest
 
 from pipeline.tracking import stage as tracking
-from pipeline.tracking.stage import OfChampion
+from pipeline.tracking.stage import ChampionArtifact
 
 HEADER = "codepoint,character,train,eval,test\n"
 
 
 def is_champion(monkeypatch, answer):
-    def of_champion(artifact):
+    def champion_artifact(artifact):
         assert artifact == "validate/alphabet.csv"
         if isinstance(answer, Exception):
             raise answer
-        return OfChampion("3", answer)
+        return ChampionArtifact("3", answer)
 
-    monkeypatch.setattr(tracking, "of_champion", of_champion)
+    monkeypatch.setattr(tracking, "champion_artifact", champion_artifact)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,6 @@ def test_max_drift_is_what_is_warned_of(make, monkeypatch, capsys):
 
 def test_a_text_that_is_refused_is_not_compared_with_the_champion(make, monkeypatch):
     project = make("stream")
-    monkeypatch.setattr(tracking, "of_champion", lambda _: pytest.fail("compared"))
+    monkeypatch.setattr(tracking, "champion_artifact", lambda _: pytest.fail("compared"))
     project.shards[1][-1]["text"] += "abc"
     assert project.failed() == ["whole_text_split"]

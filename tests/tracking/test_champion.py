@@ -13,7 +13,7 @@ from pipeline.core.errors import UserError
 from pipeline.tracking import registry
 from pipeline.tracking.session import Session
 from pipeline.tracking.settings import set_up_mlflow
-from pipeline.tracking.stage import OfChampion, StageRun, of_champion, there_may_be_one
+from pipeline.tracking.stage import ChampionArtifact, StageRun, champion_artifact, may_have_champion
 
 ROOT = Path(__file__).parents[2]
 ALPHABET = "validate/alphabet.csv"
@@ -49,8 +49,8 @@ def versions(project):
 
 def test_without_a_registry_there_is_no_champion_and_mlflow_is_not_imported(project):
     code = (
-        "import sys; from pipeline.tracking.stage import of_champion; "
-        f"print(of_champion({ALPHABET!r}), 'mlflow' in sys.modules)"
+        "import sys; from pipeline.tracking.stage import champion_artifact; "
+        f"print(champion_artifact({ALPHABET!r}), 'mlflow' in sys.modules)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
@@ -60,33 +60,33 @@ def test_without_a_registry_there_is_no_champion_and_mlflow_is_not_imported(proj
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
 def test_a_registry_that_is_named_may_have_one(project, monkeypatch, variable):
-    assert not there_may_be_one()
+    assert not may_have_champion()
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    assert there_may_be_one()
+    assert may_have_champion()
 
 
 def test_one_may_lie_in_the_root_that_dvc_names(project, monkeypatch):
     (project / "root").mkdir()
     (project / "root/mlflow.db").touch()
-    assert not there_may_be_one()
+    assert not may_have_champion()
     monkeypatch.setenv("DVC_ROOT", str(project / "root"))
-    assert there_may_be_one()
+    assert may_have_champion()
 
 
 def test_a_file_of_the_champions_run(versions):
-    assert of_champion(ALPHABET) is None  # versions, but no champion
+    assert champion_artifact(ALPHABET) is None  # versions, but no champion
     versions.set_registered_model_alias("own", "champion", "1")
-    assert of_champion(ALPHABET) == OfChampion("1", TABLE)
-    assert of_champion("validate/other.csv") is None
-    assert of_champion("alphabet.csv") is None
+    assert champion_artifact(ALPHABET) == ChampionArtifact("1", TABLE)
+    assert champion_artifact("validate/other.csv") is None
+    assert champion_artifact("alphabet.csv") is None
     versions.set_registered_model_alias("own", "champion", "2")
-    assert of_champion(ALPHABET) is None
+    assert champion_artifact(ALPHABET) is None
 
 
 def test_the_champion_is_that_of_the_model_in_params(project, versions):
     versions.set_registered_model_alias("own", "champion", "1")
     (project / "params.yaml").write_text("register: {model_name: another}\n", encoding="utf-8")
-    assert of_champion(ALPHABET) is None
+    assert champion_artifact(ALPHABET) is None
 
 
 def test_a_champion_whose_files_are_lost_or_whose_store_is_in_trouble_raises_and_costs_a_stage_a_line(
@@ -94,28 +94,28 @@ def test_a_champion_whose_files_are_lost_or_whose_store_is_in_trouble_raises_and
 ):
     stage = StageRun("validate", Session(key="test", path=project / "session.json"))
     versions.set_registered_model_alias("own", "champion", "1")
-    assert stage.of_champion(Path("reports/alphabet.csv")) == OfChampion("1", TABLE)
+    assert stage.champion_artifact(Path("reports/alphabet.csv")) == ChampionArtifact("1", TABLE)
     (one,) = (project / "mlruns").rglob("alphabet.csv")
     one.write_bytes(b"\xff\xfe")
     with pytest.raises(UnicodeDecodeError):
-        of_champion(ALPHABET)
-    assert stage.of_champion(Path("reports/alphabet.csv")) is None
+        champion_artifact(ALPHABET)
+    assert stage.champion_artifact(Path("reports/alphabet.csv")) is None
     assert capsys.readouterr().err.startswith("warning: validate: not compared with the champion ('utf-8' codec can")
 
     def in_trouble(*_):
         raise mlflow.MlflowException("the database\nis locked")
 
     monkeypatch.setattr(registry, "champion_version", in_trouble)
-    assert stage.of_champion(Path("reports/alphabet.csv")) is None
+    assert stage.champion_artifact(Path("reports/alphabet.csv")) is None
     assert capsys.readouterr().err == ("warning: validate: not compared with the champion (the database is locked)\n")
 
 
 def test_a_store_that_is_away_costs_a_stage_a_line(project, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="does not answer"):
-        of_champion(ALPHABET)
+        champion_artifact(ALPHABET)
     stage = StageRun("validate", Session(key="test", path=project / "session.json"))
-    assert stage.of_champion(Path("reports/alphabet.csv")) is None
+    assert stage.champion_artifact(Path("reports/alphabet.csv")) is None
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: validate: not compared with the champion (MLFLOW_TRACKING_URI: http://127.0.0.1:9")
 
@@ -123,6 +123,6 @@ def test_a_store_that_is_away_costs_a_stage_a_line(project, monkeypatch, capsys)
 def test_a_damaged_store_costs_a_stage_a_line(project, capsys):
     (project / "mlflow.db").write_bytes(b"no database" * 100)
     stage = StageRun("validate", Session(key="test", path=project / "session.json"))
-    assert stage.of_champion(Path("reports/alphabet.csv")) is None
+    assert stage.champion_artifact(Path("reports/alphabet.csv")) is None
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: validate: not compared with the champion (")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tracking.execution import changes, environment, execution_here, told
+from pipeline.tracking.execution import changes, environment, execution_here, format_changes
 from pipeline.tracking.git import git, git_state, patch_since
 
 
@@ -46,11 +46,11 @@ CHANGES = ["model.num_hidden 8 → 12", "model.deep absent → 1", "pipeline/cod
 
 def test_what_changed_is_named(project):
     assert changes("HEAD") == []
-    assert told([]) == "nothing"
+    assert format_changes([]) == "nothing"
     change()
     assert changes("HEAD") == CHANGES
-    assert told(CHANGES) == ", ".join(CHANGES)
-    assert told([str(n) for n in range(20)]).endswith("11 and 8 more")
+    assert format_changes(CHANGES) == ", ".join(CHANGES)
+    assert format_changes([str(n) for n in range(20)]).endswith("11 and 8 more")
 
 
 def test_what_changed_between_commits_is_named(project):

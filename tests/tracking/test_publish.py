@@ -11,15 +11,17 @@ from mlflow import MlflowClient
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
+from pipeline.tracking import stage as tracking
 from pipeline.tracking.execution import execution_here
-from pipeline.tracking.publish import note, publish
+from pipeline.tracking.project import runs_all_stages
+from pipeline.tracking.publish import publish, run_description
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.relocate import relocate
 from pipeline.tracking.session import Session
 from pipeline.tracking.settings import check_server, tracking_uri
-from pipeline.tracking.stage import stage
+from pipeline.tracking.stage import publish_deferred, stage
 from pipeline.tracking.store import open_store
-from pipeline.tracking.unsent_runs import hashed, kept
+from pipeline.tracking.unsent_runs import list_unsent, store_hash
 
 
 @pytest.fixture
@@ -131,10 +133,10 @@ def test_a_store_in_trouble_costs_a_warning_and_the_record_is_kept(project, caps
     with stage("train"):
         pass
     assert "warning: MLflow got no record of train" in capsys.readouterr().err
-    (one,) = kept()
+    (one,) = list_unsent()
     assert one.stages == [*stages_before("train"), "train"]
     assert (one.execution.folder / "plots/train.csv").read_text() == (project / "plots/train.csv").read_text()
-    assert one.store == hashed("http://127.0.0.1:9")
+    assert one.store == store_hash("http://127.0.0.1:9")
 
 
 def test_what_was_kept_is_sent_by_the_next_stage_if_mlflow_is_back(project, monkeypatch):
@@ -146,7 +148,7 @@ def test_what_was_kept_is_sent_by_the_next_stage_if_mlflow_is_back(project, monk
         pass
     (run,) = runs()
     assert run.data.metrics["train/best_eval_perplexity"] == 4.5
-    assert kept() == []
+    assert list_unsent() == []
 
 
 def test_stages_that_are_kept_twice_in_a_shell_are_two_executions(project, monkeypatch):
@@ -155,7 +157,7 @@ def test_stages_that_are_kept_twice_in_a_shell_are_two_executions(project, monke
         monkeypatch.setattr("time.time", lambda now=now: now)
         with stage("train"):
             pass
-    assert [one.execution.ended for one in kept()] == [1, 2]
+    assert [one.execution.ended for one in list_unsent()] == [1, 2]
 
 
 def test_passwords_are_neither_told_nor_kept(project, capsys, monkeypatch):
@@ -174,7 +176,7 @@ def test_a_model_that_cannot_be_registered_is_kept(project, capsys):
     with stage("register") as run:
         run.register(fail)
     assert "the model is not registered (gone while it was sent); `charlm sync`" in capsys.readouterr().err
-    (one,) = kept()
+    (one,) = list_unsent()
     assert "register" in one.stages
     assert not one.session.registered
 
@@ -183,9 +185,9 @@ def test_an_entry_that_cannot_be_read_is_named(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with stage("train"):
         pass
-    (one,) = kept()
+    (one,) = list_unsent()
     (one.path / "execution.json").write_text("{")
-    assert kept() == [one.path]
+    assert list_unsent() == [one.path]
 
 
 def test_the_run_has_a_note_and_what_is_needed_to_trace_it(project):
@@ -224,7 +226,7 @@ def test_the_run_has_a_note_and_what_is_needed_to_trace_it(project):
 def test_the_note_copes_with_figures_without_a_baseline(tmp_path):
     figures = {"perplexity": 3.5, "bits_per_char": 1.8, "accuracy": 0.6, "num_chars": 1000}
     write_json(tmp_path / "metrics/evaluate.json", figures)
-    assert note(tmp_path, stages=["evaluate"], changed="").startswith("**perplexity 3.500** · 1.800 bits")
+    assert run_description(tmp_path, stages=["evaluate"], changed="").startswith("**perplexity 3.500** · 1.800 bits")
 
 
 def test_a_server_that_does_not_answer_is_told(monkeypatch):
@@ -290,3 +292,63 @@ def test_a_curve_that_cannot_be_written_costs_nothing(project, monkeypatch, tmp_
     monkeypatch.setenv("CHARLM_CURVE", str(tmp_path / "gone/curve.jsonl"))
     with stage("train") as run, run.live_curve(continues=None) as send:
         send(1, 0.1, {"epoch": 0.5})
+
+
+@pytest.fixture
+def registering(monkeypatch):
+    """As in `dvc repro` without targets, which continues to `register`."""
+    monkeypatch.setattr(tracking, "will_register", lambda: True)
+
+
+def test_evaluate_and_generate_are_published_with_register(project, registering):
+    for name in ("evaluate", "generate"):
+        with stage(name):
+            pass
+    assert not (project / "mlflow.db").exists()
+    with stage("register"):
+        pass
+    publish_deferred()
+    (run,) = runs()
+    assert {"seconds.evaluate", "seconds.generate", "seconds.register"} <= set(run.data.tags)
+
+
+def test_what_register_did_not_publish_is_published_at_the_end(project, registering):
+    with stage("evaluate"):
+        pass
+    publish_deferred()
+    (run,) = runs()
+    assert run.info.status == "FINISHED"
+    assert "seconds.evaluate" in run.data.tags
+    assert "seconds.register" not in run.data.tags
+
+
+def test_a_failing_generate_publishes_evaluate_too(project, registering):
+    with stage("evaluate"):
+        pass
+    with pytest.raises(SystemExit), stage("generate"):
+        raise UserError("generate.prompts: no")
+    (run,) = runs()
+    assert run.info.status == "FAILED"
+    assert "seconds.evaluate" in run.data.tags
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python /v/bin/dvc repro", True),
+        ("python -m dvc repro -f", True),
+        ("dvc exp run -S model.num_hidden=8 -n wider", True),
+        ("dvc --wait-for-lock exp run --set-param=a.b=1", True),
+        ("dvc repro evaluate", False),
+        ("dvc exp run -S a.b=1 evaluate", False),
+        ("dvc repro --single-item evaluate", False),
+        ("python -m dvc --wait-for-lock exp run --temp -n x evaluate", False),
+        ("dvc exp run --temp", False),
+        ("dvc exp run --queue", False),
+        ("dvc exp exec-run --infofile x", False),
+        ("bash", False),
+        ("", False),
+    ],
+)
+def test_which_commands_continue_to_register(command, expected):
+    assert runs_all_stages(command.split()) is expected

@@ -6,7 +6,16 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError
-from pipeline.tracking.registry import Standing, decide, enter, find_champion, find_version, promote, rollback, versions
+from pipeline.tracking.registry import (
+    Standing,
+    decide,
+    find_champion,
+    find_version,
+    pass_gate,
+    promote,
+    rollback,
+    versions,
+)
 
 
 def standing(perplexity, version="2", eval_sha256="same"):
@@ -41,7 +50,7 @@ def client(tmp_path, monkeypatch):
     for version, perplexity, text in (("1", 3.5, "same"), ("2", 3.2, "same"), ("3", 3.4, "same"), ("4", 2.0, "other")):
         tags = {"perplexity": repr(perplexity), "eval_sha256": text}
         client.create_model_version("m", source=str(tmp_path), tags=tags)
-        enter(client, "m", standing(perplexity, version, text), max_perplexity=5.0)
+        pass_gate(client, "m", standing(perplexity, version, text), max_perplexity=5.0)
     return client
 
 

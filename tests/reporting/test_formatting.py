@@ -1,6 +1,9 @@
+import re
+from pathlib import Path
+
 import pytest
 
-from pipeline.reporting.samples import decimal, param, percent, seconds, sign, signed
+from pipeline.reporting.formatting import INVISIBLE, decimal, param, percent, seconds, signed, visible
 
 
 @pytest.mark.parametrize(
@@ -16,10 +19,10 @@ from pipeline.reporting.samples import decimal, param, percent, seconds, sign, s
         (signed(0.224), "+0.22"),
         (signed(-0.224), "\N{MINUS SIGN}0.22"),
         (signed(-0.001), "0.00"),
-        (sign("space"), "␣"),
-        (sign("\n"), "⏎"),
-        (sign("\u202e"), "U+202E"),
-        (sign("s"), "s"),
+        (visible("space"), "␣"),
+        (visible("\n"), "↵"),
+        (visible("\u202e"), "U+202E"),
+        (visible("s"), "s"),
         (param([20, 100]), "[20,100]"),
         (param(None), "null"),
         (param("adamw"), "adamw"),
@@ -33,3 +36,14 @@ from pipeline.reporting.samples import decimal, param, percent, seconds, sign, s
 )
 def test_how_things_are_written(found, shown):
     assert found == shown
+
+
+def test_the_playground_and_the_report_show_the_same_symbols():
+    """The pages' scripts and styles cannot import the table of symbols."""
+    pages = Path(__file__).parents[2] / "pipeline"
+    script = (pages / "serving/page/words.js").read_text(encoding="utf-8")
+    pairs = re.findall(r'\["(.+?)", "(.+?)"\]', script.partition("INVISIBLE")[2].partition("]);")[0])
+    assert {name.encode().decode("unicode_escape"): symbol for name, symbol in pairs} == INVISIBLE
+    for page in ("serving", "reporting"):
+        style = (pages / page / "page/style.css").read_text(encoding="utf-8")
+        assert f'content: "{INVISIBLE[chr(10)]}";' in style

@@ -1,7 +1,7 @@
-"""The beginning of the eval text as the models saw it: how many bits each character cost, and what else was likely.
+"""The texts in the report: the generated samples, and the beginning of the eval text with the bits of each character.
 
-Where the text is of documents between begin and end symbols, each is read from its begin, and its end is shown as a
-line break.
+If the eval text consists of documents with begin and end symbols, the model reads each document from its begin symbol,
+and the end of a document is shown as a line break.
 """
 
 import math
@@ -16,18 +16,20 @@ from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import END_MARK, Dictionary, Ids
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Score
+from pipeline.reporting.formatting import is_number, percent, visible, whole
 from pipeline.reporting.project import Project, same_text
-from pipeline.reporting.samples import sign
 
+# Characters in the excerpt of a single project, and of several side by side.
 ALONE, BESIDE = 3000, 1500
+# The likeliest characters that are listed at each position.
 RIVALS = 4
-# A character is shaded one level a bit, up to this: the playground's shades.
+# One level of shading per bit, up to this level: the shades of the playground.
 TOP_LEVEL = 10
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A text, and per character: bits, level of shading, and the likeliest characters with their percentages."""
+    """A text with, per character, its cost in bits, its level of shading, and the likeliest characters in percent."""
 
     text: str
     bits: list[float]
@@ -36,33 +38,33 @@ class Excerpt:
 
     @property
     def bits_per_char(self) -> float:
-        """The mean."""
+        """The mean cost of a character in bits."""
         return sum(self.bits) / len(self.bits)
 
     @property
     def perplexity(self) -> float:
-        """2 to the power of the mean."""
+        """2 to the power of `bits_per_char`."""
         return float(2**self.bits_per_char)
 
     @property
     def characters(self) -> list[tuple[str, int]]:
-        """Each character, what cannot be printed by its sign, with its level."""
-        shown = [char if char.isprintable() or char in "\n\t" else sign(char) for char in self.text]
+        """The characters, with symbols for those that cannot be printed, and their levels of shading."""
+        shown = [char if char.isprintable() or char in "\n\t" else visible(char) for char in self.text]
         return list(zip(shown, self.levels, strict=True))
 
     def data(self) -> dict[str, Any]:
-        """Return what the page's script knows: the signs, the bits, and the likeliest characters."""
-        return {"signs": list(map(sign, self.text)), "bits": self.bits, "likely": self.likely}
+        """Return the data for the page's script: visible characters, bits, and the likeliest characters."""
+        return {"signs": list(map(visible, self.text)), "bits": self.bits, "likely": self.likely}
 
 
 def excerpts(projects: Sequence[Project]) -> list[Excerpt | None]:
-    """Return an excerpt for each project, None where the model or the text is not there.
+    """Return an excerpt for each project, None if its model or its eval text is missing.
 
-    Of one eval text all models read the same excerpt; else each reads its own.
+    Projects with the same eval text share one excerpt, so that their models can be compared character by character.
     """
     length = ALONE if len(projects) == 1 else BESIDE
     texts = [_beginning(project, length) for project in projects]
-    if same_text(projects):  # one of them may have the text where another's was not kept
+    if same_text(projects):  # not every project's folder still has the text
         texts = [next(filter(None, texts), "")] * len(projects)
     return [_read(project, text) for project, text in zip(projects, texts, strict=True)]
 
@@ -76,7 +78,7 @@ def _beginning(project: Project, length: int) -> str:
 
 
 def _marked(dictionary: Dictionary, ids: Ids) -> str:
-    """Return the text of `ids`, an END_MARK where a document ends."""
+    """Return the text of `ids` (int, one per character) with an END_MARK at the end of each document."""
     symbols = list(dictionary.symbols)
     if dictionary.begin is not None and dictionary.end is not None:
         symbols[dictionary.begin], symbols[dictionary.end] = "", END_MARK
@@ -101,8 +103,44 @@ def _excerpt(scores: Sequence[Score], symbols: Sequence[str]) -> Excerpt:
     order = np.argsort(-predictions, axis=1, kind="stable")[:, :RIVALS]
     shares = np.exp(np.take_along_axis(predictions, order, axis=1).astype(np.float64)) * 100
     likely = [
-        [part for i, share in zip(ids, row, strict=True) for part in (sign(symbols[i]), round(share, 1))]
+        [part for i, share in zip(ids, row, strict=True) for part in (visible(symbols[i]), round(share, 1))]
         for ids, row in zip(order.tolist(), shares.tolist(), strict=True)
     ]
     levels = np.minimum(np.rint(bits), TOP_LEVEL).astype(int).tolist()
     return Excerpt("".join(one.text for one in scores), [round(one, 2) for one in bits.tolist()], levels, likely)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A generated sample: how it was sampled, its prompt and completion, and its metrics in words."""
+
+    mode: str
+    how: str
+    prompt: str
+    completion: str
+    figures: str
+
+
+def samples(project: Project) -> list[Sample]:
+    """Return the samples in the order of samples/samples.json, which starts with the greedy one of each prompt."""
+    found = project.json("samples/samples.json")
+    return [_sample(one) for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _sample(one: dict[str, Any]) -> Sample:
+    mode = str(one.get("mode", ""))
+    how = "always the likeliest character" if mode == "greedy" else f"temperature {one.get('temperature')}"
+    if one.get("seed") is not None:
+        how += f", seed {one['seed']}"
+    figures = [
+        text
+        for key, text in (
+            ("known_words", f"{percent(one.get('known_words'), 0)} of the words occur in the training text"),
+            ("longest_repeat", f"longest repeat {whole(one.get('longest_repeat'))}"),
+            ("copied", f"{percent(one.get('copied'), 0)} copied from the training text"),
+        )
+        if is_number(one.get(key))
+    ]
+    if one.get("finish_reason") == "stop":
+        figures.append("ended by itself")
+    return Sample(mode, how, str(one.get("prompt", "")), str(one.get("completion", "")), ", ".join(figures))
