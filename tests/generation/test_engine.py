@@ -163,7 +163,7 @@ def test_a_cache_folder_that_others_can_write_to_is_not_used(tmp_path, monkeypat
     from pipeline.core import kernel_cache
 
     monkeypatch.setenv("CHARLM_CACHE_DIR", str(tmp_path))
-    folder = kernel_cache.cache_folder(Path(__file__).parent)
+    folder = kernel_cache.cache_folder(Path(__file__))
     folder.mkdir()
     folder.chmod(0o777)
     assert kernel_cache.KernelCacheLocator.from_function(test_a_state_can_be_continued_twice, "") is None
