@@ -1,12 +1,12 @@
 """charlm as a library: load a trained model, generate text with it, and score text. torch is not imported.
 
-    import charlm
+import charlm
 
-    model = charlm.load("models:/charlm@champion")  # or a folder, like "models/charlm"
-    print(model.generate("The United States are", temperature=0.8, seed=7).text)
-    for char in model.stream("The United States are"):
-        print(char, end="")
-    print(model.score("The United States are great.").perplexity)
+model = charlm.load("models:/charlm@champion")  # or a folder, like "models/charlm"
+print(model.generate("The United States are", temperature=0.8, seed=7).text)
+for char in model.stream("The United States are"):
+print(char, end="")
+print(model.score("The United States are great.").perplexity)
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Completion, Score
-from pipeline.params.generation import Precision
+from pipeline.params.sampling import Precision
 from pipeline.serving.model_source import load_served
 
 __all__ = ["Completion", "Model", "Sampling", "Score", "UserError", "load"]
@@ -42,8 +42,8 @@ class Model:
     def generate(self, prompt: str, sampling: Sampling | None = None, **options: Any) -> Completion:
         """Continue `prompt`.
 
-        The options are the fields of `Sampling`, for example temperature=0.8, max_new_chars=300, seed=7. The same prompt,
-        options and seed give the same text. Raises UserError, which names the option, if one is out of range.
+        The options are the fields of `Sampling`, for example temperature=0.8, max_new_chars=300, seed=7. The same
+        prompt, options and seed give the same text. Raises UserError, which names the option, if one is out of range.
         """
         return self._writer.complete(prompt, _sampling(sampling, options))
 

@@ -13,8 +13,9 @@ from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_te
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import sample_seed
 from pipeline.generation.sampling import Sampling
-from pipeline.params.generation import GenerateParams, Precision
+from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import PARAMS_FILE, read_group
+from pipeline.params.sampling import Precision, sampling_options
 
 if TYPE_CHECKING:
     from pipeline.generation.text import Writer
@@ -22,24 +23,25 @@ if TYPE_CHECKING:
 MAX_SAMPLES = 10_000
 
 
+def _option(name: str) -> Any:
+    """Return typer's option for a sampling option, with its help."""
+    return typer.Option(help=sampling_options()[name].help)
+
+
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="The text to continue; without it, standard input.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read the prompt from this file; -: standard input.")] = None,
     model: ModelAddress = DEFAULT_MODEL,
-    num_chars: Annotated[int | None, typer.Option(help="How many characters to write.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy; 1 is the model's own distribution.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the k most likely characters; 0: all.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw from the most likely that sum to p; 1: all.")] = None,
-    min_p: Annotated[
-        float | None, typer.Option(help="Leave out what is less likely than p times the likeliest.")
-    ] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Over 1: recent characters are less likely.")] = None,
-    repetition_window: Annotated[
-        int | None, typer.Option(help="How many characters the penalty looks back at.")
-    ] = None,
-    allowed: Annotated[str | None, typer.Option(help="Write no other characters than these.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed, the same text.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")] = None,
+    num_chars: Annotated[int | None, _option("max_new_chars")] = None,
+    temperature: Annotated[float | None, _option("temperature")] = None,
+    top_k: Annotated[int | None, _option("top_k")] = None,
+    top_p: Annotated[float | None, _option("top_p")] = None,
+    min_p: Annotated[float | None, _option("min_p")] = None,
+    repetition_penalty: Annotated[float | None, _option("repetition_penalty")] = None,
+    repetition_window: Annotated[int | None, _option("repetition_window")] = None,
+    allowed: Annotated[str | None, _option("allowed")] = None,
+    seed: Annotated[int | None, _option("seed")] = None,
+    stop: Annotated[list[str] | None, _option("stop")] = None,
     samples: Annotated[int, typer.Option("-n", "--samples", help="How many texts, each with a seed of its own.")] = 1,
     precision: Annotated[Precision | None, typer.Option(help="bf16: large networks write faster.")] = None,
     *,
@@ -68,8 +70,7 @@ def generate(
         "max_new_chars": num_chars, "temperature": 0.0 if greedy else temperature, "top_k": top_k, "top_p": top_p,
         "min_p": min_p, "repetition_penalty": repetition_penalty, "repetition_window": repetition_window, "seed": seed,
     }  # fmt: skip
-    defaults = {name: getattr(params, "num_chars" if name == "max_new_chars" else name) for name in given}
-    chosen: dict[str, Any] = {name: defaults[name] if value is None else value for name, value in given.items()}
+    chosen = params.sampling() | {name: value for name, value in given.items() if value is not None}
     sampling = _sampling(chosen, allowed=allowed, stop=tuple(stop or ()))
     waits_for_typing = interactive and file is None
     text = (prompt or "") if prompt is not None or waits_for_typing else read_text(file)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_text
 from pipeline.core.errors import UserError
-from pipeline.params.generation import Precision
+from pipeline.params.sampling import Precision
 
 if TYPE_CHECKING:
     from pipeline.generation.text_types import Score

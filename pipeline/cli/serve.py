@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, say_model
 from pipeline.core.errors import UserError
-from pipeline.params.generation import Precision
+from pipeline.params.sampling import Precision
 
 KEY_VARIABLE = "CHARLM_API_KEY"
 SWITCH_SECONDS = 0.0005

@@ -17,7 +17,7 @@ from pipeline.generation.engine import Engine, State
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text_types import Character, Completion, Draft, FinishReason, Piece, Prompt, Score, StopFilter
 from pipeline.model.saved import SavedModel
-from pipeline.params.generation import Precision
+from pipeline.params.sampling import Precision
 
 MAX_PROMPT_CHARS = 1_000_000
 SHOWN_CHARACTERS = 10

@@ -10,23 +10,18 @@ from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Completion
+from pipeline.params.sampling import sampling_options
 
 MAX_PROMPTS = 1024
 # One request must end within MLflow's 60 seconds.
 MAX_NEW_CHARS = 10_000
 
-# Name, MLflow type and default of what a client may set.
-PARAMS: tuple[tuple[str, str, Any], ...] = (
-    ("max_new_chars", "long", 100),
-    ("temperature", "double", 1.0),
-    ("top_k", "long", 0),
-    ("top_p", "double", 1.0),
-    ("min_p", "double", 0.0),
-    ("repetition_penalty", "double", 1.0),
-    ("repetition_window", "long", 64),
-    ("allowed", "string", ""),
-    ("seed", "long", 0),
-    ("stop", "string", []),
+MLFLOW_TYPES = {int: "long", float: "double"}
+# Name, MLflow type and default of each param. MLflow has no null and no pairs: "" means all characters are allowed.
+PARAMS: tuple[tuple[str, str, Any], ...] = tuple(
+    (name, MLFLOW_TYPES.get(option.kind, "string"), {"allowed": "", "stop": []}.get(name, option.default))
+    for name, option in sampling_options().items()
+    if name not in {"frequency_penalty", "presence_penalty", "logit_bias"}
 )
 
 
@@ -65,20 +60,19 @@ def read_params(params: Mapping[str, Any] | None) -> Sampling:
     for name in given:
         if name not in known:
             raise UserError(f"{name}: unknown param; allowed are {', '.join(known)}")
-    asked = known | given
-    if not 0 <= asked["max_new_chars"] <= MAX_NEW_CHARS:
-        raise UserError(f"max_new_chars: found {asked['max_new_chars']}, allowed is 0 to {MAX_NEW_CHARS}")
-    stop = asked["stop"]
+    values = known | given
+    if not 0 <= values["max_new_chars"] <= MAX_NEW_CHARS:
+        raise UserError(f"max_new_chars: found {values['max_new_chars']}, allowed is 0 to {MAX_NEW_CHARS}")
+    stop = values["stop"]
+    # Over HTTP a number may arrive as another type than the option's.
+    converted = {
+        name: option.kind(values[name])
+        for name, option in sampling_options().items()
+        if name in known and option.kind in MLFLOW_TYPES
+    }
     return Sampling(
-        max_new_chars=int(asked["max_new_chars"]),
-        temperature=float(asked["temperature"]),
-        top_k=int(asked["top_k"]),
-        top_p=float(asked["top_p"]),
-        min_p=float(asked["min_p"]),
-        repetition_penalty=float(asked["repetition_penalty"]),
-        repetition_window=int(asked["repetition_window"]),
-        allowed=str(asked["allowed"]) or None,
-        seed=int(asked["seed"]),
+        **converted,
+        allowed=str(values["allowed"]) or None,
         stop=(stop,) if isinstance(stop, str) else tuple(str(text) for text in stop),
     )
 

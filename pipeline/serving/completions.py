@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import UserError
-from pipeline.generation.sampling import MAX_STOPS, Sampling
+from pipeline.generation.sampling import Sampling
 from pipeline.generation.text_types import Character
+from pipeline.params.sampling import MAX_STOPS, sampling_options
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = False
 
 
+def _field(name: str) -> Any:
+    """Return the field of a sampling option. `Sampling` checks the bounds, with the same message everywhere."""
+    option = sampling_options()[name]
+    return Field(default=option.default, description=option.help)
+
+
 class CompletionRequest(BaseModel):
     """POST /v1/completions. OpenAI's fields have OpenAI's meaning, except that a token is a character.
 
@@ -57,9 +64,9 @@ class CompletionRequest(BaseModel):
 
     model: str | None = None
     prompt: str | list[str] | None = ""
-    max_tokens: int | None = 100
-    temperature: float | None = 1.0
-    top_p: float | None = 1.0
+    max_tokens: int | None = _field("max_new_chars")
+    temperature: float | None = _field("temperature")
+    top_p: float | None = _field("top_p")
     n: int | None = 1
     stop: str | list[str] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
@@ -67,17 +74,17 @@ class CompletionRequest(BaseModel):
     echo: bool | None = False
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    frequency_penalty: float | None = 0.0
-    presence_penalty: float | None = 0.0
+    frequency_penalty: float | None = _field("frequency_penalty")
+    presence_penalty: float | None = _field("presence_penalty")
     logit_bias: dict[str, float] | None = None
     best_of: int | None = 1
     suffix: str | None = None
     user: str | None = None
-    top_k: int | None = 0
-    min_p: float | None = 0.0
-    repetition_penalty: float | None = 1.0
-    repetition_window: int | None = 64
-    allowed: str | None = None
+    top_k: int | None = _field("top_k")
+    min_p: float | None = _field("min_p")
+    repetition_penalty: float | None = _field("repetition_penalty")
+    repetition_window: int | None = _field("repetition_window")
+    allowed: str | None = _field("allowed")
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -105,22 +112,14 @@ class CompletionRequest(BaseModel):
 
     def sampling(self) -> Sampling:
         """Return the request's sampling; without a seed, one is drawn. UserError names an option out of range."""
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        return Sampling(
-            max_new_chars=_or(self.max_tokens, 100),
-            temperature=_or(self.temperature, 1.0),
-            top_p=_or(self.top_p, 1.0),
-            top_k=_or(self.top_k, 0),
-            min_p=_or(self.min_p, 0.0),
-            repetition_penalty=_or(self.repetition_penalty, 1.0),
-            repetition_window=_or(self.repetition_window, 64),
-            frequency_penalty=_or(self.frequency_penalty, 0.0),
-            presence_penalty=_or(self.presence_penalty, 0.0),
-            logit_bias=tuple((self.logit_bias or {}).items()),
-            allowed=self.allowed,
-            seed=secrets.randbelow(1 << 32) if self.seed is None else self.seed,
-            stop=stop,
-        )
+        given = {name: getattr(self, name) for name in sampling_options() if name in type(self).model_fields}
+        given |= {
+            "max_new_chars": self.max_tokens,
+            "logit_bias": tuple((self.logit_bias or {}).items()),
+            "seed": secrets.randbelow(1 << 32) if self.seed is None else self.seed,
+            "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+        }
+        return Sampling(**{name: value for name, value in given.items() if value is not None})
 
     def check(self, limits: Limits, model: str) -> None:
         """Return if this server can answer the request; else UserError that names the field."""

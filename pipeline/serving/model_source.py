@@ -9,8 +9,8 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256_of
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
-from pipeline.params.generation import Precision
 from pipeline.params.reader import PARAMS_FILE, read_yaml
+from pipeline.params.sampling import Precision
 from pipeline.tracking.project import project_root
 
 CARD = "card.json"

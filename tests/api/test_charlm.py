@@ -73,6 +73,9 @@ def test_a_missing_model_is_named(tmp_path):
 
 
 def test_neither_torch_nor_mlflow_is_imported_for_a_folder(folder):
-    code = f"import charlm, sys; charlm.load({str(folder)!r}).generate('abc'); print('torch' in sys.modules, 'mlflow' in sys.modules)"
+    code = (
+        f"import charlm, sys; charlm.load({str(folder)!r}).generate('abc');"
+        "print('torch' in sys.modules, 'mlflow' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
