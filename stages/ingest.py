@@ -27,7 +27,7 @@ def main() -> None:
             raise UserError(f"{SAID}: missing or damaged; `dvc repro` makes it") from None
         with throughput("ingest", size) as advance, whole_folder(Path("data/documents")) as folder:
             documents = open_documents(
-                params, root=project_root(), cache=state_folder() / "downloads", expected=said, read=advance
+                params, root=project_root(), cache=state_folder() / "downloads", expected=said, progress=advance
             )
             with shard_writer(folder, documents.schema) as writer:
                 for batch in documents:

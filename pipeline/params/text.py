@@ -157,7 +157,7 @@ class SplitParams(Group):
         return self
 
 
-# Every expectation by name, in the order in which they are checked: pipeline/validation/contracts.py says what each means.
+# Every expectation by name, in the order in which they are checked: see pipeline/validation/contracts.py.
 EXPECTATIONS = (
     "documents_present",
     "documents_named",

@@ -1,23 +1,26 @@
-"""What a person sees of a running sweep: a line for each trial that ended, and on a terminal how the others stand."""
+"""The output of a sweep: a line for each ended trial, a live status on a terminal, the leaderboard, MLflow's note."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from pipeline.sweeping.command import figure, shown
-from pipeline.sweeping.runner import Outcome, ranking
+from pipeline.sweeping.definition import Definition
+from pipeline.sweeping.space import Choices, Dimension
+from pipeline.sweeping.study import Outcome, ranking
 from pipeline.tracking.execution import short_names
 
 SHOWN = 5
+NOTED = 20
 STYLES = {"done": "", "pruned": "dim", "diverged": "yellow", "failed": "red"}
 
 
 class Screen:
-    """Prints to standard output; `keys` are the params that the trials differ in."""
+    """Prints to standard output; `keys` are the searched params."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
@@ -39,15 +42,15 @@ class Screen:
 
     def ended(self, outcome: Outcome, *, is_best: bool) -> None:
         """Print the line of a trial that ended."""
-        values = "  ".join(f"{name} {shown(outcome.values[key])}" for key, name in self._names.items())
-        line = f"{outcome.number:04}  {figure(outcome):18}  {outcome.seconds:5.0f} s  {values}"
+        values = "  ".join(f"{name} {format_value(outcome.values[key])}" for key, name in self._names.items())
+        line = f"{outcome.number:04}  {format_perplexity(outcome):18}  {outcome.seconds:5.0f} s  {values}"
         style = STYLES[outcome.state]
         self.console.print(escape(line + ("  best so far" if is_best else "")), style="bold" if is_best else style)
         if outcome.reason:
             self.console.print(escape(f"      {outcome.reason}"), style=style)
 
     def progress(self, *, ended: int, wanted: int, running: Mapping[str, float | None]) -> None:
-        """Show how many trials have ended, and how those that run stand."""
+        """Show the number of ended trials, and the last perplexity of each running trial."""
         if self._status:
             each = ", ".join(f"{name} {f'{last:.3f}' if last else '…'}" for name, last in running.items())
             self._status.update(f"{ended} of {wanted} trials" + (f"   running: {each}" if each else ""))
@@ -59,7 +62,47 @@ class Screen:
         for column in ("experiment", "perplexity", "seconds", *self._names.values()):
             table.add_column(column, justify="left" if column == "experiment" else "right", no_wrap=True)
         for one in best:
-            values = [shown(one.values[key]) for key in self._names]
-            table.add_row(f"{label}-{one.number:04}", figure(one), f"{one.seconds:.0f}", *map(escape, values))
+            values = [format_value(one.values[key]) for key in self._names]
+            table.add_row(
+                f"{label}-{one.number:04}", format_perplexity(one), f"{one.seconds:.0f}", *map(escape, values)
+            )
         self.console.print()
         self.console.print(table)
+
+
+def format_value(value: Any) -> str:
+    """Return a param's value as readable text."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def format_perplexity(outcome: Outcome) -> str:
+    """Return a trial's perplexity, or its state if it has no result."""
+    perplexity = "" if outcome.perplexity is None else f"{outcome.perplexity:.3f}"
+    if outcome.state == "done":
+        return perplexity
+    return f"{outcome.state} at {perplexity}" if perplexity and outcome.state != "failed" else outcome.state
+
+
+def note(definition: Definition, outcomes: list[Outcome]) -> str:
+    """Return the description of the sweep's MLflow run, in Markdown."""
+    names = short_names(list(definition.search))
+    lines = [definition.title, "", "| param | searched |", "| --- | --- |"]
+    lines += [f"| {key} | {_format_dimension(dimension)} |" for key, dimension in definition.search.items()]
+    ended = {state: sum(one.state == state for one in outcomes) for state in ("done", "pruned", "diverged", "failed")}
+    counts = ", ".join(f"{count} {state}" for state, count in ended.items() if count) or "none yet"
+    lines += ["", f"Trials: {counts}; {definition.trials} wanted.", ""]
+    if best := ranking(outcomes)[:NOTED]:
+        lines += [f"| trial | perplexity | {' | '.join(names.values())} |", f"| --- | --- |{' --- |' * len(names)}"]
+        for one in best:
+            values = " | ".join(format_value(one.values[key]) for key in names)
+            lines.append(f"| {one.number:04} | {one.perplexity:.3f} | {values} |")
+    return "\n".join(lines)
+
+
+def _format_dimension(dimension: Dimension) -> str:
+    if isinstance(dimension, Choices):
+        return ", ".join(format_value(choice) for choice in dimension.choices)
+    step = f", step {format_value(dimension.step)}" if dimension.step is not None else ""
+    return f"{format_value(dimension.low)} to {format_value(dimension.high)}{', log' if dimension.log else ''}{step}"

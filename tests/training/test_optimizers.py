@@ -29,7 +29,7 @@ def test_linear_falls_in_a_straight_line():
     assert rates(name="linear", final=0.5)[::33] == pytest.approx([1.0, 5 / 6, 4 / 6, 0.5])
 
 
-def test_step_falls_every_so_many_epochs():
+def test_step_falls_every_given_number_of_epochs():
     found = rates(name="step", every=2.0, gamma=0.5)
     assert found[19] == 1.0
     assert found[20] == 0.5

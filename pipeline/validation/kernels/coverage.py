@@ -1,9 +1,9 @@
 """Which ids are the label of a position, and of how many."""
 
-from pipeline.core.kernel_cache import entry
+from pipeline.core.kernel_cache import kernel
 
 
-@entry
+@kernel
 def add_spans(covered, samples, at):
     """Add one to covered[k] for every sample that has id number at + k as a label.
 
@@ -15,7 +15,7 @@ def add_spans(covered, samples, at):
             covered[k] += 1
 
 
-@entry
+@kernel
 def tally(covered, ids, begin):
     """Return how many ids are no label, how many times others are one too often, and how many begin symbols are one.
 
@@ -32,7 +32,7 @@ def tally(covered, ids, begin):
     return unlabelled, repeated, begins
 
 
-@entry
+@kernel
 def count_misplaced(ids, samples, inputs, labels, padding):
     """Return how many places of a batch do not hold what the text has there.
 

@@ -10,35 +10,15 @@ the leading bits of a hash, and says so first.
 
 import numpy as np
 
-from pipeline.core.kernel_cache import entry, part
+from pipeline.core.kernel_cache import kernel, kernel_helper
+from pipeline.text.kernels.hashing import FACTOR, ONE, find_slot, mix, power
 
-# Knuth's multiplier for linear congruential generators modulo 2**64 (MMIX), and SplitMix64's output function.
-FACTOR = np.uint64(6364136223846793005)
-MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-S30, S27, S31 = np.uint64(30), np.uint64(27), np.uint64(31)
-ONE, THREE, SEVEN = np.uint64(1), np.uint64(3), np.uint64(7)
+THREE, SEVEN = np.uint64(3), np.uint64(7)
 
 BLOCK = 1 << 12
 
 
-@part
-def power(exponent):
-    """Return FACTOR to the power of `exponent`, modulo 2**64."""
-    result = ONE
-    for _ in range(exponent):
-        result *= FACTOR
-    return result
-
-
-@part
-def mix(value):
-    """Return a 64-bit number, not 0, of which every bit depends on every bit of `value`."""
-    value = (value ^ (value >> S30)) * MIX_1
-    value = (value ^ (value >> S27)) * MIX_2
-    return max(value ^ (value >> S31), ONE)
-
-
-@part
+@kernel_helper
 def shift_of(keys):
     """Return how far a hash is shifted to number a bit of `marks`: there are eight for each of `keys`."""
     bits, size = 61, len(keys)
@@ -48,25 +28,25 @@ def shift_of(keys):
     return np.uint64(bits)
 
 
-@part
-def place_of(keys, key):
-    """Return where `key` stands in `keys`, or would."""
-    mask = np.uint64(len(keys) - 1)
-    place = key & mask
-    while keys[place] != 0 and keys[place] != key:
-        place = (place + ONE) & mask
-    return place
+@kernel
+def add_keys(hashes, keys, marks):
+    """Add hashes of substrings to the set; it must have enough free places."""
+    shift = shift_of(keys)
+    for key in hashes:
+        keys[find_slot(keys, key)] = key
+        bit = key >> shift
+        marks[bit >> THREE] |= np.uint8(ONE << (bit & SEVEN))
 
 
-@entry
-def add_substrings(ids, length, begin, end, at, step, keys, counts, marks):
-    """Put the substrings of `ids` that begin at multiples of `step` into the set; ids[0] has the number `at`.
+@kernel
+def hash_substrings(ids, length, begin, end, at, step, out):
+    """Set `out`, uint64, to the hashes of the substrings of `ids` that start at multiples of `step`.
 
-    counts[place], uint32, becomes how many have the hash keys[place]. There must be room. Returns how many were put.
+    ids[0] has the number `at`. Returns the number of hashes.
     """
-    shift, leaving = shift_of(keys), power(length)
-    value, held, added = np.uint64(0), 0, 0
-    to_go = (length - 1 - at) % step  # ids until the last one of a substring that is put
+    leaving = power(length)
+    value, held, count = np.uint64(0), 0, 0
+    to_go = (length - 1 - at) % step  # the number of ids before the last one of the next substring
     for i in range(len(ids)):
         one = ids[i]
         if begin >= 0 and begin <= one <= end:
@@ -77,18 +57,13 @@ def add_substrings(ids, length, begin, end, at, step, keys, counts, marks):
             if held > length:
                 value -= (np.uint64(ids[i - length]) + ONE) * leaving
             if held >= length and to_go == 0:
-                key = mix(value)
-                place = place_of(keys, key)
-                keys[place] = key
-                counts[place] += 1
-                bit = key >> shift
-                marks[bit >> THREE] |= np.uint8(ONE << (bit & SEVEN))
-                added += 1
+                out[count] = max(mix(value), ONE)
+                count += 1
         to_go = to_go - 1 if to_go else step - 1
-    return added
+    return count
 
 
-@entry
+@kernel
 def find_substrings(ids, length, begin, end, keys, marks, found):
     """Set found[place], bool, for every substring of `ids` that is in the set.
 
@@ -111,11 +86,11 @@ def find_substrings(ids, length, begin, end, keys, marks, found):
             if held > length:
                 value -= (np.uint64(ids[i - length]) + ONE) * leaving
             if held >= length:
-                key = mix(value)
+                key = max(mix(value), ONE)
                 bit = key >> shift
                 likely[count] = key
                 count += np.int64(marks[bit >> THREE] >> np.uint8(bit & SEVEN) & 1)
         for i in range(count):
-            place = place_of(keys, likely[i])
+            place = find_slot(keys, likely[i])
             if keys[place] == likely[i]:
                 found[place] = True
