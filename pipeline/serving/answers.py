@@ -1,4 +1,4 @@
-"""What a client sends and gets: prompts and params in, one object per prompt out. Knows neither MLflow nor HTTP."""
+"""Answers MLflow's requests: prompts and params in, one object per prompt out. Does not import MLflow."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from pipeline.generation.text_types import Completion
 from pipeline.params.sampling import sampling_options
 
 MAX_PROMPTS = 1024
-# One request must end within MLflow's 60 seconds.
+# A request must finish within MLflow's limit of 60 seconds.
 MAX_NEW_CHARS = 10_000
 
 MLFLOW_TYPES = {int: "long", float: "double"}
@@ -37,7 +37,7 @@ def read_prompts(data: Any) -> list[str]:
         data = [data]
     if data is None or not isinstance(data, Iterable):
         raise UserError(f"prompt: found {type(data).__name__}, allowed is a string or a list of strings")
-    # MLflow makes {"prompt": ["a", "b"]} a frame of one cell that holds the list.
+    # MLflow turns {"prompt": ["a", "b"]} into a frame with one cell, which contains the list.
     prompts = [prompt for one in data for prompt in (one if isinstance(one, list | tuple | np.ndarray) else [one])]
     for prompt in prompts:
         if not isinstance(prompt, str):
@@ -54,7 +54,7 @@ def _column(data: pd.DataFrame) -> list[Any]:
 
 
 def read_params(params: Mapping[str, Any] | None) -> Sampling:
-    """Return the sampling that a client's params ask for; UserError names one that is unknown or out of range."""
+    """Return the sampling options in a client's params; UserError names one that is unknown or out of range."""
     given = dict(params or {})
     known = {name: default for name, _, default in PARAMS}
     for name in given:
@@ -83,7 +83,7 @@ def answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> list[
 
 
 def stream_answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield the characters that follow the one prompt in `data`, as they come; UserError if there are more."""
+    """Yield the characters that follow the one prompt in `data`, one by one; UserError if there are more prompts."""
     prompts = read_prompts(data)
     if len(prompts) != 1:
         raise UserError(f"prompt: found {len(prompts)}, allowed is one in a stream")

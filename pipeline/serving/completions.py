@@ -1,4 +1,4 @@
-"""OpenAI's completions in its own JSON: the fields of a request, and the parts of a response. Knows no HTTP."""
+"""OpenAI's completions API as data: the fields of a request, their checks, and the parts of a response."""
 
 import secrets
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from pipeline.params.sampling import MAX_STOPS, sampling_options
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a request and of all at once; `charlm serve` has an option for the last four.
+    """Limits of a request, and of all requests at once.
 
-    `texts` counts prompts times n; `seconds` is how long a request may take; `in_flight` texts are written side by
-    side, `queue` more wait.
+    `texts` limits the number of prompts times n, `seconds` the time of a request. `in_flight` texts are generated at
+    once; `queue` more may wait. `charlm serve` has options for all but the first two and `texts`.
     """
 
     body_bytes: int = 2_000_000
@@ -33,12 +33,12 @@ class Limits:
 
 T = TypeVar("T")
 
-# Seeds that survive JSON in every client: JavaScript's numbers are exact to here.
+# The largest integer that is exact in JavaScript: every client can send it as JSON.
 MAX_SEED = (1 << 53) - 1
 
 
 class StreamOptions(BaseModel):
-    """What a stream has besides the text. `include_obfuscation` is accepted at its neutral value only."""
+    """Options of a stream. `include_obfuscation` is accepted only as false."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -53,11 +53,11 @@ def _field(name: str) -> Any:
 
 
 class CompletionRequest(BaseModel):
-    """POST /v1/completions. OpenAI's fields have OpenAI's meaning, except that a token is a character.
+    """POST /v1/completions. OpenAI's fields mean the same here, except that a token is a character.
 
-    Every field of OpenAI's is accepted, and null always means its default. `user` is accepted and ignored; `best_of`
-    and `suffix` are accepted at their neutral values only. `top_k`, `min_p`, `repetition_penalty`,
-    `repetition_window` and `allowed` are this server's own. An unknown field is refused by name.
+    All of OpenAI's fields are accepted; null means the default. `user` is ignored; `best_of` and `suffix` are accepted
+    only if they change nothing. `top_k`, `min_p`, `repetition_penalty`,
+    `repetition_window` and `allowed` are this server's own. Unknown fields are refused.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -97,7 +97,7 @@ class CompletionRequest(BaseModel):
     @classmethod
     def _is_unicode(cls, value: str | list[str] | None) -> str | list[str] | None:
         if any("\ud800" <= char <= "\udfff" for text in value or () for char in text):
-            raise PydanticCustomError("surrogate", "holds half of a surrogate pair, allowed is Unicode text")
+            raise PydanticCustomError("surrogate", "contains half of a surrogate pair, allowed is Unicode text")
         return value
 
     @property
@@ -122,7 +122,7 @@ class CompletionRequest(BaseModel):
         return Sampling(**{name: value for name, value in given.items() if value is not None})
 
     def check(self, limits: Limits, model: str) -> None:
-        """Return if this server can answer the request; else UserError that names the field."""
+        """Check that this server can answer the request; UserError names the field that it cannot."""
         if self.model not in (None, "", model):
             raise UnknownModelError(f"model: found {self.model!r}, allowed is {model!r}")
         if not self.prompts:
@@ -141,7 +141,7 @@ class CompletionRequest(BaseModel):
             raise UserError(f"stop: found {len(self.stop)} strings, allowed are at most {MAX_STOPS}")
 
     def _check_unsupported(self) -> None:
-        """Return if the fields that this server does not implement have their neutral values; else UserError."""
+        """Check that fields which are not implemented have no effect; else UserError."""
         if _or(self.best_of, 1) not in (1, self.samples):
             raise UserError(f"best_of: found {self.best_of}, allowed is 1; best_of is not supported, use n")
         if self.suffix:

@@ -1,4 +1,4 @@
-"""Registering a logged model: its version, its tags, its alias."""
+"""Logs the model to MLflow and registers it: version, tags, alias."""
 
 import shutil
 import tempfile
@@ -60,7 +60,7 @@ PACKAGES = ("llvmlite", "mlflow", "numba", "numpy", "pandas", "platformdirs", "p
 
 
 def requirements() -> list[str]:
-    """Return what the served model needs, pinned; without local version labels ("+cpu"), which other places lack."""
+    """Return the served model's requirements, pinned, without local labels ("+cpu") that exist only here."""
     return [f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES]
 
 
@@ -81,7 +81,7 @@ def signature() -> ModelSignature:
 
 
 def log_model(folder: Path, *, card: dict[str, Any], example_prompt: str) -> ModelInfo:
-    """Log the model in `folder` to the active MLflow run, its card beside it."""
+    """Log the model in `folder`, with its card, to the active MLflow run."""
     with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
         for name in MODULES:
             target = Path(temporary) / name
