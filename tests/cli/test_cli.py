@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from pipeline.cli.app import app
 from pipeline.cli.experiments import FOLDER, apply_preset, list_presets, read_preset
-from pipeline.cli.score import ground, shaded
+from pipeline.cli.score import background, shaded
 from pipeline.generation.text_types import Score
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import flatten, read_groups, read_yaml
@@ -107,11 +107,11 @@ def test_generate_writes_the_same_text_for_the_same_seed(folder):
         ),
         (["x", "--top-p", "0"], "error: --top-p: found 0.0, allowed is more than 0 and at most 1\n"),
         (["x", "-n", "0"], "error: --samples: found 0, allowed is 1 to 10000\n"),
-        (["x", "--file", "y"], "error: --file: found beside a prompt, allowed is one of them\n"),
+        (["x", "--file", "y"], "error: --file: found together with a prompt, allowed is one of them\n"),
         (["--file", "y"], "error: y: no such file or directory\n"),
         (
             ["x", "--greedy", "--temperature", "1"],
-            "error: --temperature: found 1 beside --greedy, allowed is one of them\n",
+            "error: --temperature: found 1 together with --greedy, allowed is one of them\n",
         ),
         (
             ["--interactive", "--json"],
@@ -192,13 +192,13 @@ def test_score_says_how_well_a_text_is_predicted(folder):
     assert said.stderr == "model: models/charlm\nwarning: left out 1 characters that the model does not know\n"
     assert charlm("score", cwd=folder, input="XYZ").stderr.splitlines() == [
         "model: models/charlm",
-        "error: standard input: holds no character that the model knows",
+        "error: standard input: contains no character that the model knows",
     ]
 
 
 def test_surprise_is_redder():
-    assert ground(0.1).bgcolor != ground(9).bgcolor
-    assert ground(9).bgcolor.get_truecolor().green < ground(0.1).bgcolor.get_truecolor().green
+    assert background(0.1).bgcolor != background(9).bgcolor
+    assert background(9).bgcolor.get_truecolor().green < background(0.1).bgcolor.get_truecolor().green
     text = shaded(Score("ab\ncd", np.array([-0.1, -5, -1, -1, -1], dtype=np.float32), 0), 4)
     assert text.plain == "ab↵\nc …"
 
