@@ -106,7 +106,7 @@ def test_it_stops_and_goes_on(page):
     page.locator("#length").evaluate(
         "field => { field.value = 20; field.dispatchEvent(new Event('input', {bubbles: true})); }"
     )
-    page.click("#go-on")
+    page.click("#continue")
     until_written(page, len(stopped) + 20)
     assert text_of(page).startswith(stopped)
 
