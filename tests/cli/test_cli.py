@@ -65,7 +65,7 @@ def test_applying_a_preset_keeps_the_comments(tmp_path):
     assert "# Every knob of the pipeline" in path.read_text()
 
 
-def test_presets_are_listed_and_an_unknown_one_is_told():
+def test_presets_are_listed_and_an_unknown_one_is_an_error():
     listed = charlm("preset").stdout
     assert all(path.stem in listed for path in FOLDER.glob("*.yaml"))
     unknown = charlm("preset", "tutorail")
@@ -145,7 +145,7 @@ def test_streaming_prints_the_same_text(folder):
     assert charlm(*arguments, "--stream", cwd=folder).stdout == charlm(*arguments, "--no-stream", cwd=folder).stdout
 
 
-def test_several_samples_are_told_apart_and_each_can_be_had_again(folder):
+def test_several_samples_are_labelled_and_each_can_be_reproduced(folder):
     done = charlm("generate", "abc", "--num-chars", "20", "-n", "3", "--json", cwd=folder)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len({answer["completion"] for answer in answers}) == 3
@@ -157,7 +157,7 @@ def test_several_samples_are_told_apart_and_each_can_be_had_again(folder):
     assert headed.startswith(f"--- 1 of 2, seed {answers[0]['seed']}\nabc{answers[0]['completion']}\n--- 2 of 2, seed ")
 
 
-def test_in_turns_it_goes_on_from_all_that_stands_there(folder):
+def test_turns_continue_from_the_whole_text_so_far(folder):
     done = charlm("generate", "abc", "--num-chars", "15", "--greedy", "--interactive", cwd=folder, input="\ndef\n")
     first, second, third = done.stdout.splitlines()[:3]
     assert done.returncode == 0
@@ -196,7 +196,7 @@ def test_score_says_how_well_a_text_is_predicted(folder):
     ]
 
 
-def test_surprise_is_redder():
+def test_more_surprising_characters_are_redder():
     assert background(0.1).bgcolor != background(9).bgcolor
     assert background(9).bgcolor.get_truecolor().green < background(0.1).bgcolor.get_truecolor().green
     text = shaded(Score("ab\ncd", np.array([-0.1, -5, -1, -1, -1], dtype=np.float32), 0), 4)
