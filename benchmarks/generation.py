@@ -29,7 +29,7 @@ from pipeline.dataset.dictionary import Dictionary
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NetworkConfig, SavedModel
-from pipeline.params.generation import MAX_CHARS
+from pipeline.params.sampling import MAX_CHARS
 
 ROOT = Path(__file__).parents[1]
 CHARACTERS = "".join(chr(code) for code in range(32, 113))

@@ -54,16 +54,7 @@ def main() -> None:
 def _modes(params: GenerateParams) -> list[tuple[str, Sampling]]:
     greedy = Sampling(max_new_chars=params.num_chars, temperature=0)
     sampled = [
-        Sampling(
-            max_new_chars=params.num_chars,
-            temperature=params.temperature,
-            top_k=params.top_k,
-            top_p=params.top_p,
-            min_p=params.min_p,
-            repetition_penalty=params.repetition_penalty,
-            repetition_window=params.repetition_window,
-            seed=sample_seed(params.seed, number),
-        )
+        Sampling(**params.sampling() | {"seed": sample_seed(params.seed, number)})
         for number in range(params.num_samples)
     ]
     return [("greedy", greedy), *(("sampled", one) for one in sampled)]

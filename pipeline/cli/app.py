@@ -1,4 +1,4 @@
-"""The `charlm` command: what is not a DVC stage."""
+"""The `charlm` command: everything that is not a DVC stage."""
 
 import sys
 from pathlib import Path
@@ -22,9 +22,9 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.tracking.settings import set_up_mlflow
 
-# Whose errors say that something outside is in trouble: a server, a database, a remote.
+# Libraries whose errors mean that a server, a database or a remote has a problem: shown as one line.
 STORES = ("mlflow", "sqlalchemy", "alembic", "psycopg", "requests", "dvc", "dvc_data", "dvc_objects", "scmrepo")
-MOST_TOLD = 500
+MAX_ERROR_CHARS = 500
 # Packages that are not installed without an extra.
 EXTRAS = {
     **dict.fromkeys(("fastapi", "prometheus_client", "starlette", "swagger_ui_bundle", "uvicorn"), "serve"),
@@ -41,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# Each command in its panel, with the line that `charlm --help` shows; `charlm COMMAND --help` says more.
+# Each command with its panel and its line in `charlm --help`; `charlm COMMAND --help` shows the docstring.
 COMMANDS = (
     (new, DATA, "Make a model of your own text, in one command."),
     (corpus, DATA, "Show what a text holds, and suggest params for it."),
@@ -49,13 +49,13 @@ COMMANDS = (
     (compare, EXPERIMENTS, "Compare experiments in one table, the best first."),
     (report, EXPERIMENTS, "Write an HTML page about one model, or several."),
     (curves, EXPERIMENTS, "Print training curves as a chart for Markdown."),
-    (sync, EXPERIMENTS, "Send MLflow the records that it did not receive."),
+    (sync, EXPERIMENTS, "Send MLflow the runs that it did not receive."),
     (models, MODELS, "List the registered versions of a model."),
     (promote, MODELS, "Make a version the champion."),
     (rollback, MODELS, "Make the previous champion the champion again."),
     (trace, MODELS, "Show what a version was made from."),
     (verify, MODELS, "Rebuild a version and compare its bytes."),
-    (clean, MODELS, "Show which files nothing needs, and delete them."),
+    (clean, MODELS, "Show which files are no longer needed, and delete them."),
     (generate, SERVING, "Continue a text."),
     (score, SERVING, "Measure how well a model predicts a text."),
     (serve, SERVING, "Serve a model over HTTP, with OpenAI's API."),
@@ -65,7 +65,7 @@ for command, panel, short_help in COMMANDS:
 
 
 def show_version(wanted: bool) -> None:
-    """Print charlm's version and end."""
+    """Print charlm's version and exit."""
     if wanted:
         from importlib.metadata import version
 
@@ -80,7 +80,7 @@ def options(
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that belong to no command."""
+    """Handle the options that belong to no command."""
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in STORES:
             raise
-        print(f"error: {one_line(error)[:MOST_TOLD]}", file=sys.stderr)
+        print(f"error: {one_line(error)[:MAX_ERROR_CHARS]}", file=sys.stderr)
         sys.exit(UserError.exit_code)
 
 

@@ -1,4 +1,4 @@
-"""`charlm compare`: models side by side, the best first, with the params that differ."""
+"""`charlm compare`: a table of models, the best first, with the params that differ."""
 
 import json
 import sys
@@ -108,7 +108,7 @@ def _name(entry: "Entry") -> str:
 
 
 def _fitting(first: Sequence[Column], params: Sequence[Column], width: int) -> list[Column]:
-    """Return as many of `params`, in their order, as fit beside the `first` columns."""
+    """Return the first of `params` that fit into `width` after the `first` columns."""
     left = width - sum(min(column.width, MAX_NAME) + GAP for column in first) + GAP
     shown = []
     for column in params:
@@ -131,7 +131,7 @@ def _table(text: "EvalText", columns: Sequence[Column], models: "dict[str, Regis
         )
     for entry in text.entries:
         is_champion = entry.name in models and models[entry.name].alias == "champion"
-        # Text, as names and values may hold what looks like Rich's markup.
+        # Text: names and values may contain what looks like Rich's markup.
         table.add_row(*(Text(column.cells[entry.name]) for column in columns), style="bold" if is_champion else "")
     return table
 

@@ -1,4 +1,4 @@
-"""`charlm corpus`: what a source holds, before one trains on it, and which params suit it."""
+"""`charlm corpus`: shows what a source contains before training, and suggests params for it."""
 
 import json
 import os
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 MOST_SHOWN = 100
-# Up to how many seconds a duration is shown in seconds, and up to how many in minutes.
+# Durations up to these limits are shown in seconds, and in minutes; all in seconds.
 SECONDS, MINUTES = 100, 6000
 NAMES_OF_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
 
@@ -41,10 +41,9 @@ def survey_table(
     *,
     busy: str | None = None,
 ) -> Table:
-    """Return the table of what was found; `seconds` are those of an epoch, at least and at most.
+    """Return the table of what was found; `seconds` are the shortest and the longest time of an epoch.
 
-    `busy` says why they may be too many.
-    `separators` has what separates the cells of CSV files that are not what their ending says, by the files' names.
+    `busy` is the reason why they may be too long. `separators` are the unexpected separators of CSV files, by name.
     """
     from pipeline.survey.survey import RARE  # numba: not for --help
 
@@ -79,7 +78,7 @@ def advice_table(advice: Sequence["Advice"]) -> Table:
 
 
 def problem_line(problem: str) -> Text:
-    """Return the line that says why the command would stop."""
+    """Return the line with the reason why the command would stop."""
     return Text("\nno split was found that passes: ", style="bold").append(
         f"{problem}. The command below stops in split or validate.", style="not bold"
     )
@@ -117,30 +116,30 @@ def _percent(share: float) -> str:
 
 
 def _range(low: float, high: float) -> str:
-    """Return two durations in the unit of the longer one: "2 to 3 min", or "about 2 min" if they round to the same."""
+    """Return two durations in the unit of the longer one: like "2 to 3 min", or "about 2 min" if both round to 2."""
     unit, name = (1, "s") if high < SECONDS else (60, "min") if high < MINUTES else (3600, "h")
     digits = 0 if high / unit >= 2 else 1
     ends = [f"{value / unit:.{digits}f}" for value in (low, high)]
     return f"about {ends[0]} {name}" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} {name}"
 
 
-# Groups that change what is shown: the text, the split that is tried, and how long an epoch takes.
+# Groups that change the result: the text, the split that is tried, and the time of an epoch.
 ALLOWED = ("data", "clean", "split", "validate", "model", "train", "evaluate")
 
 
 def corpus(
-    source: Annotated[str | None, typer.Argument(help="As data.source; without it, that of params.yaml.")] = None,
+    source: Annotated[str | None, typer.Argument(help="As data.source; default: that of params.yaml.")] = None,
     set_params: Annotated[
         list[str] | None,
         typer.Option(
-            "-S", "--set-param", help=f"Another value than that of params.yaml, of {', '.join(ALLOWED)}: -S key=value."
+            "-S", "--set-param", help=f"Override a value of params.yaml, in {', '.join(ALLOWED)}: -S key=value."
         ),
     ] = None,
     *,
     time: Annotated[bool, typer.Option(help="Measure how long an epoch will take (about 10 seconds).")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures, as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
-    """Show what a source holds, suggest params, try the split they make, and say how long an epoch will take."""
+    """Show what a source contains, suggest params, try the split they give, and estimate the time of an epoch."""
     from pipeline.sources.describe import describe
     from pipeline.sources.reading import open_documents  # numba and pyarrow: not for --help
     from pipeline.survey.suggestion import suggest
@@ -193,7 +192,7 @@ def _values(source: str | None, options: Sequence[str]) -> Values:
     """Return the groups of params.yaml with `source` and `options`, all of them checked."""
     values: Values = {name: dict(group) for name, group in read_yaml(PARAMS_FILE).items() if isinstance(group, dict)}
     if source is None:
-        read_groups(GROUPS)  # what is wrong in params.yaml is not an option's fault
+        read_groups(GROUPS)  # report errors in params.yaml as such, not as an option's
     else:
         values["data"] = values.get("data", {}) | {"source": source, "sha256": None}
     values = override(values, options, groups=ALLOWED)
@@ -203,7 +202,7 @@ def _values(source: str | None, options: Sequence[str]) -> Values:
 
 
 def _epoch_seconds(trial: "Trial", values: Values) -> tuple[float, float]:
-    """Return how long an epoch of the tried split takes at least and at most, without evaluations."""
+    """Return the shortest and the longest time, in seconds, of an epoch of the tried split, without evaluations."""
     from pipeline.cli.speed import training_speeds  # torch
 
     model = parse_group("model", values["model"], ModelParams)
@@ -213,7 +212,7 @@ def _epoch_seconds(trial: "Trial", values: Values) -> tuple[float, float]:
 
 
 def _busy() -> str | None:
-    """Return what to say if other processes slow the measurement: there is more to do than cores to do it."""
+    """Return a warning if other processes slow down the measurement: the load is higher than the number of cores."""
     from pipeline.core.threads import available_cores
 
     load, cores = (os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0), available_cores()

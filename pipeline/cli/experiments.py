@@ -1,4 +1,4 @@
-"""Presets: named sets of params, printed as the options that DVC takes."""
+"""`charlm preset` and `charlm sweep`: named sets of params, and the search for better ones."""
 
 import json
 import signal
@@ -48,7 +48,7 @@ def read_preset(name: str) -> Preset:
 
 
 def apply_preset(preset: Preset, path: Path) -> None:
-    """Set the preset's values in the params file at `path`; comments and all other values stay."""
+    """Set the preset's values in the params file at `path`; comments and other values are unchanged."""
     write_values(path, flatten(preset.params))
 
 
@@ -57,16 +57,16 @@ INTERRUPTED = 130
 
 def sweep(
     name: Annotated[str | None, typer.Argument(help="A sweep's name or file; without it, all are listed.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, max=10_000, help="How many, those of before included.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Trials side by side; they share the cores.")] = 1,
-    label: Annotated[str | None, typer.Option("--name", help="What its experiments are called.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, max=10_000, help="Number of trials, with earlier ones.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Trials that run at once; they share the cores.")] = 1,
+    label: Annotated[str | None, typer.Option("--name", help="The name of its experiments.")] = None,
     set_param: Annotated[
         list[str] | None, typer.Option("-S", "--set-param", help="key=value for all trials, as for dvc exp run.")
     ] = None,
 ) -> None:
-    """Search for better params: each trial is a DVC experiment, watched, and stopped early if it is hopeless.
+    """Search for better params: each trial is a DVC experiment, and is stopped early if it falls behind.
 
-    The same command again goes on where it ended, however it ended; with more --trials it goes on searching.
+    To resume a sweep, run the same command again; with more --trials it continues the search.
     """
     from pipeline.sweeping.definition import find_sweep, list_sweeps, load_sweep  # optuna and mlflow: not for --help
 
@@ -79,13 +79,13 @@ def sweep(
     from pipeline.sweeping.command import run_sweep
     from pipeline.sweeping.process import DvcTrials
 
-    # Of a shell's background jobs SIGINT is ignored, and so it would be in the trials.
+    # Shells ignore SIGINT in background jobs, and child processes inherit that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
         run_sweep(definition, DvcTrials(), label=label or definition.name, jobs=jobs)
     except KeyboardInterrupt:
-        print("sweep: interrupted; the same command goes on with it", file=sys.stderr)
+        print("sweep: interrupted; the same command resumes it", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except OSError as error:
         raise UserError(f"sweep: {error.strerror or error}: {error.filename}") from None

@@ -1,4 +1,4 @@
-"""`charlm generate`: continue a text in the terminal, in a pipe, or in turns."""
+"""`charlm generate`: continues a text in the terminal, in a pipe, or in turns with the user."""
 
 import json
 import sys
@@ -13,8 +13,9 @@ from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_te
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import sample_seed
 from pipeline.generation.sampling import Sampling
-from pipeline.params.generation import GenerateParams, Precision
+from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import PARAMS_FILE, read_group
+from pipeline.params.sampling import Precision, sampling_options
 
 if TYPE_CHECKING:
     from pipeline.generation.text import Writer
@@ -22,57 +23,57 @@ if TYPE_CHECKING:
 MAX_SAMPLES = 10_000
 
 
+def _option(name: str) -> Any:
+    """Return typer's option for a sampling option, with its help."""
+    return typer.Option(help=sampling_options()[name].help)
+
+
 def generate(
     prompt: Annotated[str | None, typer.Argument(help="The text to continue; without it, standard input.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read the prompt from this file; -: standard input.")] = None,
     model: ModelAddress = DEFAULT_MODEL,
-    num_chars: Annotated[int | None, typer.Option(help="How many characters to write.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy; 1 is the model's own distribution.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the k most likely characters; 0: all.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw from the most likely that sum to p; 1: all.")] = None,
-    min_p: Annotated[
-        float | None, typer.Option(help="Leave out what is less likely than p times the likeliest.")
-    ] = None,
-    repetition_penalty: Annotated[float | None, typer.Option(help="Over 1: recent characters are less likely.")] = None,
-    repetition_window: Annotated[
-        int | None, typer.Option(help="How many characters the penalty looks back at.")
-    ] = None,
-    allowed: Annotated[str | None, typer.Option(help="Write no other characters than these.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed, the same text.")] = None,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given several times.")] = None,
-    samples: Annotated[int, typer.Option("-n", "--samples", help="How many texts, each with a seed of its own.")] = 1,
-    precision: Annotated[Precision | None, typer.Option(help="bf16: large networks write faster.")] = None,
+    num_chars: Annotated[int | None, _option("max_new_chars")] = None,
+    temperature: Annotated[float | None, _option("temperature")] = None,
+    top_k: Annotated[int | None, _option("top_k")] = None,
+    top_p: Annotated[float | None, _option("top_p")] = None,
+    min_p: Annotated[float | None, _option("min_p")] = None,
+    repetition_penalty: Annotated[float | None, _option("repetition_penalty")] = None,
+    repetition_window: Annotated[int | None, _option("repetition_window")] = None,
+    allowed: Annotated[str | None, _option("allowed")] = None,
+    seed: Annotated[int | None, _option("seed")] = None,
+    stop: Annotated[list[str] | None, _option("stop")] = None,
+    samples: Annotated[int, typer.Option("-n", "--samples", help="Completions, each with its own seed.")] = 1,
+    precision: Annotated[Precision | None, typer.Option(help="bf16: faster for large networks.")] = None,
     *,
     greedy: Annotated[bool, typer.Option("--greedy", help="The same as --temperature 0.")] = False,
     stream: Annotated[
-        bool, typer.Option(help="Print as it is written.", show_default="on in a terminal")
+        bool, typer.Option(help="Print characters as they are generated.", show_default="on in a terminal")
     ] = sys.stdout.isatty(),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per text and line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON for each completion.")] = False,
     interactive: Annotated[
-        bool, typer.Option("--interactive", help="Take turns: type, let it go on, type more.")
+        bool, typer.Option("--interactive", help="Take turns: type, let the model continue, type more.")
     ] = False,
 ) -> None:
-    """Continue a text. Options not given are those of params.yaml's group generate."""
+    """Continue a text. Options default to the group generate in params.yaml."""
     from pipeline.generation.text import Writer  # numba: not for --help
 
     if prompt is not None and file is not None:
-        raise UserError("--file: found beside a prompt, allowed is one of them")
+        raise UserError("--file: found together with a prompt, allowed is one of them")
     if not 1 <= samples <= MAX_SAMPLES:
         raise UserError(f"--samples: found {samples}, allowed is 1 to {MAX_SAMPLES}")
     if interactive and (samples > 1 or as_json):
         raise UserError("--interactive: writes one text, as text; allowed without -n and --json")
     if greedy and temperature:
-        raise UserError(f"--temperature: found {temperature:g} beside --greedy, allowed is one of them")
+        raise UserError(f"--temperature: found {temperature:g} together with --greedy, allowed is one of them")
     params = read_group("generate", GenerateParams) if PARAMS_FILE.exists() else GenerateParams()
     given = {
         "max_new_chars": num_chars, "temperature": 0.0 if greedy else temperature, "top_k": top_k, "top_p": top_p,
         "min_p": min_p, "repetition_penalty": repetition_penalty, "repetition_window": repetition_window, "seed": seed,
     }  # fmt: skip
-    defaults = {name: getattr(params, "num_chars" if name == "max_new_chars" else name) for name in given}
-    chosen: dict[str, Any] = {name: defaults[name] if value is None else value for name, value in given.items()}
+    chosen = params.sampling() | {name: value for name, value in given.items() if value is not None}
     sampling = _sampling(chosen, allowed=allowed, stop=tuple(stop or ()))
-    waits_for_typing = interactive and file is None
-    text = (prompt or "") if prompt is not None or waits_for_typing else read_text(file)
+    starts_with_input = interactive and file is None
+    text = (prompt or "") if prompt is not None or starts_with_input else read_text(file)
     writer = Writer.load(find_model(model).folder, precision=precision or params.precision)
     if interactive:
         _take_turns(writer, text, sampling)
@@ -98,7 +99,7 @@ def generate(
 
 
 def _sampling(chosen: dict[str, Any], *, allowed: str | None, stop: tuple[str, ...]) -> Sampling:
-    """Return the options, checked; UserError names the option as it is typed."""
+    """Return the sampling options, checked; UserError names the option as the user types it."""
     try:
         return Sampling(**chosen, allowed=allowed, stop=stop)
     except UserError as error:
@@ -108,11 +109,11 @@ def _sampling(chosen: dict[str, Any], *, allowed: str | None, stop: tuple[str, .
 
 
 def _take_turns(writer: "Writer", text: str, sampling: Sampling) -> None:
-    """Continue `text`, then what is typed after it, and so on; the model goes on from all that stands there.
+    """Continue `text`, then read what the user types, continue after that, and so on, with all of it as the context.
 
-    When it ends the text by itself, what is typed next begins another.
+    When the model ends the text by itself, what is typed next begins a new one.
     """
-    _say("Type and press Enter, and the model goes on; Enter alone: it writes more. Ctrl-D ends.")
+    _print_note("Type and press Enter: the model continues. Enter alone: it generates more. Ctrl-D ends.")
     state, at = None, 0
     while True:
         _warn(writer.encode_prompt(text).warnings)
@@ -120,16 +121,16 @@ def _take_turns(writer: "Writer", text: str, sampling: Sampling) -> None:
             state = writer.read(text, state)
             _show(text if not at else "")
             written = ""
-            draft = writer.start_text(
+            text_in_progress = writer.start_text(
                 writer.encode_prompt("").ids, replace(sampling, seed=sample_seed(sampling.seed, at)), state=state
             )
-            for one in writer.stream_text(draft):
+            for one in writer.stream_text(text_in_progress):
                 written += one.char
                 _show(one.char)
-            state = None if draft.ended else writer.read(written, state)
+            state = None if text_in_progress.ended else writer.read(written, state)
             _show("\n")
-            if draft.ended:
-                _say("The text has ended; what you type begins another.")
+            if text_in_progress.ended:
+                _print_note("The text has ended; what you type begins a new one.")
             at += 1
         try:
             text = input("> " if sys.stdin.isatty() else "")
@@ -141,10 +142,10 @@ def _take_turns(writer: "Writer", text: str, sampling: Sampling) -> None:
 
 def _warn(warnings: Sequence[str]) -> None:
     for warning in warnings:
-        _say(f"warning: {warning}")
+        _print_note(f"warning: {warning}")
 
 
-def _say(line: str) -> None:
+def _print_note(line: str) -> None:
     print(line, file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Which model a command uses: the same `--model`, default and message for `generate`, `score` and `serve`."""
+"""Input that several commands share: `--model` with its default and message, and text from a file or a pipe."""
 
 import sys
 from pathlib import Path
@@ -18,15 +18,15 @@ ModelAddress = Annotated[str, typer.Option(help="A folder, models:/NAME@ALIAS or
 
 
 def find_model(address: str) -> "Located":
-    """Return the model at `address`, and print on standard error which one it is; UserError if there is none."""
+    """Return the model at `address`, and print its address on standard error; UserError if there is none."""
     from pipeline.serving.model_source import locate  # numba: not for --help
 
     found = locate(address)
-    say_model(address, version=found.version, perplexity=found.perplexity)
+    print_model(address, version=found.version, perplexity=found.perplexity)
     return found
 
 
-def say_model(address: str, *, version: str | None, perplexity: float | None) -> None:
+def print_model(address: str, *, version: str | None, perplexity: float | None) -> None:
     """Print on standard error which model is used."""
     by_alias = f", version {version}" if version and "@" in address else ""
     known = f", perplexity {perplexity:.3f}" if perplexity else ""
@@ -34,7 +34,7 @@ def say_model(address: str, *, version: str | None, perplexity: float | None) ->
 
 
 def need_own_model(root: Path) -> None:
-    """Raise UserError unless the last run's model is in the project: Git has its metrics and plots also without it."""
+    """Raise UserError unless the project has a model of its own; metrics and plots alone are in Git without it."""
     from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS  # numpy: not for --help
 
     if not (root / OWN_MODEL / WEIGHTS).exists():
@@ -56,7 +56,7 @@ def read_text(path: Path | None) -> str:
     except OSError as error:
         raise UserError(f"{name}: {(error.strerror or str(error)).lower()}") from None
     if len(content) > MAX_BYTES:
-        raise UserError(f"{name}: more than {MAX_BYTES:,} bytes, allowed is a text of at most that")
+        raise UserError(f"{name}: found more than {MAX_BYTES:,} bytes, allowed are at most that many")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

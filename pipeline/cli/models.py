@@ -1,4 +1,4 @@
-"""Tables whose cells are never cut: not in a pipe, and not in a narrow window, which may scroll."""
+"""`charlm models`, `promote`, `rollback`, `trace` and `verify`: the registry from the command line."""
 
 import signal
 import sys
@@ -19,9 +19,9 @@ UNLIMITED = 10_000
 
 
 def print_whole(table: Table) -> None:
-    """Print `table` as wide as its cells are."""
+    """Print `table` without cutting cells, also in a pipe or a narrow window, which may scroll."""
     console = Console(highlight=False)
-    # Without its own options a measurement ends at the window's width.
+    # By default a measurement is limited to the window's width.
     measured = Measurement.get(console, console.options.update(max_width=UNLIMITED), table)
     console.width = max(1, measured.maximum)
     console.print(table, crop=False)
@@ -30,7 +30,7 @@ def print_whole(table: Table) -> None:
 ModelName = Annotated[
     str, typer.Option("--model", help="The registered model; by default that of the text in params.yaml.")
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Kept as a tag of the version.")]
+Reason = Annotated[str, typer.Option("--reason", help="Saved as a tag of the version.")]
 DIGITS = 8
 
 
@@ -73,7 +73,7 @@ def promote(
 
 
 def rollback(model: ModelName = "", reason: Reason = "") -> None:
-    """Make the version that was champion before the champion again."""
+    """Make the previous champion the champion again."""
     from pipeline.tracking.registry import rollback as go_back  # loads MLflow
     from pipeline.tracking.store import open_store
 
@@ -161,8 +161,8 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
     found = look_up(model_name(model), version)
     what = f"{found.name} version {found.version.version}"
     registered, _ = from_registry(f"models:/{found.name}/{found.version.version}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as Ctrl-C: what was begun is cleared away
-    print(f"building {what} again from {found.commit[:10]} and a patch of {len(found.patch):,} bytes", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as Ctrl-C: the temporary clone is removed
+    print(f"rebuilding {what} from {found.commit[:10]} and a patch of {len(found.patch):,} bytes", flush=True)
     with rebuilt(found) as clone:
         files, apart = compare(clone, registered), changed_inputs(clone, found)
     for one in files:
@@ -170,10 +170,10 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
         if not one.same:
             print(f"{'built now':>10}  {one.name}  {one.rebuilt}")
     if all(one.same for one in files):
-        print(f"{what}: built again to the same bytes")
+        print(f"{what}: rebuilt to the same bytes")
         return
     for path in apart:
-        print(f"already another before training: {path}")
+        print(f"already different before training: {path}")
     for difference in found.differences_here():
-        print(f"another environment: {difference}")
+        print(f"different environment: {difference}")
     raise typer.Exit(DIFFERENT)

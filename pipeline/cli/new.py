@@ -1,4 +1,4 @@
-"""`charlm new`: one command from a text to a model of it."""
+"""`charlm new`: makes a model of your own text in one command."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DVC_FILE = Path("dvc.yaml")
 BACKUP = "params-before-new.yaml"
-# Fewer characters cannot be split into a training and an eval text that mean anything.
+# Fewer characters cannot be split into a useful training and eval text.
 FEWEST = 2000
 INTERRUPTED = 130
 
@@ -62,7 +62,7 @@ def new(
 def _planned(
     source: str, name: str, before: dict[str, Any], options: Sequence[str]
 ) -> "tuple[Survey, Values, list[Advice]]":
-    """Return what the text holds, all params for it, and the reasons; only scratch files are written, and removed."""
+    """Return what the text contains, params for it, and the reasons; leaves no files behind."""
     from pipeline.params.reader import parse_group
     from pipeline.params.text import CleanParams, DataParams
     from pipeline.sources.reading import open_documents  # numba and pyarrow: not for --help
@@ -89,7 +89,7 @@ def _planned(
                     writer.write(batch)
             if writer.characters < FEWEST:
                 found_chars = f"{writer.characters:,} characters"
-                raise UserError(f"data.source: {source}: holds {found_chars}, allowed are at least {FEWEST:,}")
+                raise UserError(f"data.source: {source}: contains {found_chars}, allowed are at least {FEWEST:,}")
             found = survey(read_batches(documents), progress=advance)
             training = fit(found.characters)
             values, _ = changes(before, [*start, *training], options)
@@ -134,7 +134,7 @@ def _show(found: "Survey", after: "Values", advice: "Sequence[Advice]") -> None:
 
 
 def _prepare_undo() -> str:
-    """Return the command that brings params.yaml back as it is now; a copy is made if Git does not have it so."""
+    """Return the command that restores params.yaml as it is now; makes a copy if it has uncommitted edits."""
     from pipeline.tracking.git import git
     from pipeline.tracking.project import state_folder
 
@@ -150,7 +150,7 @@ def _prepare_undo() -> str:
 
 
 def _run_pipeline(undo: str) -> None:
-    """Run `dvc repro` with its output shown; UserError that says what state params.yaml is in if it stops."""
+    """Run `dvc repro` and show its output. If it stops, UserError says what state params.yaml is in."""
     command = [sys.executable, "-m", "dvc", "repro"]
     state = f"{PARAMS_FILE} has the values above: continue with `dvc repro`, or undo: {undo}"
     process = subprocess.Popen(command, env=_environment())
@@ -165,6 +165,6 @@ def _run_pipeline(undo: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment in which the stages run with this Python, also if it is not activated."""
+    """Return an environment in which the stages run with this Python, even if it is not activated."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "true", "PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,4 @@
-"""`charlm report`: one page about the model, or about several experiments side by side."""
+"""`charlm report`: writes a page about the model, or one that compares several experiments."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from pipeline.reporting.project import Project
 
 WORKSPACE = "workspace"
-# Without this there is nothing to tell; in one file DVC says which results belong to which inputs.
+# The file without which there is nothing to report, and DVC's record of which results belong to which inputs.
 FIGURES, LOCK = "metrics/evaluate.json", "dvc.lock"
 
 
 def report(
-    others: Annotated[list[str] | None, typer.Argument(metavar="[EXP]...", help="More to compare with.")] = None,
+    others: Annotated[list[str] | None, typer.Argument(metavar="[EXP]...", help="Experiments to compare with.")] = None,
     compare: Annotated[
-        list[str] | None, typer.Option(metavar="EXP", help="An experiment or a commit to set beside; repeatable.")
+        list[str] | None, typer.Option(metavar="EXP", help="An experiment or a commit to compare with; repeatable.")
     ] = None,
     output: Annotated[Path, typer.Option(help="The page's file.")] = Path("reports/report.html"),
 ) -> None:
-    """Write one self-contained HTML page about the model that is here, or about it and other experiments."""
+    """Write one self-contained HTML page about the model in the workspace, or one that compares it with experiments."""
     from pipeline.reporting.report import build_report  # altair, numba: not for --help
 
     names = list(dict.fromkeys([*(compare or []), *(others or [])]))
@@ -42,7 +42,7 @@ def report(
 
 
 def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
-    """Return the workspace, if it has figures that none of the others has, and the revisions `names`."""
+    """Return the revisions `names`, after the workspace, unless one of them has the same results."""
     from pipeline.reporting.project import Project
     from pipeline.tracking.execution import facts_here, facts_of
 
@@ -58,24 +58,24 @@ def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
         _need_figures(Path.cwd(), "")
     here = _read(Path(LOCK))
     if here and _is_stale():
-        said = (
+        message = (
             "params.yaml was edited since the last run, so that its figures are another model's; run `dvc repro` first"
         )
         if not names:
-            raise UserError(said)
-        print(f"left out: the workspace; {said}")
+            raise UserError(message)
+        print(f"left out: the workspace; {message}")
     elif _has_model(Path.cwd()) and not any(here and _read(one.folder / LOCK) == here for one in projects):
         projects.insert(0, Project(WORKSPACE, Path.cwd(), facts_here()))
     return projects
 
 
 def _is_stale() -> bool:
-    """Return whether params.yaml, or an input, is no longer what the figures were made with."""
+    """Return whether params.yaml or an input has changed since the figures were made."""
     return "evaluate" in (read_yaml(Path(LOCK)).get("stages") or {}) and "evaluate" not in stages_in_step(Path.cwd())
 
 
 def _has_model(folder: Path) -> bool:
-    """Return whether the figures in `folder` are those of a model that is there: Git has them also without it."""
+    """Return whether `folder` has a model with its figures; Git has the figures without the model."""
     try:
         need_own_model(folder)
     except UserError:

@@ -1,4 +1,4 @@
-"""`charlm score`: how well a model predicts a text, and where it was surprised."""
+"""`charlm score`: measures how well a model predicts a text, and shows each character's surprise."""
 
 import json
 import math
@@ -13,27 +13,27 @@ from rich.text import Text
 
 from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_text
 from pipeline.core.errors import UserError
-from pipeline.params.generation import Precision
+from pipeline.params.sampling import Precision
 from pipeline.reporting.formatting import INVISIBLE
 
 if TYPE_CHECKING:
     from pipeline.generation.text_types import Score
 
-# From this many bits on a character is shown in full red: one guess in a thousand.
+# Characters of 10 bits or more (a probability under 1 in 1000) are shown in full red.
 MOST_BITS = 10.0
 
 
 def score(
     file: Annotated[Path | None, typer.Argument(help="A text, UTF-8; without it, or for -, standard input.")] = None,
     model: ModelAddress = DEFAULT_MODEL,
-    precision: Annotated[Precision, typer.Option(help="Of the weights.")] = "fp32",
+    precision: Annotated[Precision, typer.Option(help="Precision of the weights.")] = "fp32",
     show: Annotated[int, typer.Option(help="How many characters to show, coloured by surprise.")] = 1000,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures, as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
 ) -> None:
-    """Say how well the model predicts a text: perplexity, bits per character, and each character's surprise.
+    """Measure how well the model predicts a text: perplexity, bits per character, and each character's surprise.
 
-    The text is read from its start to its end with one state; evaluate's perplexity is over windows from zero state.
+    The text is read from start to end with one state; the stage evaluate starts each window from the zero state.
     """
     from pipeline.generation.text import Writer  # numba: not for --help
 
@@ -41,7 +41,7 @@ def score(
     writer = Writer.load(find_model(model).folder, precision=precision)
     scored = writer.score(text)
     if not scored.text:
-        raise UserError(f"{file or 'standard input'}: holds no character that the model knows")
+        raise UserError(f"{file or 'standard input'}: contains no character that the model knows")
     if as_json:
         figures = {
             "characters": len(scored.text), "unknown": scored.dropped,
@@ -62,10 +62,10 @@ def score(
 
 
 def shaded(scored: "Score", length: int) -> Text:
-    """Return the first `length` characters, each on a ground that is the redder the less likely it was."""
+    """Return the first `length` characters, each on a background that is redder the less likely it was."""
     text = Text()
     for char, log_prob in zip(scored.text[:length], scored.log_probs[:length].tolist(), strict=True):
-        style = ground(-log_prob / math.log(2))
+        style = background(-log_prob / math.log(2))
         text.append(INVISIBLE["\n"] if char == "\n" else char, style)
         if char == "\n":
             text.append("\n")
@@ -74,7 +74,7 @@ def shaded(scored: "Score", length: int) -> Text:
     return text
 
 
-def ground(bits: float) -> Style:
+def background(bits: float) -> Style:
     """Return black on a colour from white (expected) over yellow to red (surprising)."""
     share = min(1.0, max(0.0, bits / MOST_BITS))
     green, blue = round(255 - 150 * share**1.5), round(255 - 175 * share**0.6)
@@ -84,5 +84,5 @@ def ground(bits: float) -> Style:
 def _legend() -> Text:
     text = Text("bits ")
     for bits in range(0, int(MOST_BITS) + 1, 2):
-        text.append(f" {bits} ", ground(bits))
+        text.append(f" {bits} ", background(bits))
     return text

@@ -1,4 +1,4 @@
-"""`charlm serve`: the streaming server, on loopback unless there is a key."""
+"""`charlm serve`: runs the HTTP server, on loopback unless there is a key."""
 
 import ipaddress
 import os
@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, say_model
+from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, print_model
 from pipeline.core.errors import UserError
-from pipeline.params.generation import Precision
+from pipeline.params.sampling import Precision
 
 KEY_VARIABLE = "CHARLM_API_KEY"
 SWITCH_SECONDS = 0.0005
@@ -19,11 +19,11 @@ def serve(
     model: ModelAddress = DEFAULT_MODEL,
     host: Annotated[str, typer.Option(help="Other than loopback only with a key in CHARLM_API_KEY.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
-    precision: Annotated[Precision, typer.Option(help="bf16: large networks write faster.")] = "fp32",
-    in_flight: Annotated[int, typer.Option(min=1, max=4096, help="Texts written side by side.")] = 64,
+    precision: Annotated[Precision, typer.Option(help="bf16: faster for large networks.")] = "fp32",
+    in_flight: Annotated[int, typer.Option(min=1, max=4096, help="Texts generated at once.")] = 64,
     queue: Annotated[int, typer.Option(min=0, max=100_000, help="Texts that may wait; more are answered 429.")] = 256,
-    max_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Characters that a text may have.")] = 20_000,
-    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long a request may take.")] = 120.0,
+    max_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Most characters of a completion.")] = 20_000,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Longest time of a request.")] = 120.0,
     cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may call the server.")] = None,
     *,
     access_log: Annotated[
@@ -34,7 +34,7 @@ def serve(
     key = os.environ.get(KEY_VARIABLE) or None
     if key is None and not is_loopback(host):
         raise UserError(f"--host: found {host} without a key, allowed is loopback; set {KEY_VARIABLE} to open it")
-    # Imports are late: --help, and the check of the port, need none of them.
+    # Imported here because --help and the check of the port do not need them.
     from pipeline.serving.listening import listen, run
 
     listening = listen(host, port)
@@ -45,7 +45,7 @@ def serve(
 
     def load() -> Served:
         served = load_served(model, precision=precision)
-        say_model(model, version=served.card["version"], perplexity=served.card["perplexity"])
+        print_model(model, version=served.card["version"], perplexity=served.card["perplexity"])
         return served
 
     limits = Limits(max_tokens=max_tokens, seconds=seconds, in_flight=in_flight, queue=queue)
@@ -55,7 +55,7 @@ def serve(
     )  # fmt: skip
     shown = f"[{host}]" if ":" in host else host
     print(f"charlm: {model} at http://{shown}:{listening.getsockname()[1]}/  (API: /docs, Ctrl-C ends)", flush=True)
-    # The event loop and the thread that writes hand over to each other many times a second; Python's own 5 ms are long.
+    # The event loop and the batcher's thread alternate many times a second: Python's default of 5 ms is too long.
     sys.setswitchinterval(SWITCH_SECONDS)
     run(app, listening, access_log=access_log)
 

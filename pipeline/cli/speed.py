@@ -1,4 +1,4 @@
-"""How fast a network trains here, measured on made-up ids."""
+"""Measures how fast a network trains on this machine, with random ids."""
 
 import time
 
@@ -12,8 +12,8 @@ from pipeline.params.training import ModelParams, TrainParams
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
 
-# Before measuring: memory is allocated and kernels are compiled in the first updates, and a processor that was idle
-# takes a second to reach its speed.
+# Before measuring: the first updates allocate memory and compile kernels, and an idle processor takes a second to reach
+# its full speed.
 WARM_UP, WARM_UP_SECONDS = 3, 1.5
 FEWEST, MOST, REPETITION_SECONDS = 3, 6, 1.2
 MOST_SECONDS = 8.0
@@ -28,10 +28,10 @@ def training_speeds(
     repetition_seconds: float = REPETITION_SECONDS,
     most_seconds: float = MOST_SECONDS,
 ) -> tuple[float, float]:
-    """Return how many characters a second a training with these params does: the slowest and the fastest repetition.
+    """Return the training speed with these params, in characters a second: the slowest and the fastest repetition.
 
-    There are FEWEST to MOST of them, of at least one update and `repetition_seconds` each; after the FEWEST none begins
-    later than `most_seconds` from the start. `bucket` is the length of the windows; evaluations are not part of it.
+    There are FEWEST to MOST repetitions, each of at least one update and `repetition_seconds`; after the FEWEST none
+    begins later than `most_seconds` from the start. `bucket` is the windows' length; evaluations are not included.
     """
     started = time.perf_counter()
     device = choose_device(train.device)
@@ -64,7 +64,7 @@ def training_speeds(
 
 
 def _now(device: torch.device) -> float:
-    """Return the time at which all that was begun on `device` is done."""
+    """Return the time after all work on `device` has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

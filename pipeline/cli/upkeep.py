@@ -1,4 +1,4 @@
-"""`charlm clean`: what nothing needs any more, and away with it."""
+"""`charlm clean`, `curves` and `sync`: delete what is no longer needed, print curves, send MLflow what it lacks."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +15,12 @@ SHOWN = 5
 
 
 def clean(
-    days: Annotated[float, typer.Option(min=0, help="Runs, versions and checkpoints younger than this stay.")] = 30,
+    days: Annotated[float, typer.Option(min=0, help="Keep runs, versions and checkpoints younger than this.")] = 30,
     model: ModelName = "",
     *,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete it, for good.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it permanently.")] = False,
 ) -> None:
-    """Show what takes space and is needed by nothing; with --yes, delete it."""
+    """Show what takes space and is no longer needed; with --yes, delete it."""
     from pipeline.lineage.disk import find_waste, remove, shared_cache  # loads MLflow
 
     if folder := shared_cache():
@@ -64,10 +64,10 @@ def curves(
 
 
 def sync() -> None:
-    """Send MLflow what it lacks: records kept while it was away, and experiments that DVC restored from its cache."""
+    """Send MLflow the runs that it lacks: it was unreachable, or DVC restored the experiment from its cache."""
     from pipeline.lineage.sync import sync as send_missing  # loads MLflow and DVC
 
-    read_yaml(PARAMS_FILE)  # says so if this is no project
+    read_yaml(PARAMS_FILE)  # an error if this is not a project
     count = 0
     for line in send_missing():
         count += 1

@@ -19,7 +19,7 @@ from pipeline.generation.kernels.loops import project, read, write
 from pipeline.generation.kernels.packing import aligned, pack
 from pipeline.generation.sampling import Sampling
 from pipeline.model.saved import SavedModel
-from pipeline.params.generation import Precision
+from pipeline.params.sampling import Precision
 
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.integer[Any]] | Sequence[int]

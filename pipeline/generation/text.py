@@ -26,7 +26,7 @@ from pipeline.generation.text_types import (
     TextInProgress,
 )
 from pipeline.model.saved import SavedModel
-from pipeline.params.generation import Precision
+from pipeline.params.sampling import Precision
 
 MAX_PROMPT_CHARS = 1_000_000
 SHOWN_CHARACTERS = 10

@@ -1,46 +1,56 @@
-"""Group `generate`: the samples that show what the model writes."""
+"""Groups `generate` and `register`: the samples of what the model writes, and how the model is registered."""
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from pipeline.params.base import Group
 from pipeline.params.reader import PARAMS_FILE, read_group
+from pipeline.params.sampling import (
+    MaxNewChars,
+    MinP,
+    Precision,
+    RepetitionPenalty,
+    RepetitionWindow,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    sampling_options,
+)
 from pipeline.params.text import DataParams
-
-Precision = Literal["fp32", "bf16"]
-
-# The bounds of every way to ask for text: params.yaml, the command line and the server (generation/sampling.py).
-MAX_CHARS = 100_000
-MAX_TEMPERATURE = 100.0
-MAX_TOP_K = 1 << 31
-MIN_PENALTY, MAX_PENALTY = 0.01, 100.0
-MAX_WINDOW = 1000
-MAX_SEED = (1 << 63) - 1
 
 
 class GenerateParams(Group):
-    """For each prompt one greedy text and `num_samples` drawn ones.
+    """The samples that show what the model writes: for each prompt one greedy text, and `num_samples` drawn ones.
 
-    `top_k: 0`, `top_p: 1`, `min_p: 0` and `repetition_penalty: 1` leave all characters; the penalty looks back at
-    `repetition_window` characters. The order in which they apply: `pipeline/generation/sampling.py`. `precision: bf16`
-    rounds the weights, which makes large networks faster.
+    `pipeline/params/sampling.py` declares the sampling options; `pipeline/generation/sampling.py` has the order in
+    which they apply.
     """
 
-    prompts: Annotated[tuple[str, ...], Field(min_length=1)] = ("The United States are",)
-    num_chars: Annotated[int, Field(ge=1, le=MAX_CHARS)] = 300
-    num_samples: Annotated[int, Field(ge=0, le=1000)] = 2
-    temperature: Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)] = 0.8
-    top_k: Annotated[int, Field(ge=0, le=MAX_TOP_K)] = 0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
-    repetition_penalty: Annotated[float, Field(ge=MIN_PENALTY, le=MAX_PENALTY)] = 1.0
-    repetition_window: Annotated[int, Field(ge=0, le=MAX_WINDOW)] = 64
-    precision: Precision = "fp32"
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 7
+    prompts: tuple[str, ...] = Field(
+        default=("The United States are",), min_length=1, description="the texts to continue"
+    )
+    num_chars: MaxNewChars = Field(default=300, ge=1)
+    num_samples: int = Field(default=2, ge=0, le=1000, description="drawn texts for each prompt, besides a greedy one")
+    temperature: Temperature = 0.8
+    top_k: TopK = 0
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+    repetition_penalty: RepetitionPenalty = 1.0
+    repetition_window: RepetitionWindow = 64
+    precision: Precision = Field(
+        default="fp32", description="or bf16: the weights are rounded; large networks write twice as fast"
+    )
+    seed: Seed = 7
+
+    def sampling(self) -> dict[str, Any]:
+        """Return the options of `Sampling` that the group has."""
+        shared = {name: getattr(self, name) for name in sampling_options() if name in type(self).model_fields}
+        return {"max_new_chars": self.num_chars, **shared}
 
 
 AUTO = "auto"
@@ -51,20 +61,21 @@ PACKED = (".gz", ".zst", ".zip", ".bz2", ".xz")
 
 
 class RegisterParams(Group):
-    """`model_name: auto` is a name for each text, after its source (`name_for`).
+    """How the model is registered in MLflow's registry."""
 
-    `enabled: false` logs the model without registering it. `max_perplexity` is what a champion may have at most.
-    """
-
-    enabled: bool = True
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.\- ]{1,100}$")] = AUTO
-    max_perplexity: Annotated[float, Field(gt=1)] = 5.0
+    enabled: bool = Field(default=True, description="false: the model is logged, but not registered")
+    model_name: str = Field(
+        default=AUTO,
+        pattern=r"^[A-Za-z0-9_.\- ]{1,100}$",
+        description="auto: charlm for sotu, else charlm-NAME after the source: each text has its own champion",
+    )
+    max_perplexity: float = Field(default=5.0, gt=1, description="the highest perplexity that a champion may have")
 
     def name_for(self, source: str) -> str:
         """Return the registered model's name for the text `source` (`data.source`).
 
-        `auto` is `charlm` for the built-in source, and else `charlm-NAME`, NAME being the source's own name without
-        its ending: in lower case, other characters than a-z and 0-9 as "-". Thus each text has its own champion.
+        `auto` is `charlm` for the built-in source, else `charlm-NAME`: NAME is the source's own name without its
+        ending, in lower case, with characters other than a-z and 0-9 replaced by "-". Each text has its own champion.
         """
         if self.model_name != AUTO:
             return self.model_name
@@ -80,8 +91,8 @@ def registered_name(path: Path = PARAMS_FILE) -> str:
 
 
 def _slug(source: str) -> str:
-    """Return the last part of an address that has a letter or a digit, as a name: `docs` of `docs/**/*.md`."""
-    from anyascii import anyascii  # only for a text of one's own
+    """Return the last part of an address that has a letter or a digit, as a name: `docs/**/*.md` gives `docs`."""
+    from anyascii import anyascii  # only for a user's own text
 
     path = urlsplit(source).path if "://" in source else source.replace("\\", "/")
     for number, part in enumerate(reversed(PurePosixPath(path).parts)):

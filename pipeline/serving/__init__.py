@@ -1,1 +1,1 @@
-"""The pyfunc model, the streaming server and its playground page."""
+"""The streaming HTTP server with its playground page, and the model that MLflow serves."""

@@ -1,4 +1,4 @@
-"""What a client sends and gets: prompts and params in, one object per prompt out. Knows neither MLflow nor HTTP."""
+"""Answers MLflow's requests: prompts and params in, one object per prompt out. Does not import MLflow."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,23 +10,18 @@ from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Completion
+from pipeline.params.sampling import sampling_options
 
 MAX_PROMPTS = 1024
-# One request must end within MLflow's 60 seconds.
+# A request must finish within MLflow's limit of 60 seconds.
 MAX_NEW_CHARS = 10_000
 
-# Name, MLflow type and default of what a client may set.
-PARAMS: tuple[tuple[str, str, Any], ...] = (
-    ("max_new_chars", "long", 100),
-    ("temperature", "double", 1.0),
-    ("top_k", "long", 0),
-    ("top_p", "double", 1.0),
-    ("min_p", "double", 0.0),
-    ("repetition_penalty", "double", 1.0),
-    ("repetition_window", "long", 64),
-    ("allowed", "string", ""),
-    ("seed", "long", 0),
-    ("stop", "string", []),
+MLFLOW_TYPES = {int: "long", float: "double"}
+# Name, MLflow type and default of each param. MLflow has no null and no pairs: "" means all characters are allowed.
+PARAMS: tuple[tuple[str, str, Any], ...] = tuple(
+    (name, MLFLOW_TYPES.get(option.kind, "string"), {"allowed": "", "stop": []}.get(name, option.default))
+    for name, option in sampling_options().items()
+    if name not in {"frequency_penalty", "presence_penalty", "logit_bias"}
 )
 
 
@@ -42,7 +37,7 @@ def read_prompts(data: Any) -> list[str]:
         data = [data]
     if data is None or not isinstance(data, Iterable):
         raise UserError(f"prompt: found {type(data).__name__}, allowed is a string or a list of strings")
-    # MLflow makes {"prompt": ["a", "b"]} a frame of one cell that holds the list.
+    # MLflow turns {"prompt": ["a", "b"]} into a frame with one cell, which contains the list.
     prompts = [prompt for one in data for prompt in (one if isinstance(one, list | tuple | np.ndarray) else [one])]
     for prompt in prompts:
         if not isinstance(prompt, str):
@@ -59,26 +54,25 @@ def _column(data: pd.DataFrame) -> list[Any]:
 
 
 def read_params(params: Mapping[str, Any] | None) -> Sampling:
-    """Return the sampling that a client's params ask for; UserError names one that is unknown or out of range."""
+    """Return the sampling options in a client's params; UserError names one that is unknown or out of range."""
     given = dict(params or {})
     known = {name: default for name, _, default in PARAMS}
     for name in given:
         if name not in known:
             raise UserError(f"{name}: unknown param; allowed are {', '.join(known)}")
-    asked = known | given
-    if not 0 <= asked["max_new_chars"] <= MAX_NEW_CHARS:
-        raise UserError(f"max_new_chars: found {asked['max_new_chars']}, allowed is 0 to {MAX_NEW_CHARS}")
-    stop = asked["stop"]
+    values = known | given
+    if not 0 <= values["max_new_chars"] <= MAX_NEW_CHARS:
+        raise UserError(f"max_new_chars: found {values['max_new_chars']}, allowed is 0 to {MAX_NEW_CHARS}")
+    stop = values["stop"]
+    # Over HTTP a number may arrive as another type than the option's.
+    converted = {
+        name: option.kind(values[name])
+        for name, option in sampling_options().items()
+        if name in known and option.kind in MLFLOW_TYPES
+    }
     return Sampling(
-        max_new_chars=int(asked["max_new_chars"]),
-        temperature=float(asked["temperature"]),
-        top_k=int(asked["top_k"]),
-        top_p=float(asked["top_p"]),
-        min_p=float(asked["min_p"]),
-        repetition_penalty=float(asked["repetition_penalty"]),
-        repetition_window=int(asked["repetition_window"]),
-        allowed=str(asked["allowed"]) or None,
-        seed=int(asked["seed"]),
+        **converted,
+        allowed=str(values["allowed"]) or None,
         stop=(stop,) if isinstance(stop, str) else tuple(str(text) for text in stop),
     )
 
@@ -89,7 +83,7 @@ def answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> list[
 
 
 def stream_answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield the characters that follow the one prompt in `data`, as they come; UserError if there are more."""
+    """Yield the characters that follow the one prompt in `data`, one by one; UserError if there are more prompts."""
     prompts = read_prompts(data)
     if len(prompts) != 1:
         raise UserError(f"prompt: found {len(prompts)}, allowed is one in a stream")

@@ -1,4 +1,4 @@
-"""The server: OpenAI's completions, streaming too, over continuous batching; health, figures, and the page."""
+"""The HTTP server: OpenAI's completions API with streaming and continuous batching, health, metrics and the page."""
 
 import asyncio
 import time
@@ -20,34 +20,34 @@ from swagger_ui_bundle import swagger_ui_path
 from pipeline.core.seeds import sample_seed
 from pipeline.serving.batching import Batcher, Writing
 from pipeline.serving.completions import CompletionRequest, Limits, UnknownModelError
-from pipeline.serving.errors import add_failures
+from pipeline.serving.errors import add_error_handlers
 from pipeline.serving.listening import SERVER
-from pipeline.serving.middleware import LOOPBACK, Figures, Guard, Observing
+from pipeline.serving.middleware import LOOPBACK, AccessLog, Guard, Metrics
 from pipeline.serving.model_source import Served
 from pipeline.serving.responses import CompletionResponse
 
 PAGE = Path(__file__).with_name("page")
-ANSWERS: dict[int | str, dict[str, Any]] = {
+ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "A field is wrong: `error.param` names it"},
     401: {"description": "A key is needed"},
     404: {"description": "No such model"},
     413: {"description": "The body is too large"},
-    429: {"description": "Too many texts wait already; see Retry-After"},
+    429: {"description": "Too many texts are waiting; see Retry-After"},
     503: {"description": "The server is stopping, or took too long"},
 }
 
 
 class Server:
-    """What the endpoints share: the model that is served now, the batcher, the figures."""
+    """What the endpoints share: the model being served, the batcher and the metrics."""
 
     def __init__(self, load: Callable[[], Served], limits: Limits) -> None:
         self.load = load
         self.limits = limits
         self.served = load()
         self.batcher = Batcher(in_flight=limits.in_flight, queue=limits.queue)
-        self.figures = Figures()
-        self.figures.active.set_function(lambda: self.batcher.active)
-        self.figures.waiting.set_function(lambda: self.batcher.waiting)
+        self.metrics = Metrics()
+        self.metrics.active.set_function(lambda: self.batcher.active)
+        self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.created = int(time.time())
         self.reloading = asyncio.Lock()
 
@@ -74,52 +74,50 @@ def make_application(
     _add_completions(app, server)
     _add_operations(app, server, has_key=key is not None)
     _add_pages(app)
-    add_failures(app)
+    add_error_handlers(app)
     if cors:
         app.add_middleware(CORSMiddleware, allow_origins=list(cors), allow_methods=["*"], allow_headers=["*"])
     app.add_middleware(Guard, key=key, hosts=hosts, body_bytes=limits.body_bytes)
-    app.add_middleware(Observing, requests=server.figures.requests)  # the outermost: it sees refusals too
+    app.add_middleware(AccessLog, requests=server.metrics.requests)  # added last, so outermost: it also logs refusals
     return app
 
 
 def _add_completions(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/completions", responses=ANSWERS, response_model=None)
-    async def completions(asked: CompletionRequest, request: Request) -> Response:
-        """Continue prompts: OpenAI's completions, one token a character."""
+    @app.post("/v1/completions", responses=ERRORS, response_model=None)
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        """Continue prompts: OpenAI's completions; a token is a character."""
         served = server.served
-        asked.check(server.limits, served.card["name"])
-        sampling = asked.sampling()
-        answer = CompletionResponse(asked, served, sampling, seconds=server.limits.seconds, figures=server.figures)
+        body.check(server.limits, served.card["name"])
+        sampling = body.sampling()
+        answer = CompletionResponse(body, served, sampling, seconds=server.limits.seconds, metrics=server.metrics)
         texts = [
-            (opening, replace(sampling, seed=sample_seed(sampling.seed, number)))
-            for opening in answer.openings
-            for number in range(asked.samples)
+            (prompt, replace(sampling, seed=sample_seed(sampling.seed, number)))
+            for prompt in answer.prompts
+            for number in range(body.samples)
         ]
-        if asked.echo:
-            await asyncio.to_thread(answer.read_prompts)
-        writing = Writing(
-            server.batcher, served.writer, texts, predictions=bool(asked.logprobs), whole=not asked.stream
-        )
-        if asked.stream:
+        if body.echo:
+            await asyncio.to_thread(answer.score_prompts)
+        writing = Writing(server.batcher, served.writer, texts, predictions=bool(body.logprobs), whole=not body.stream)
+        if body.stream:
             return StreamingResponse(answer.events(writing), media_type="text/event-stream")
-        body = asyncio.create_task(answer.whole(writing))
+        result = asyncio.create_task(answer.whole(writing))
         left = asyncio.create_task(_disconnected(request))
         try:
-            await asyncio.wait({body, left}, return_when=asyncio.FIRST_COMPLETED)
-            if not body.done():  # no one waits for it any more
+            await asyncio.wait({result, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not result.done():  # the client has disconnected
                 return Response(status_code=499)
-            return JSONResponse(body.result())
+            return JSONResponse(result.result())
         finally:
             writing.close()
-            body.cancel()
+            result.cancel()
             left.cancel()
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """Return the model that is served, as a list of one."""
+        """Return a list of the one model that is served."""
         return {"object": "list", "data": [_model(server)]}
 
-    @app.get("/v1/models/{name}", responses={404: ANSWERS[404]})
+    @app.get("/v1/models/{name}", responses={404: ERRORS[404]})
     async def model(name: str) -> dict[str, Any]:
         """Return the model that is served, if this is its name."""
         served = _model(server)
@@ -136,27 +134,27 @@ def _model(server: Server) -> dict[str, Any]:
 def _add_operations(app: FastAPI, server: Server, *, has_key: bool) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """Say that the process lives."""
+        """Report that the process is alive."""
         return {"status": "ok"}
 
     @app.get("/readyz")
     async def readyz() -> dict[str, str]:
-        """Say that requests are taken."""
+        """Report that the server accepts requests."""
         return {"status": "ready", "model": server.served.card["name"]}
 
     @app.get("/metrics", response_model=None)
     async def metrics() -> Response:
-        """Return the figures, for Prometheus."""
-        return Response(generate_latest(server.figures.registry), media_type=CONTENT_TYPE_LATEST)
+        """Return the metrics, in the format of Prometheus."""
+        return Response(generate_latest(server.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/card")
     async def card() -> dict[str, Any]:
-        """Return what is known of the model: perplexity, corpus, network, training curve."""
+        """Return the model's card: perplexity, corpus, network, training curve."""
         return server.served.card
 
-    @app.post("/admin/reload", responses={403: {"description": "The server was started without a key"}, **ANSWERS})
+    @app.post("/admin/reload", responses={403: {"description": "The server was started without a key"}, **ERRORS})
     async def reload() -> dict[str, Any]:
-        """Load the model anew, for a champion that was promoted; texts in flight end with the one they began with."""
+        """Load the model again, for example a new champion. Texts in flight finish with the previous one."""
         if not has_key:
             raise HTTPException(403, "reload: allowed only with a key (CHARLM_API_KEY)")
         async with server.reloading:

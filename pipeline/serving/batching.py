@@ -1,7 +1,7 @@
-"""Continuous batching: texts in flight are written side by side, and one may join or leave at every step.
+"""Continuous batching: all texts in flight are generated in one batch, which a text may join or leave at every step.
 
-One thread moves them all on, some characters at a time; what a text becomes does not depend on its company. Knows
-nothing of HTTP: whoever submits a text is called with the pieces, from that thread.
+One thread advances all texts by some characters at a time. A text does not depend on the rest of the batch. This module
+knows nothing of HTTP: that thread passes the chunks of a text to the callback that was submitted with it.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Chunk, FinishReason, TextInProgress
 
-# A step writes as many characters of each text as this many multiply-adds make: some milliseconds, so that a text that
-# joins does not wait long, and few steps make a text.
+# Multiply-adds in a step, which limit the characters that it generates for each text: some milliseconds, so that a new
+# text joins soon, yet few steps make a text.
 PRODUCTS_PER_STEP = 200_000_000
 MOST_PER_STEP = 32
 
 
 class FullError(Exception):
-    """Too many texts wait already."""
+    """Too many texts are waiting."""
 
 
 class StoppedError(Exception):
@@ -36,10 +36,10 @@ class StoppedError(Exception):
 
 
 @dataclass(eq=False)
-class Opening:
-    """What a text goes on from: a prompt's ids int64, and the state after them once someone has read them.
+class PromptState:
+    """A prompt's ids, int64, and the network's state after them, once it is computed.
 
-    The samples of one prompt share it, so that the prompt is read once.
+    All samples of one prompt share it, so that the prompt is read only once.
     """
 
     ids: npt.NDArray[np.int64]
@@ -48,23 +48,23 @@ class Opening:
 
 @dataclass(eq=False)
 class Ticket:
-    """A submitted text. `deliver(piece, finish_reason)` is called for each piece; an exception ends it too."""
+    """A submitted text. `deliver(chunk, finish_reason)` gets each chunk, or an exception that ends the text."""
 
     writer: Writer
-    opening: Opening
+    prompt: PromptState
     sampling: Sampling
     predictions: bool
     deliver: Callable[[Chunk | Exception, FinishReason | None], None]
-    draft: TextInProgress | None = None
+    text: TextInProgress | None = None
     cancelled: bool = field(default=False)
 
     def cancel(self) -> None:
-        """Let the text leave at the next step; nothing more is delivered of it."""
+        """Remove the text at the next step; nothing more of it is delivered."""
         self.cancelled = True
 
 
 class Batcher:
-    """Writes submitted texts, at most `in_flight` side by side; `queue` more may wait."""
+    """Generates submitted texts, at most `in_flight` at once; up to `queue` more wait."""
 
     def __init__(self, *, in_flight: int, queue: int) -> None:
         self.in_flight = in_flight
@@ -81,20 +81,20 @@ class Batcher:
 
     @property
     def active(self) -> int:
-        """How many texts are being written or their prompts read."""
+        """The number of texts being generated, including those whose prompts are being read."""
         return len(self._active) + len(self._ready) + self._reading
 
     @property
     def waiting(self) -> int:
-        """How many texts wait for a place."""
+        """The number of texts that wait for a place in the batch."""
         return len(self._waiting)
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
-        """Take all of `tickets` or, if so many cannot wait, none: FullError; StoppedError after `close`."""
+        """Accept all of `tickets`. FullError if there is no place for all of them; StoppedError after `close`."""
         with self._changed:
             if self._ending:
                 raise StoppedError
-            # Clients that have left do not keep others out.
+            # Texts of clients that have disconnected take no place.
             self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
             if self.active + len(self._waiting) + len(tickets) > self.in_flight + self.queue:
                 raise FullError
@@ -102,7 +102,7 @@ class Batcher:
             self._admit()
 
     def close(self) -> None:
-        """Stop; texts in flight end with an error."""
+        """Stop the thread; texts in flight end with StoppedError."""
         with self._changed:
             self._ending = True
             self._changed.notify()
@@ -110,7 +110,7 @@ class Batcher:
         self._reader.shutdown()
 
     def _admit(self) -> None:
-        """Let waiting texts in where there is a place: their prompts are read first, beside the writing."""
+        """Start as many waiting texts as there are places: another thread first reads their prompts."""
         while self._waiting and self.active < self.in_flight:
             ticket = self._waiting.popleft()
             if not ticket.cancelled:
@@ -120,17 +120,17 @@ class Batcher:
     def _read(self, ticket: Ticket) -> None:
         try:
             if not ticket.cancelled:
-                opening = ticket.opening
-                ticket.draft = ticket.writer.start_text(opening.ids, ticket.sampling, state=opening.state)
-                opening.state = ticket.draft.row.state  # a row gets a new state when it is moved: this one stays
-                if ticket.draft.finish_reason is not None:  # no characters are asked for
-                    ticket.deliver(Chunk.empty(), ticket.draft.finish_reason)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is that request's answer
+                prompt = ticket.prompt
+                ticket.text = ticket.writer.start_text(prompt.ids, ticket.sampling, state=prompt.state)
+                prompt.state = ticket.text.row.state  # advancing a row replaces its state: this one never changes
+                if ticket.text.finish_reason is not None:  # no characters were requested
+                    ticket.deliver(Chunk.empty(), ticket.text.finish_reason)
+        except Exception as error:  # noqa: BLE001  any error becomes that request's response
             ticket.cancel()
             ticket.deliver(error, None)
         with self._changed:
             self._reading -= 1
-            if _has_left(ticket):
+            if _is_over(ticket):
                 self._admit()
             else:
                 self._ready.append(ticket)
@@ -146,97 +146,103 @@ class Batcher:
                 self._ready.clear()
             self._step()
             with self._changed:
-                self._active = [ticket for ticket in self._active if not _has_left(ticket)]
+                self._active = [ticket for ticket in self._active if not _is_over(ticket)]
                 self._admit()
         for ticket in [*self._active, *self._ready, *self._waiting]:
             ticket.deliver(StoppedError(), None)
 
     def _step(self) -> None:
-        """Write some characters of every text; those that need the same things are written in one batch."""
+        """Generate some characters of every text, in one batch for each model and need for predictions."""
         staying = sorted(
-            (ticket for ticket in self._active if not _has_left(ticket)),
+            (ticket for ticket in self._active if not _is_over(ticket)),
             key=lambda one: (id(one.writer), one.predictions),
         )
         for (_, predictions), group in groupby(staying, key=lambda one: (id(one.writer), one.predictions)):
             tickets = list(group)
             writer = tickets[0].writer
-            drafts = [ticket.draft for ticket in tickets if ticket.draft is not None]
+            texts = [ticket.text for ticket in tickets if ticket.text is not None]
             try:
-                pieces = writer.write(drafts, _steps(writer, drafts), predictions=predictions)
-            except Exception as error:  # noqa: BLE001  the texts fail, the server stays
+                chunks = writer.write(texts, _steps(writer, texts), predictions=predictions)
+            except Exception as error:  # noqa: BLE001  these texts fail, the server continues
                 for ticket in tickets:
                     ticket.cancel()
                     ticket.deliver(error, None)
                 continue
-            for ticket, draft, piece in zip(tickets, drafts, pieces, strict=True):
+            for ticket, text, chunk in zip(tickets, texts, chunks, strict=True):
                 if not ticket.cancelled:
-                    ticket.deliver(piece, draft.finish_reason)
+                    ticket.deliver(chunk, text.finish_reason)
 
 
-def _has_left(ticket: Ticket) -> bool:
-    return ticket.cancelled or ticket.draft is None or ticket.draft.finish_reason is not None
+def _is_over(ticket: Ticket) -> bool:
+    return ticket.cancelled or ticket.text is None or ticket.text.finish_reason is not None
 
 
-def _steps(writer: Writer, drafts: Sequence[TextInProgress]) -> int:
-    return max(1, min(MOST_PER_STEP, PRODUCTS_PER_STEP // (writer.engine.products * len(drafts))))
+def _steps(writer: Writer, texts: Sequence[TextInProgress]) -> int:
+    return max(1, min(MOST_PER_STEP, PRODUCTS_PER_STEP // (writer.engine.products * len(texts))))
 
 
-class Part(NamedTuple):
-    """What was written of text `number` of a request; with `finish_reason` it is the last of it."""
+class Update(NamedTuple):
+    """The next chunk of text `number` of a request; `finish_reason` is None unless it is the last one."""
 
     number: int
-    piece: Chunk
+    chunk: Chunk
     finish_reason: FinishReason | None
 
 
 class Writing:
-    """The texts of one request: submitted when made (FullError if there is no room), cancelled when closed."""
+    """The texts of one request: submitted by the constructor (FullError if there is no place), cancelled by `close`."""
 
     def __init__(
-        self, batcher: Batcher, writer: Writer, texts: list[tuple[Opening, Sampling]], *, predictions: bool, whole: bool
+        self,
+        batcher: Batcher,
+        writer: Writer,
+        texts: list[tuple[PromptState, Sampling]],
+        *,
+        predictions: bool,
+        whole: bool,
     ) -> None:
         self._loop = asyncio.get_running_loop()
-        self._parts: asyncio.Queue[Part | Exception] = asyncio.Queue()
+        self._updates: asyncio.Queue[Update | Exception] = asyncio.Queue()
         self._whole = whole
         self._left = len(texts)
         self._tickets = [
-            Ticket(writer, opening, sampling, predictions, self._deliver_of(number))
-            for number, (opening, sampling) in enumerate(texts)
+            Ticket(writer, prompt, sampling, predictions, self._make_deliver(number))
+            for number, (prompt, sampling) in enumerate(texts)
         ]
         batcher.submit(self._tickets)
 
-    async def parts(self) -> AsyncIterator[Part]:
-        """Yield what is written, as it comes; with `whole`, each text in one part."""
+    async def updates(self) -> AsyncIterator[Update]:
+        """Yield updates as the texts are generated; with `whole`, one update for each text."""
         while self._left:
-            part = await self._parts.get()
-            if isinstance(part, Exception):
-                raise part
-            self._left -= part.finish_reason is not None
-            yield part
+            update = await self._updates.get()
+            if isinstance(update, Exception):
+                raise update
+            self._left -= update.finish_reason is not None
+            yield update
 
     def close(self) -> None:
-        """Let what is still being written leave."""
+        """Cancel the texts that are still being generated."""
         for ticket in self._tickets:
             ticket.cancel()
 
-    def _deliver_of(self, number: int):  # type: ignore[no-untyped-def]  # noqa: ANN202  a Ticket's `deliver`
-        kept: list[Chunk] = []
+    def _make_deliver(self, number: int):  # type: ignore[no-untyped-def]  # noqa: ANN202  a Ticket's `deliver`
+        chunks: list[Chunk] = []
 
-        def deliver(piece: Chunk | Exception, finish_reason: FinishReason | None) -> None:
-            if isinstance(piece, Exception):
-                self._put(piece)
+        def deliver(chunk: Chunk | Exception, finish_reason: FinishReason | None) -> None:
+            if isinstance(chunk, Exception):
+                self._put(chunk)
                 return
             if not self._whole:
-                self._put(Part(number, piece, finish_reason))
+                self._put(Update(number, chunk, finish_reason))
                 return
-            kept.append(piece)
+            chunks.append(chunk)
             if finish_reason is not None:
-                self._put(Part(number, Chunk.concatenate(kept), finish_reason))
+                self._put(Update(number, Chunk.concatenate(chunks), finish_reason))
 
         return deliver
 
-    def _put(self, part: Part | Exception) -> None:
+    def _put(self, update: Update | Exception) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._parts.put_nowait, part)
+            self._loop.call_soon_threadsafe(self._updates.put_nowait, update)
         except RuntimeError:
             self.close()  # the event loop has ended

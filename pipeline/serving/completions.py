@@ -1,4 +1,4 @@
-"""OpenAI's completions in its own JSON: the fields of a request, and the parts of a response. Knows no HTTP."""
+"""OpenAI's completions API as data: the fields of a request, their checks, and the parts of a response."""
 
 import secrets
 from collections.abc import Sequence
@@ -9,16 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import UserError
-from pipeline.generation.sampling import MAX_STOPS, Sampling
+from pipeline.generation.sampling import Sampling
 from pipeline.generation.text_types import Character
+from pipeline.params.sampling import MAX_STOPS, sampling_options
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a request and of all at once; `charlm serve` has an option for the last four.
+    """Limits of a request, and of all requests at once.
 
-    `texts` counts prompts times n; `seconds` is how long a request may take; `in_flight` texts are written side by
-    side, `queue` more wait.
+    `texts` limits the number of prompts times n, `seconds` the time of a request. `in_flight` texts are generated at
+    once; `queue` more may wait. `charlm serve` has options for all but the first two and `texts`.
     """
 
     body_bytes: int = 2_000_000
@@ -32,12 +33,12 @@ class Limits:
 
 T = TypeVar("T")
 
-# Seeds that survive JSON in every client: JavaScript's numbers are exact to here.
+# The largest integer that is exact in JavaScript: every client can send it as JSON.
 MAX_SEED = (1 << 53) - 1
 
 
 class StreamOptions(BaseModel):
-    """What a stream has besides the text. `include_obfuscation` is accepted at its neutral value only."""
+    """Options of a stream. `include_obfuscation` is accepted only as false."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -45,21 +46,27 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = False
 
 
-class CompletionRequest(BaseModel):
-    """POST /v1/completions. OpenAI's fields have OpenAI's meaning, except that a token is a character.
+def _field(name: str) -> Any:
+    """Return the field of a sampling option. `Sampling` checks the bounds, with the same message everywhere."""
+    option = sampling_options()[name]
+    return Field(default=option.default, description=option.help)
 
-    Every field of OpenAI's is accepted, and null always means its default. `user` is accepted and ignored; `best_of`
-    and `suffix` are accepted at their neutral values only. `top_k`, `min_p`, `repetition_penalty`,
-    `repetition_window` and `allowed` are this server's own. An unknown field is refused by name.
+
+class CompletionRequest(BaseModel):
+    """POST /v1/completions. OpenAI's fields mean the same here, except that a token is a character.
+
+    All of OpenAI's fields are accepted; null means the default. `user` is ignored; `best_of` and `suffix` are accepted
+    only if they change nothing. `top_k`, `min_p`, `repetition_penalty`,
+    `repetition_window` and `allowed` are this server's own. Unknown fields are refused.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str | None = None
     prompt: str | list[str] | None = ""
-    max_tokens: int | None = 100
-    temperature: float | None = 1.0
-    top_p: float | None = 1.0
+    max_tokens: int | None = _field("max_new_chars")
+    temperature: float | None = _field("temperature")
+    top_p: float | None = _field("top_p")
     n: int | None = 1
     stop: str | list[str] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
@@ -67,17 +74,17 @@ class CompletionRequest(BaseModel):
     echo: bool | None = False
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    frequency_penalty: float | None = 0.0
-    presence_penalty: float | None = 0.0
+    frequency_penalty: float | None = _field("frequency_penalty")
+    presence_penalty: float | None = _field("presence_penalty")
     logit_bias: dict[str, float] | None = None
     best_of: int | None = 1
     suffix: str | None = None
     user: str | None = None
-    top_k: int | None = 0
-    min_p: float | None = 0.0
-    repetition_penalty: float | None = 1.0
-    repetition_window: int | None = 64
-    allowed: str | None = None
+    top_k: int | None = _field("top_k")
+    min_p: float | None = _field("min_p")
+    repetition_penalty: float | None = _field("repetition_penalty")
+    repetition_window: int | None = _field("repetition_window")
+    allowed: str | None = _field("allowed")
 
     @field_validator("prompt", mode="before")
     @classmethod
@@ -90,7 +97,7 @@ class CompletionRequest(BaseModel):
     @classmethod
     def _is_unicode(cls, value: str | list[str] | None) -> str | list[str] | None:
         if any("\ud800" <= char <= "\udfff" for text in value or () for char in text):
-            raise PydanticCustomError("surrogate", "holds half of a surrogate pair, allowed is Unicode text")
+            raise PydanticCustomError("surrogate", "contains half of a surrogate pair, allowed is Unicode text")
         return value
 
     @property
@@ -105,25 +112,17 @@ class CompletionRequest(BaseModel):
 
     def sampling(self) -> Sampling:
         """Return the request's sampling; without a seed, one is drawn. UserError names an option out of range."""
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        return Sampling(
-            max_new_chars=_or(self.max_tokens, 100),
-            temperature=_or(self.temperature, 1.0),
-            top_p=_or(self.top_p, 1.0),
-            top_k=_or(self.top_k, 0),
-            min_p=_or(self.min_p, 0.0),
-            repetition_penalty=_or(self.repetition_penalty, 1.0),
-            repetition_window=_or(self.repetition_window, 64),
-            frequency_penalty=_or(self.frequency_penalty, 0.0),
-            presence_penalty=_or(self.presence_penalty, 0.0),
-            logit_bias=tuple((self.logit_bias or {}).items()),
-            allowed=self.allowed,
-            seed=secrets.randbelow(1 << 32) if self.seed is None else self.seed,
-            stop=stop,
-        )
+        given = {name: getattr(self, name) for name in sampling_options() if name in type(self).model_fields}
+        given |= {
+            "max_new_chars": self.max_tokens,
+            "logit_bias": tuple((self.logit_bias or {}).items()),
+            "seed": secrets.randbelow(1 << 32) if self.seed is None else self.seed,
+            "stop": (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()),
+        }
+        return Sampling(**{name: value for name, value in given.items() if value is not None})
 
     def check(self, limits: Limits, model: str) -> None:
-        """Return if this server can answer the request; else UserError that names the field."""
+        """Check that this server can answer the request; UserError names the field that it cannot."""
         if self.model not in (None, "", model):
             raise UnknownModelError(f"model: found {self.model!r}, allowed is {model!r}")
         if not self.prompts:
@@ -142,7 +141,7 @@ class CompletionRequest(BaseModel):
             raise UserError(f"stop: found {len(self.stop)} strings, allowed are at most {MAX_STOPS}")
 
     def _check_unsupported(self) -> None:
-        """Return if the fields that this server does not implement have their neutral values; else UserError."""
+        """Check that fields which are not implemented have no effect; else UserError."""
         if _or(self.best_of, 1) not in (1, self.samples):
             raise UserError(f"best_of: found {self.best_of}, allowed is 1; best_of is not supported, use n")
         if self.suffix:

@@ -1,4 +1,4 @@
-"""Every failure as OpenAI's error object with its status: one place that says what a client is told."""
+"""Maps every error to a status and OpenAI's error object: all messages that clients get are here."""
 
 from typing import Any
 
@@ -14,19 +14,19 @@ from pipeline.serving.completions import UnknownModelError, error_body
 RETRY_AFTER_SECONDS = 1
 NOT_FOUND = 404
 NO_SUCH_PATH = "no such path; POST /v1/completions completes text (there is no chat), /docs lists all paths"
-# Status, message and code of what is not the client's fault; it may try again.
+# Status, message and code of errors that are not the client's fault: it may try again.
 BUSY: dict[type[Exception], tuple[int, str, str]] = {
-    FullError: (429, "too many texts wait already; try again soon", "queue_full"),
+    FullError: (429, "too many texts are waiting; try again soon", "queue_full"),
     StoppedError: (503, "the server was stopped", "stopped"),
     TimeoutError: (503, "the request took too long", "timeout"),
 }
 
 
-def add_failures(app: FastAPI) -> None:
-    """Let `app` answer what goes wrong in a request."""
+def add_error_handlers(app: FastAPI) -> None:
+    """Make `app` respond to errors in requests."""
 
     async def answer(_: Request, error: Exception) -> JSONResponse:
-        status, body = described(error)
+        status, body = describe_error(error)
         headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if type(error) in BUSY else None
         return JSONResponse(body, status, headers=headers)
 
@@ -34,13 +34,13 @@ def add_failures(app: FastAPI) -> None:
         app.add_exception_handler(kind, answer)
 
 
-def described(error: Exception) -> tuple[int, dict[str, Any]]:
-    """Return the status and the error object that tell of `error`."""
+def describe_error(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Return the HTTP status and the error object for `error`."""
     if type(error) in BUSY:
         status, message, code = BUSY[type(error)]
         return status, error_body(message, kind="server_error", code=code)
     if isinstance(error, RequestValidationError):
-        message, param = _first_of(error)
+        message, param = _first_problem(error)
         return 400, error_body(message, kind="invalid_request_error", param=param)
     if isinstance(error, UnknownModelError):
         return 404, error_body(str(error), kind="invalid_request_error", param="model", code="model_not_found")
@@ -50,8 +50,8 @@ def described(error: Exception) -> tuple[int, dict[str, Any]]:
     return 400, error_body(str(error), kind="invalid_request_error", param=_param(str(error)))
 
 
-def _first_of(error: RequestValidationError) -> tuple[str, str | None]:
-    """Return what is wrong with a body, and the field's name."""
+def _first_problem(error: RequestValidationError) -> tuple[str, str | None]:
+    """Return the first problem of a request's body, and its field."""
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return "the body is not JSON", None
@@ -62,6 +62,6 @@ def _first_of(error: RequestValidationError) -> tuple[str, str | None]:
 
 
 def _param(message: str) -> str | None:
-    """Return the field that a UserError's message begins with."""
+    """Return the field with which a UserError's message begins."""
     name = message.partition(":")[0]
     return {"max_new_chars": "max_tokens"}.get(name, name) if name.isidentifier() else None

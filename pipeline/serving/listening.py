@@ -1,4 +1,4 @@
-"""The server's port: opened before the model is loaded, so that a port in use is found in milliseconds."""
+"""Opens the port before the model is loaded, so that a port in use is reported at once; runs uvicorn; logging."""
 
 import errno
 import logging
@@ -25,7 +25,7 @@ class Formatter(logging.Formatter):
 
 
 def log_config(*, access: bool) -> dict[str, Any]:
-    """Return the configuration for `logging`: requests on standard output (if `access`), all else on standard error."""
+    """Return the configuration for `logging`: requests to standard output (if `access`), the rest to standard error."""
 
     def handler(stream: str) -> dict[str, Any]:
         return {"class": "logging.StreamHandler", "formatter": "line", "stream": f"ext://sys.{stream}"}
@@ -49,7 +49,7 @@ STOP_SECONDS = 30
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens at `host` and `port` (0: any free one); UserError if that is not possible.
 
-    Connections that come before `run` wait.
+    Connections made before `run` wait.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -1,4 +1,4 @@
-"""What stands before the endpoints, as plain ASGI: the key, the size of bodies, hosts, security headers."""
+"""ASGI middleware: checks the key, the host and the body's size, sets security headers, logs and counts requests."""
 
 import hmac
 import time
@@ -20,9 +20,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-# What can be asked without a key: whether the server lives, and the page, which then asks for the key.
-OPEN = ("/healthz", "/readyz", "/", "/page/", "/docs", "/swagger/", "/openapi.json")
-SECURITY = {
+# Paths that need no key: health checks, and the page, which then asks for the key.
+PUBLIC_PATHS = ("/healthz", "/readyz", "/", "/page/", "/docs", "/swagger/", "/openapi.json")
+SECURITY_HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -30,17 +30,17 @@ SECURITY = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-# Swagger's page starts itself with a script in the page.
+# Swagger's page has an inline script.
 DOCS_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 )
 
 
 class Guard:
-    """Lets through what may come in; answers the rest itself.
+    """Passes permitted requests on and refuses the others.
 
-    With `key`, requests need `Authorization: Bearer KEY`. Without one the server is on loopback only, and `hosts` are
-    the names it may be called by: a page of another site cannot reach it through a name that it points here.
+    With `key`, requests need `Authorization: Bearer KEY`. Without one the server is on loopback only, and the
+    Host header must be one of `hosts`, so that a page of another site cannot reach it through DNS rebinding.
     """
 
     def __init__(self, app: App, *, key: str | None, hosts: Sequence[str], body_bytes: int) -> None:
@@ -57,8 +57,8 @@ class Guard:
         headers, path = Headers(scope=scope), scope["path"]
         secured = _with_headers(send, path)
         if self.key is None and _host(headers.get("host", "")) not in self.hosts:
-            refusal = _refusal(403, "the server does not go by this name", code="wrong_host")
-        elif self.key is not None and not _is_open(path) and not self._has_key(headers.get("authorization", "")):
+            refusal = _refusal(403, "the server does not have this name", code="wrong_host")
+        elif self.key is not None and not _is_public(path) and not self._has_key(headers.get("authorization", "")):
             refusal = _refusal(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key")
         elif _length(headers) > self.body_bytes:
             refusal = self._too_large()
@@ -68,10 +68,10 @@ class Guard:
         await refusal(scope, receive, secured)
 
     async def _let_through(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Pass the request on; a body without a length is counted as it comes."""
-        taken, begun, too_large = 0, False, False
+        """Pass the request on; the body is counted while it arrives, since it may have no Content-Length."""
+        taken, has_begun, too_large = 0, False, False
 
-        async def counted() -> Message:
+        async def counted_receive() -> Message:
             nonlocal taken, too_large
             message = await receive()
             taken += len(message.get("body", b""))
@@ -80,15 +80,15 @@ class Guard:
                 raise _TooLargeError
             return message
 
-        async def noting(message: Message) -> None:
-            nonlocal begun
-            if begun or not too_large:  # what the application says of a body that was cut off is not sent
-                begun = True
+        async def observed_send(message: Message) -> None:
+            nonlocal has_begun
+            if has_begun or not too_large:  # do not send the response to a body that was cut off
+                has_begun = True
                 await send(message)
 
         with suppress(_TooLargeError):
-            await self.app(scope, counted, noting)
-        if too_large and not begun:
+            await self.app(scope, counted_receive, observed_send)
+        if too_large and not has_begun:
             await self._too_large()(scope, receive, send)
 
     def _has_key(self, header: str) -> bool:
@@ -100,7 +100,7 @@ class Guard:
 
 
 class _TooLargeError(Exception):
-    """A body went over the limit."""
+    """The body is larger than allowed."""
 
 
 def _refusal(status: int, message: str, *, code: str) -> JSONResponse:
@@ -115,8 +115,8 @@ def _host(header: str) -> str:
     return header.rpartition(":")[0] if ":" in header else header
 
 
-def _is_open(path: str) -> bool:
-    return any(path == one or (one.endswith("/") and one != "/" and path.startswith(one)) for one in OPEN)
+def _is_public(path: str) -> bool:
+    return any(path == one or (one.endswith("/") and one != "/" and path.startswith(one)) for one in PUBLIC_PATHS)
 
 
 def _length(headers: Headers) -> int:
@@ -128,7 +128,7 @@ def _with_headers(send: Send, path: str) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in SECURITY.items():
+            for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
             if path == "/docs":
                 headers["content-security-policy"] = DOCS_POLICY
@@ -138,14 +138,14 @@ def _with_headers(send: Send, path: str) -> Send:
 
 
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120)
-# Status of a request whose client closed the connection before the response's end: nginx's number for it.
+# nginx's status for a request whose client closed the connection before the end of the response.
 CLIENT_CLOSED = 499
-# A path is logged up to this length.
+# Longer paths are cut in the log.
 LOGGED_PATH_CHARS = 200
 
 
-class Figures:
-    """What is counted. `registry` is what /metrics shows; it is this server's alone."""
+class Metrics:
+    """The metrics that /metrics shows; `registry` belongs to this server alone."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -168,11 +168,11 @@ class Figures:
         self.waiting = Gauge("charlm_texts_waiting", "Completions waiting for a place", registry=self.registry)
 
 
-class Observing:
-    """Plain ASGI: counts and logs each request when its response ends.
+class AccessLog:
+    """Counts and logs each request when its response ends.
 
-    Counts are by route and status; a path that is no route counts as "none". The log has the path without its query,
-    and never a body, so no prompt. A response that the client did not wait for has status 499.
+    Requests are counted by route and status; unknown paths count as "none". The log has the path without its query and
+    never a body, so no prompt. If the client disconnected before the end, the status is 499.
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]], requests: Counter) -> None:
@@ -189,7 +189,7 @@ class Observing:
         started = time.perf_counter()
         status, ended = 500, False
 
-        async def noting(message: MutableMapping[str, Any]) -> None:
+        async def observed_send(message: MutableMapping[str, Any]) -> None:
             nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -198,7 +198,7 @@ class Observing:
 
         failed = False
         try:
-            await self.app(scope, receive, noting)
+            await self.app(scope, receive, observed_send)
         except Exception:
             failed = True
             raise

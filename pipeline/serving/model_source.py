@@ -1,4 +1,4 @@
-"""A model's card: what a person wants to know of it, as JSON beside the model. Plain files in, plain data out."""
+"""Finds the model at an address (folder or registry), loads it, and makes its card: its description as JSON."""
 
 import csv
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json, sha256_of
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
-from pipeline.params.generation import Precision
 from pipeline.params.reader import PARAMS_FILE, read_yaml
+from pipeline.params.sampling import Precision
 from pipeline.tracking.project import project_root
 
 CARD = "card.json"
-# Points of the curve that a card keeps: a chart needs no more.
+# Points of the training curve in a card: enough for a chart.
 MOST_POINTS = 200
 
 
 def card_of(model: SavedModel) -> dict[str, Any]:
-    """Return what the model's folder alone tells; `ends` is whether its texts end by themselves."""
+    """Return the card as far as the model's folder alone has it; `ends`: whether its texts may end by themselves."""
     config = model.config
     layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
     return {
@@ -41,9 +41,9 @@ def card_of(model: SavedModel) -> dict[str, Any]:
 
 
 def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
-    """Return the card of the model that the pipeline in `project` has made; OSError if its figures are not there."""
+    """Return the card of the last run's model in `project`; OSError if its metrics are missing."""
     figures = read_json(project / "metrics/evaluate.json")
-    baseline = figures.get("baseline_perplexity")  # the model may be older than it, or evaluate.baseline_order 0
+    baseline = figures.get("baseline_perplexity")  # none if the model is older, or evaluate.baseline_order is 0
     data = read_json(project / "metrics/split.json")
     with (project / "plots/train.csv").open(encoding="utf-8", newline="") as file:
         points = list(csv.DictReader(file))
@@ -68,7 +68,7 @@ REGISTRY = "models:/"
 
 @dataclass(frozen=True)
 class Served:
-    """A model that is ready to write, and its card."""
+    """A loaded model and its card."""
 
     writer: Writer
     card: dict[str, Any]
@@ -76,7 +76,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Located:
-    """A model's folder; `version` if it came from the registry, `perplexity` if it is known."""
+    """A model's folder, its version if it is from the registry, and its perplexity if known."""
 
     folder: Path
     version: str | None = None
@@ -86,7 +86,7 @@ class Located:
 def locate(address: str) -> Located:
     """Return where the model at `address` is: a folder, `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
-    UserError if there is none; for the project's own model it says which command makes it.
+    UserError if there is none; for the project's own model it names the command that makes it.
     """
     if address.startswith(REGISTRY):
         folder, version = from_registry(address)
@@ -98,10 +98,9 @@ def locate(address: str) -> Located:
 
 
 def load_served(address: str, *, precision: Precision = "fp32") -> Served:
-    """Return the model at `address` (as `locate`), ready to write.
+    """Load the model at `address` (see `locate`), and compile its kernels or load them from the cache.
 
-    The card is the one that was registered with the model, or made from the project's metrics if `address` is the
-    project's own model.
+    The card is the one registered with the model; for the project's own model it is made from its metrics.
     """
     found = locate(address)
     model = SavedModel.load(found.folder)
@@ -117,7 +116,7 @@ def _card(model: SavedModel, folder: Path) -> dict[str, Any]:
         if folder.resolve() == project_root() / OWN_MODEL:
             return project_card(model, project_root())
     except (OSError, ValueError, KeyError):
-        pass  # a model without figures is served too
+        pass  # a model without metrics can be served too
     return card_of(model)
 
 
@@ -145,7 +144,7 @@ def _registered_perplexity(folder: Path) -> float | None:
 
 
 def from_registry(address: str) -> tuple[Path, str]:
-    """Return the folder of the model at `models:/…`, and its version's number; UserError if there is none."""
+    """Return the folder of the model at `models:/…`, and its version number; UserError if there is none."""
     from mlflow.artifacts import download_artifacts  # 3 seconds: not for a folder
     from mlflow.exceptions import MlflowException
 

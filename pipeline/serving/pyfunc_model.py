@@ -1,4 +1,4 @@
-"""The model as MLflow serves it: logged as this file, not as a pickle."""
+"""The MLflow pyfunc model. MLflow logs this file as code, so no pickle is needed."""
 
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from pipeline.serving.answers import answer, stream_answer
 
 
 class Predicting:
-    """`predict`, apart from CharModel: MLflow asks a model's own `predict` for type hints and takes them for a schema.
+    """`predict` is in this class because MLflow would take type hints of CharModel's own `predict` for a schema.
 
-    The schema is the logged signature.
+    The schema is the logged signature instead.
     """
 
     writer: Writer
@@ -29,7 +29,7 @@ class Predicting:
             raise MlflowException.invalid_parameter_value(str(error)) from None
 
     def predict_stream(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-        """Yield the characters that follow one prompt, as they come."""
+        """Yield the characters that follow one prompt, as they are generated."""
         del context
         try:
             yield from stream_answer(self.writer, model_input, params)
@@ -38,10 +38,10 @@ class Predicting:
 
 
 class CharModel(Predicting, PythonModel):  # type: ignore[misc]
-    """Continues prompts; see `pipeline.serving.answers` for what goes in and out."""
+    """Continues prompts; `pipeline.serving.answers` describes input and output."""
 
     def load_context(self, context: Any) -> None:
-        """Read the model's folder from the artifacts, and compile or find the kernels: no request waits for that."""
+        """Load the model from the artifacts, and its kernels, compiled or from the cache, before any request."""
         self.writer = Writer.load(Path(context.artifacts["model"]))
         self.writer.warm_up()
 

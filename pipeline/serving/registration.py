@@ -1,4 +1,4 @@
-"""Registering a logged model: its version, its tags, its alias."""
+"""Logs the model to MLflow and registers it: version, tags, alias."""
 
 import shutil
 import tempfile
@@ -26,35 +26,33 @@ from pipeline.tracking.store import open_store
 
 ROOT = Path(__file__).parents[2]
 
-# What the served model imports, directly or not: a test compares this with the real imports.
+# All modules that the served model imports, directly or not: a test compares this with the import graph.
 MODULES = (
     "pipeline/__init__.py",
-    "pipeline/core/kernel_cache.py",
+    "pipeline/core/__init__.py",
     "pipeline/core/errors.py",
     "pipeline/core/files.py",
+    "pipeline/core/kernel_cache.py",
     "pipeline/core/threads.py",
-    "pipeline/params/__init__.py",
-    "pipeline/params/base.py",
-    "pipeline/params/generation.py",
-    "pipeline/params/training.py",
     "pipeline/dataset/__init__.py",
     "pipeline/dataset/dictionary.py",
-    "pipeline/model/__init__.py",
-    "pipeline/model/saved.py",
-    "pipeline/model/saved.py",
     "pipeline/generation/__init__.py",
     "pipeline/generation/engine.py",
     "pipeline/generation/kernels/__init__.py",
     "pipeline/generation/kernels/arithmetic.py",
-    "pipeline/generation/kernels/loops.py",
     "pipeline/generation/kernels/drawing.py",
     "pipeline/generation/kernels/loops.py",
     "pipeline/generation/kernels/packing.py",
     "pipeline/generation/kernels/tiles.py",
-    "pipeline/generation/text_types.py",
     "pipeline/generation/sampling.py",
-    "pipeline/generation/text_types.py",
     "pipeline/generation/text.py",
+    "pipeline/generation/text_types.py",
+    "pipeline/model/__init__.py",
+    "pipeline/model/saved.py",
+    "pipeline/params/__init__.py",
+    "pipeline/params/base.py",
+    "pipeline/params/sampling.py",
+    "pipeline/params/training.py",
     "pipeline/serving/__init__.py",
     "pipeline/serving/answers.py",
 )
@@ -62,7 +60,7 @@ PACKAGES = ("llvmlite", "mlflow", "numba", "numpy", "pandas", "platformdirs", "p
 
 
 def requirements() -> list[str]:
-    """Return what the served model needs, pinned; without local version labels ("+cpu"), which other places lack."""
+    """Return the served model's requirements, pinned, without local labels ("+cpu") that exist only here."""
     return [f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES]
 
 
@@ -83,7 +81,7 @@ def signature() -> ModelSignature:
 
 
 def log_model(folder: Path, *, card: dict[str, Any], example_prompt: str) -> ModelInfo:
-    """Log the model in `folder` to the active MLflow run, its card beside it."""
+    """Log the model in `folder`, with its card, to the active MLflow run."""
     with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
         for name in MODULES:
             target = Path(temporary) / name

@@ -14,7 +14,7 @@ from support.models import random_model
 
 from pipeline.cli.app import app
 from pipeline.cli.experiments import FOLDER, apply_preset, list_presets, read_preset
-from pipeline.cli.score import ground, shaded
+from pipeline.cli.score import background, shaded
 from pipeline.generation.text_types import Score
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import flatten, read_groups, read_yaml
@@ -67,7 +67,7 @@ def test_applying_a_preset_keeps_the_comments(tmp_path):
     assert "# Every knob of the pipeline" in path.read_text()
 
 
-def test_presets_are_listed_and_an_unknown_one_is_told():
+def test_presets_are_listed_and_an_unknown_one_is_an_error():
     listed = charlm("preset").stdout
     assert all(path.stem in listed for path in FOLDER.glob("*.yaml"))
     unknown = charlm("preset", "tutorail")
@@ -109,11 +109,11 @@ def test_generate_writes_the_same_text_for_the_same_seed(folder):
         ),
         (["x", "--top-p", "0"], "error: --top-p: found 0.0, allowed is more than 0 and at most 1\n"),
         (["x", "-n", "0"], "error: --samples: found 0, allowed is 1 to 10000\n"),
-        (["x", "--file", "y"], "error: --file: found beside a prompt, allowed is one of them\n"),
+        (["x", "--file", "y"], "error: --file: found together with a prompt, allowed is one of them\n"),
         (["--file", "y"], "error: y: no such file or directory\n"),
         (
             ["x", "--greedy", "--temperature", "1"],
-            "error: --temperature: found 1 beside --greedy, allowed is one of them\n",
+            "error: --temperature: found 1 together with --greedy, allowed is one of them\n",
         ),
         (
             ["--interactive", "--json"],
@@ -147,7 +147,7 @@ def test_streaming_prints_the_same_text(folder):
     assert charlm(*arguments, "--stream", cwd=folder).stdout == charlm(*arguments, "--no-stream", cwd=folder).stdout
 
 
-def test_several_samples_are_told_apart_and_each_can_be_had_again(folder):
+def test_several_samples_are_labelled_and_each_can_be_reproduced(folder):
     done = charlm("generate", "abc", "--num-chars", "20", "-n", "3", "--json", cwd=folder)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len({answer["completion"] for answer in answers}) == 3
@@ -159,7 +159,7 @@ def test_several_samples_are_told_apart_and_each_can_be_had_again(folder):
     assert headed.startswith(f"--- 1 of 2, seed {answers[0]['seed']}\nabc{answers[0]['completion']}\n--- 2 of 2, seed ")
 
 
-def test_in_turns_it_goes_on_from_all_that_stands_there(folder):
+def test_turns_continue_from_the_whole_text_so_far(folder):
     done = charlm("generate", "abc", "--num-chars", "15", "--greedy", "--interactive", cwd=folder, input="\ndef\n")
     first, second, third = done.stdout.splitlines()[:3]
     assert done.returncode == 0
@@ -194,13 +194,13 @@ def test_score_says_how_well_a_text_is_predicted(folder):
     assert said.stderr == "model: models/charlm\nwarning: left out 1 characters that the model does not know\n"
     assert charlm("score", cwd=folder, input="XYZ").stderr.splitlines() == [
         "model: models/charlm",
-        "error: standard input: holds no character that the model knows",
+        "error: standard input: contains no character that the model knows",
     ]
 
 
-def test_surprise_is_redder():
-    assert ground(0.1).bgcolor != ground(9).bgcolor
-    assert ground(9).bgcolor.get_truecolor().green < ground(0.1).bgcolor.get_truecolor().green
+def test_more_surprising_characters_are_redder():
+    assert background(0.1).bgcolor != background(9).bgcolor
+    assert background(9).bgcolor.get_truecolor().green < background(0.1).bgcolor.get_truecolor().green
     text = shaded(Score("ab\ncd", np.array([-0.1, -5, -1, -1, -1], dtype=np.float32), 0), 4)
     assert text.plain == "ab↵\nc …"
 

@@ -28,7 +28,7 @@ def corpus(folder, *arguments, expect=0):
     return done.stdout if expect == 0 else done.stderr
 
 
-def test_what_a_source_holds_and_which_params_suit_it(folder):
+def test_it_shows_the_source_and_suggests_params(folder):
     text = "Все счастливые семьи похожи друг на друга.\nСовсем.\n" * 50
     (folder / "book one.txt").write_text(text, encoding="utf-16")
     said = corpus(folder, "book one.txt", "-S", "data.encoding=auto")
@@ -75,7 +75,7 @@ def test_the_figures_for_a_program(folder):
         (["empty.txt"], "empty"),
     ],
 )
-def test_what_is_wrong_is_told_in_a_line(folder, arguments, told):
+def test_errors_are_one_line(folder, arguments, told):
     (folder / "text.txt").write_text("text")
     (folder / "empty.txt").write_text("")
     (folder / "rows.csv").write_text("id;body\n1;x, y, z\n")

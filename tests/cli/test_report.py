@@ -77,7 +77,7 @@ def test_without_results_it_is_one_line(tmp_path):
     )
 
 
-def test_experiments_stand_beside_the_workspace(here, revisions, built, capsys):
+def test_experiments_are_compared_with_the_workspace(here, revisions, built, capsys):
     write_project(revisions / "small")
     write_project(revisions / "large")
     report(compare=["small"], others=["large", "small"], output=here / "page.html")
@@ -86,14 +86,14 @@ def test_experiments_stand_beside_the_workspace(here, revisions, built, capsys):
     assert capsys.readouterr().out.endswith("page.html  0.0 MB\n")
 
 
-def test_an_experiment_that_is_the_workspace_stands_there_once(here, revisions, built):
+def test_an_experiment_equal_to_the_workspace_is_shown_once(here, revisions, built):
     for folder in (here, write_project(revisions / "same")):
         (folder / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     report(compare=["same"], output=here / "page.html")
     assert [project.name for project in built[0]] == ["same"]
 
 
-def test_an_experiment_without_results_or_of_no_such_name_is_told(here, revisions, built):
+def test_an_experiment_without_results_or_unknown_is_an_error(here, revisions, built):
     (revisions / "failed").mkdir()
     with pytest.raises(UserError, match=r"^failed: evaluate\.json: not there yet"):
         report(compare=["failed"])

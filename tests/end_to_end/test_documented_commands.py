@@ -31,7 +31,28 @@ NAMES = re.compile(
 )
 # What stands for an experiment or a version in the pages is one that the project below has.
 STAND_INS = {"NAME": "wider", "promote 3": "promote 2", "trace 3": "trace 2", "verify 3": "verify 2"}
-WORDS = "the of and to our people nation must will work great america congress we are with that freedom world year".split()
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "our",
+    "people",
+    "nation",
+    "must",
+    "will",
+    "work",
+    "great",
+    "america",
+    "congress",
+    "we",
+    "are",
+    "with",
+    "that",
+    "freedom",
+    "world",
+    "year",
+]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +100,8 @@ def shell(project, command, expect=0):
 
 def commands():
     return [
-        one for one in documented_commands()
+        one
+        for one in documented_commands()
         if not NAMES.fullmatch(one.text) and not any(re.fullmatch(rule, one.text, re.DOTALL) for rule in ELSEWHERE)
     ]
 

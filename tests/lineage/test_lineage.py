@@ -92,7 +92,7 @@ def test_a_version_is_traced_and_rebuilt_to_the_same_bytes(project):
     assert "+  temperature: 0.5" in patch
     output = project.run("charlm", "verify", "2")
     assert output.count("same bytes") == 4
-    assert "charlm version 2: built again to the same bytes" in output
+    assert "charlm version 2: rebuilt to the same bytes" in output
 
 
 def test_a_changed_text_is_reported(project):
@@ -105,10 +105,10 @@ def test_a_changed_text_is_reported(project):
     private.write_text(TEXT.upper().replace("SOFTWARE", "HARDWARE"))
     output = project.run("charlm", "verify", str(version), expect=1)
     assert "DIFFERENT  weights.safetensors" in output
-    assert "already another before training: data/clean" in output
+    assert "already different before training: data/clean" in output
     private.unlink()
     (project.folder / "text.txt").write_text(TEXT.replace("software", "hardware"))
-    assert "built again to the same bytes" in project.run("charlm", "verify", "1")
+    assert "rebuilt to the same bytes" in project.run("charlm", "verify", "1")
     project.reset()
 
 
@@ -179,4 +179,4 @@ def test_clean_leaves_other_models_and_shared_caches_alone(project, tmp_path):
     output = project.run("charlm", "clean", "--days", "0", "--yes")
     assert f"DVC's cache {tmp_path}/shared is outside of the project: left alone" in output
     project.run("dvc", "config", "--local", "--unset", "cache.dir")
-    assert "built again to the same bytes" in project.run("charlm", "verify", "champion", "--model", "other")
+    assert "rebuilt to the same bytes" in project.run("charlm", "verify", "champion", "--model", "other")

@@ -97,7 +97,7 @@ def test_a_team_on_postgresql(server, tmp_path, tmp_path_factory):
         assert not (project.folder / "mlflow.db").exists()
         assert "champion" in project.run("charlm", "models", MLFLOW_TRACKING_URI=address)
         output = project.run("charlm", "verify", MLFLOW_TRACKING_URI=address)
-        assert "built again to the same bytes" in output
+        assert "rebuilt to the same bytes" in output
 
     # Unreachable at the start: refused by the input check, in one line.
     refused = project.run("dvc", "repro", MLFLOW_TRACKING_URI=address, expect=255)

@@ -28,7 +28,7 @@ def test_one_prompt():
 @pytest.mark.parametrize(
     "data", [None, 3, [3], [None], {"text": ["a"]}, pd.DataFrame({"x": ["a"], "y": ["b"]}), ["a"] * 1025]
 )
-def test_what_is_no_prompt_is_refused(data):
+def test_an_invalid_prompt_is_refused(data):
     with pytest.raises(UserError, match=r"^prompt: "):
         read_prompts(data)
 

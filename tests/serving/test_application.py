@@ -42,7 +42,7 @@ def figure(client, name):
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
-def test_a_text_is_that_of_its_seed(client):
+def test_the_same_seed_gives_the_same_text(client):
     answer = post(client, prompt="abc", max_tokens=40, seed=3)
     assert answer["choices"] == [
         {"index": 0, "text": alone("abc", 3, 40), "logprobs": None, "finish_reason": "length"},
@@ -61,7 +61,7 @@ def test_the_samples_of_a_prompt_read_it_once(client, monkeypatch):
     assert choices[4]["text"] == alone("de", 3, 10)
 
 
-def test_without_a_seed_one_is_drawn_and_told(client):
+def test_without_a_seed_one_is_drawn_and_reported(client):
     answer = post(client, prompt="abc", max_tokens=40)
     assert answer["seed"] != post(client, prompt="abc", max_tokens=40)["seed"]
     assert answer["choices"][0]["text"] == alone("abc", answer["seed"], 40)
@@ -120,7 +120,7 @@ def test_a_stop_string_ends_a_text(client):
     assert (choice["text"], choice["finish_reason"]) == (whole[: whole.index(whole[30:34])], "stop")
 
 
-def test_sixty_four_streams_at_once_are_each_as_alone(client):
+def test_sixty_four_concurrent_streams_get_the_texts_they_get_alone(client):
     def one(seed):
         return "".join(part["choices"][0]["text"] for part in events(client, prompt="abc", max_tokens=150, seed=seed))
 
@@ -214,7 +214,7 @@ def test_openai_penalties_and_biases_act(client):
     assert "".join(part["choices"][0]["text"] for part in events(client, **body)) == expected
 
 
-def test_a_path_that_is_none_says_which_there_are(client):
+def test_an_unknown_path_names_the_known_ones(client):
     for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models/gpt")):
         answer = client.request(method, path, json={})
         assert answer.status_code == 404
@@ -225,7 +225,7 @@ def test_a_path_that_is_none_says_which_there_are(client):
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"x"', b"\xff\xfe", b'{"prompt": NaN', b'{"prompt": "\\ud800"}'])
-def test_what_is_no_request_is_refused(client, body):
+def test_an_invalid_request_is_refused(client, body):
     answer = client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"]["message"]
@@ -242,7 +242,7 @@ def test_a_body_that_is_too_large_is_refused_with_and_without_its_length(client)
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_frees_its_place(stream):
+def test_a_client_that_disconnects_frees_its_place(stream):
     body = {"prompt": "abc", "max_tokens": 20_000, "stream": stream}
     with running(lambda: served(hidden=512)) as client:
         other = httpx.Client(base_url=client.base_url)
@@ -271,7 +271,7 @@ def test_a_client_that_reads_slowly_gets_all(client):
     assert text == alone("a", 1, 300)
 
 
-def test_too_many_are_told_to_come_again():
+def test_a_full_queue_answers_429_with_retry_after():
     with (
         running(lambda: served(hidden=256), limits=Limits(in_flight=1, queue=1)) as client,
         ThreadPoolExecutor(12) as pool,
@@ -287,7 +287,7 @@ def test_too_many_are_told_to_come_again():
         assert post(client, prompt="abc", max_tokens=5)["choices"]
 
 
-def test_a_request_ends_in_its_time():
+def test_a_request_has_a_time_limit():
     with running(lambda: served(hidden=256), limits=Limits(seconds=0.1)) as client:
         assert post(client, 503, prompt="abc", max_tokens=20_000)["error"]["code"] == "timeout"
         with client.stream(
@@ -298,7 +298,7 @@ def test_a_request_ends_in_its_time():
         wait_for(lambda: figure(client, "charlm_texts_active") == 0)
 
 
-def test_a_key_is_needed_where_there_is_one():
+def test_a_server_with_a_key_requires_it():
     with running(key="secret") as client:
         assert post(client, 401, prompt="abc")["error"]["code"] == "invalid_api_key"
         assert post(client, 401, headers={"authorization": "Bearer wrong"}, prompt="abc")
@@ -307,13 +307,13 @@ def test_a_key_is_needed_where_there_is_one():
         assert [client.get(path).status_code for path in ("/healthz", "/", "/metrics", "/card")] == [200, 200, 401, 401]
 
 
-def test_without_a_key_the_server_goes_by_its_own_name_only(client):
+def test_without_a_key_other_host_names_are_refused(client):
     assert client.get("/card", headers={"host": "evil.example"}).status_code == 403
     assert client.get("/card", headers={"host": "localhost:80"}).status_code == 200
     assert client.get("/card", headers={"host": "[::1]:8000"}).status_code == 200
 
 
-def test_headers_are_safe(client):
+def test_responses_have_security_headers(client):
     headers = client.get("/").headers
     assert headers["content-security-policy"].startswith("default-src 'self'")
     assert headers["x-content-type-options"] == "nosniff"
@@ -366,7 +366,7 @@ def test_figures_are_counted(client):
     assert client.get("/readyz").json() == {"status": "ready", "model": "charlm"}
 
 
-def test_the_docs_ask_no_other_host(client):
+def test_the_docs_load_nothing_from_other_hosts(client):
     page = client.get("/docs").text
     assert "http" not in page.replace("http-equiv", "")
     assert client.get("/swagger/swagger-ui-bundle.js").status_code == 200

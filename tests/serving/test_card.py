@@ -28,7 +28,7 @@ def card_with(project, figures):
     return project_card(random_model(), project)
 
 
-def test_the_card_has_the_baseline_beside_the_perplexity(project):
+def test_the_card_has_perplexity_and_baseline(project):
     card = card_with(project, FIGURES | BASELINE)
     assert card["perplexity"] == 3.5936
     assert card["baseline_perplexity"] == 3.6055

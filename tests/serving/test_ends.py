@@ -34,7 +34,7 @@ def of(choice):
 
 @pytest.mark.parametrize("logprobs", [None, 2])
 @pytest.mark.parametrize("prompt", ["", "abc"])
-def test_many_at_once_whole_and_streamed_end_as_each_alone(client, logprobs, prompt):
+def test_concurrent_texts_end_as_they_do_alone_whole_or_streamed(client, logprobs, prompt):
     body = {"prompt": prompt, "max_tokens": 200, "logprobs": logprobs}
 
     def whole(seed):
@@ -64,7 +64,7 @@ def test_the_figures_are_of_what_is_shown(client):
     assert "\u2403" in choice["logprobs"]["top_logprobs"][-1]
 
 
-def test_the_openai_client_is_told_that_it_stopped(client):
+def test_the_openai_client_gets_finish_reason_stop(client):
     ours = openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="none")
     seed = next(seed for seed in range(100) if alone(seed)[1] == "stop")
     done = ours.completions.create(model="charlm", prompt="abc", max_tokens=200, seed=seed)

@@ -58,7 +58,7 @@ def test_a_line_has_time_path_status_and_latency_and_no_prompt(client, lines):
     assert not any("secret" in line or "\n" in line for line in lines)
 
 
-def test_the_latency_is_until_the_streams_end(lines):
+def test_latency_includes_the_whole_stream(lines):
     with running(lambda: served(hidden=256)) as client:
         client.post("/v1/completions", json={"prompt": "abc", "max_tokens": 3000, "stream": True})
         wait_for(lambda: len(lines) == 1)
@@ -78,7 +78,7 @@ def test_refusals_are_logged_and_counted(lines):
     assert 'charlm_requests_total{route="none",status="401"} 1.0' in figures
 
 
-def test_a_stream_that_its_client_left_is_499(lines):
+def test_a_stream_whose_client_disconnects_is_499(lines):
     with running(lambda: served(hidden=512)) as client:
         body = {"prompt": "abc", "max_tokens": 20_000, "stream": True}
         with (

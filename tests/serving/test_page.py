@@ -95,7 +95,7 @@ def test_a_text_streams_in_and_the_same_seed_replays_it(page):
     assert text_of(page) == expected
 
 
-def test_it_stops_and_goes_on(page):
+def test_it_stops_and_continues(page):
     # In the page itself: by the time a click from outside arrives, a quick model may have written all of it.
     page.evaluate(
         "() => new MutationObserver((_, watch) => { watch.disconnect(); document.querySelector('#stop').click(); })"
@@ -109,12 +109,12 @@ def test_it_stops_and_goes_on(page):
     page.locator("#length").evaluate(
         "field => { field.value = 20; field.dispatchEvent(new Event('input', {bubbles: true})); }"
     )
-    page.click("#go-on")
+    page.click("#continue")
     until_written(page, len(stopped) + 20)
     assert text_of(page).startswith(stopped)
 
 
-def test_greedy_stands_beside_sampled(page):
+def test_greedy_and_sampled_texts_are_compared(page):
     page.check("#compare")
     write(page, length=60, seed=5, temperature=1, top_k=0, top_p=1)
     until_written(page, 60)
@@ -157,7 +157,7 @@ def test_a_link_restores_the_page(page, browser, address):
     other.context.close()
 
 
-def test_a_full_server_is_told_kindly(browser):
+def test_a_full_server_is_explained(browser):
     with running(lambda: served(hidden=HIDDEN), limits=Limits(in_flight=1, queue=0)) as client:
         page = browser.new_context().new_page()
         page.goto(str(client.base_url))
@@ -173,7 +173,7 @@ def test_a_full_server_is_told_kindly(browser):
         page.context.close()
 
 
-def test_a_server_that_is_gone_is_told_kindly(browser):
+def test_an_unreachable_server_is_explained(browser):
     with running(lambda: served(hidden=HIDDEN)) as client:
         page = browser.new_context().new_page()
         page.goto(str(client.base_url))

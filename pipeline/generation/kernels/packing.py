@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from pipeline.generation.kernels.tiles import COLUMNS
 from pipeline.model.saved import SavedModel
-from pipeline.params.generation import Precision
+from pipeline.params.sampling import Precision
 
 Array = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32] | npt.NDArray[np.uint16]

@@ -1,12 +1,12 @@
-// Knows the server's HTTP: what is asked, what comes back, and how each failure is told from the others.
+// The client of the server's HTTP API: requests, responses, and the kinds of failure.
 
 import { eventsOf } from "./events.js";
 
 const KEY = "charlm-key";
-// How many alternatives are asked for with each character.
+// The number of alternatives requested for each character.
 const ALTERNATIVES = 5;
 
-/** A request that failed. `kind`: refused, key, large, busy, unavailable, silent (no server), broken (in mid-text) or other. */
+/** A request that failed. `kind`: refused, key, large, busy, unavailable, silent (no server), broken (connection lost in mid-text) or other. */
 export class Failure extends Error {
   constructor(kind, message, { param = null, wait = null } = {}) {
     super(message);
@@ -38,7 +38,7 @@ export async function readCard() {
   return readJson(await ask("/card", {}));
 }
 
-/** Yield {characters, reason} as the model writes; how to write is in `request`. `signal` ends it.
+/** Yield {characters, reason} as the model generates; `request` has the options. `signal` ends it.
  *  `reason` is null until the text is over, then "length" or "stop". */
 export async function* write(request, signal) {
   const response = await complete({ ...request, logprobs: ALTERNATIVES, stream: true }, signal);
@@ -57,7 +57,7 @@ export async function* write(request, signal) {
   throw new Failure("broken", "the stream ended early");
 }
 
-/** How likely the model finds each character of `text`: {characters, warnings}. */
+/** How likely each character of `text` is to the model: {characters, warnings}. */
 export async function score(text, signal) {
   const request = { prompt: text, max_tokens: 0, echo: true, logprobs: ALTERNATIVES, stream: false };
   const answer = await readJson(await complete(request, signal));

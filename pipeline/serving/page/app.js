@@ -1,4 +1,4 @@
-// Knows the page as a whole: puts its parts together, and keeps its state in the address.
+// The entry point: connects the parts of the page, and keeps its state in the address.
 
 import { showCard } from "./card.js";
 import { copyLink, keepLink, readLink } from "./link.js";
@@ -10,7 +10,7 @@ import { setUpTabs } from "./tabs.js";
 import { visible } from "./words.js";
 import { Writing } from "./writing.js";
 
-// Of characters in the prompt that the model does not know, this many are shown.
+// At most this many of the prompt's unknown characters are shown.
 const SHOWN_UNKNOWN = 12;
 
 const part = (id) => document.getElementById(id);
@@ -70,7 +70,7 @@ function showUnknown() {
   const more = unknown.length > SHOWN_UNKNOWN ? " …" : "";
   part("prompt-unknown").hidden = !unknown.length;
   part("prompt-unknown").textContent = unknown.length
-    ? `The model does not know ${unknown.slice(0, SHOWN_UNKNOWN).map(visible).join(" ")}${more} and reads past it.`
+    ? `The model does not know ${unknown.slice(0, SHOWN_UNKNOWN).map(visible).join(" ")}${more} and skips it.`
     : "";
 }
 

@@ -1,11 +1,11 @@
-// Knows the model's card: what is worth showing of it.
+// Shows the model's card.
 
 import { Failure, readCard } from "./api.js";
 import { showChart } from "./chart.js";
 import { showFigures } from "./figures.js";
 import { decimal, whole } from "./words.js";
 
-/** Read the card and show it; the card, or null if it cannot be had. */
+/** Fetch and show the card. Returns it, or null if it is not available. */
 export async function showCard() {
   const note = document.getElementById("card-note");
   let card;
@@ -15,7 +15,7 @@ export async function showCard() {
     note.hidden = false;
     note.textContent =
       error instanceof Failure && error.kind === "key"
-        ? "The server shows the card to those who have its key."
+        ? "The card needs the server's key."
         : "The card could not be read.";
     return null;
   }
@@ -36,7 +36,7 @@ function figuresOf(card) {
     ["Trained on", card.train_chars, (value) => `${whole(value)} characters`],
     ["Measured on", card.eval_chars, (value) => `${whole(value)} characters`],
     ["Knows", card.characters && Array.from(card.characters).length, (value) => `${whole(value)} different characters`],
-    ["Ends a text", card.ends, (ends) => (ends ? "by itself" : "only where it is told to")],
+    ["Ends a text", card.ends, (ends) => (ends ? "by itself" : "only at the length that is set")],
     ["Version", card.version, String],
   ];
   return figures.filter(([, value]) => value !== null && value !== undefined).map(([name, value, show]) => [name, show(value)]);

@@ -1,4 +1,4 @@
-// Knows how to draw the training curve: two lines in an SVG, perplexity on a log scale against seconds.
+// Draws the training curve: two lines in an SVG, perplexity on a log scale against seconds.
 
 import { decimal, whole } from "./words.js";
 

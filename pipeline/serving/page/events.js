@@ -1,6 +1,6 @@
-// Knows server-sent events: a response's body in, the data of each event out.
+// Parses server-sent events: a response's body in, the data of each event out.
 
-/** Yield the `data` of each event in `body`, as it comes. */
+/** Yield the `data` of each event in `body`, as it arrives. */
 export async function* eventsOf(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -1,4 +1,4 @@
-// Knows how a list of figures is shown: a name and a value each.
+// Shows a list of figures, each with its name.
 
 /** Show `figures`, pairs of name and value, in the description list `place`. */
 export function showFigures(place, figures) {

@@ -1,6 +1,6 @@
-// Knows how the page's state stands in the address, after the #, and how a link to it is copied.
+// Saves the page's state in the address, after the #, and copies links to it.
 
-// Browsers allow only so many changes of the address in a while.
+// Browsers limit how often the address may change.
 const PAUSE = 400;
 let timer = 0;
 
@@ -16,7 +16,7 @@ export function keepLink(stateOf) {
   timer = setTimeout(() => history.replaceState(null, "", hashOf(stateOf())), PAUSE);
 }
 
-/** Copy a link to `state`; whether that worked. The link is in the address bar, too. */
+/** Copy a link to `state`, and return whether that worked. The link is in the address bar, too. */
 export async function copyLink(state) {
   clearTimeout(timer);
   history.replaceState(null, "", hashOf(state));
@@ -32,7 +32,7 @@ function hashOf(state) {
   return `#${new URLSearchParams(state)}`;
 }
 
-/** For pages that are not served from localhost or over https: there the clipboard is closed. */
+/** For pages not served from localhost or over https, which may not use the clipboard API. */
 function copyByHand(text) {
   const back = document.activeElement;
   const field = Object.assign(document.createElement("textarea"), { value: text, className: "visually-hidden" });

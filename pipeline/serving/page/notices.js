@@ -1,16 +1,16 @@
-// Knows how the page tells what goes on, and what went wrong and can be done about it, in words.
+// Shows status messages, and errors with what the user can do about them.
 
 import { Failure, hasKey, keepKey } from "./api.js";
 import { count } from "./words.js";
 
 const WORDS = {
-  refused: (said) => `The server refused this. ${said}`,
-  large: () => "That is more text than the server takes at once. Shorten it and try again.",
-  busy: () => "The server is busy with other texts just now.",
-  unavailable: (said) => `The server cannot take this on just now. ${said}`,
+  refused: (message) => `The server refused this. ${message}`,
+  large: () => "That is more text than the server accepts at once. Shorten it and try again.",
+  busy: () => "The server is busy with other texts.",
+  unavailable: (message) => `The server cannot handle this now. ${message}`,
   silent: () => "The server does not answer. Check that “charlm serve” is still running, then try again.",
-  broken: () => "The connection broke off before the end. What came so far is kept.",
-  other: (said) => `Something went wrong. ${said}`,
+  broken: () => "The connection was lost before the end. The text so far is still here.",
+  other: (message) => `Something went wrong. ${message}`,
 };
 
 export class Notices {
@@ -50,7 +50,7 @@ export class Notices {
     this.#part("error-text").textContent = "";
   }
 
-  /** Show an error; `retry` does again what failed. */
+  /** Show an error; `retry` repeats what failed. */
   error(error, retry) {
     this.clear();
     this.#retry = retry;
@@ -70,7 +70,7 @@ export class Notices {
     const tick = () => {
       const left = Math.ceil((end - performance.now()) / 1000);
       if (left <= 0) clearInterval(this.#timer);
-      line.textContent = left > 0 ? `It asks to wait ${count(left, "second")}.` : "It should have time again now.";
+      line.textContent = left > 0 ? `Please wait ${count(left, "second")}.` : "You can try again now.";
     };
     line.hidden = false;
     tick();
@@ -84,11 +84,11 @@ export class Notices {
 }
 
 function keyWords() {
-  return hasKey() ? "The server does not accept this key. Enter another one." : "This server asks for a key. It is kept until you close this tab.";
+  return hasKey() ? "The server does not accept this key. Enter another one." : "This server needs a key. It is saved until you close this tab.";
 }
 
-/** What the server said, as a sentence. */
-function sentence(said) {
+/** The server's message, as a sentence. */
+function sentence(message) {
   const text = said.charAt(0).toUpperCase() + said.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }

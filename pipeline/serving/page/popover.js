@@ -1,10 +1,10 @@
-// Knows the small window beside a character: what it was, how likely, and what else it could have been.
+// The popover of a character: how likely it was, and which others the model considered.
 
 import { bitsOf } from "./surprise.js";
 import { decimal, nameOf, percent, visible } from "./words.js";
 
 const MARGIN = 8;
-// Long enough for the pointer to cross from the character to the popover.
+// Long enough to move the pointer from the character to the popover.
 const LINGER = 150;
 
 export class Popover {
@@ -23,7 +23,7 @@ export class Popover {
     });
   }
 
-  /** Show what is known of the character in `anchor`. */
+  /** Show the popover of the character in `anchor`. */
   show(anchor, record) {
     if (!record) return;
     this.hide();
@@ -41,7 +41,7 @@ export class Popover {
     this.#element.hidden = true;
   }
 
-  /** Hide unless the pointer comes back, or the character has the focus. */
+  /** Hide after a delay, unless the pointer returns or the character has the focus. */
   hideSoon() {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#anchor !== document.activeElement && this.hide(), LINGER);

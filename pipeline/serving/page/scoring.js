@@ -1,4 +1,4 @@
-// Knows how a pasted text is scored: asks, shades it, and shows its figures.
+// Scores a pasted text: sends it to the server, shades it, and shows its figures.
 
 import { score } from "./api.js";
 import { showFigures } from "./figures.js";

@@ -1,22 +1,23 @@
-// Knows the controls of how a text is written: their ranges, their explanations, and what they add to a request.
+// The sampling settings: their controls, and the options that they add to a request.
 
-// Sliders cover what is sensible; the number beside each takes all that the server does.
+// Sliders cover the usual range (low, high); the number fields accept all that the server does (least, most). A test
+// compares those with pipeline/params/sampling.py.
 const CONTROLS = [
   {
     id: "temperature", field: "temperature", label: "Temperature", start: 0.8, low: 0, high: 2, step: 0.05, least: 0, most: 100,
-    hint: "How daring it is. 0 always takes the likeliest character.",
+    hint: "How varied the text is. 0 always takes the most likely character.",
   },
   {
     id: "top-k", field: "top_k", label: "Top-k", start: 0, low: 0, high: 50, step: 1, least: 0, most: 2 ** 31, whole: true,
-    hint: "Draws from the k likeliest characters only. 0: from all.",
+    hint: "Draws from the k most likely characters only. 0: from all.",
   },
   {
     id: "top-p", field: "top_p", label: "Top-p", start: 1, low: 0.05, high: 1, step: 0.01, least: 0.01, most: 1,
-    hint: "Draws from the likeliest that make up this share. 1: from all.",
+    hint: "Draws from the most likely that make up this share. 1: from all.",
   },
   {
     id: "min-p", field: "min_p", label: "Min-p", start: 0, low: 0, high: 0.5, step: 0.01, least: 0, most: 1,
-    hint: "Drops those far less likely than the likeliest. 0: none.",
+    hint: "Drops those far less likely than the most likely. 0: none.",
   },
   {
     id: "repetition-penalty", field: "repetition_penalty", label: "Repetition penalty",
@@ -25,17 +26,17 @@ const CONTROLS = [
   },
   {
     id: "length", field: "max_tokens", label: "Length", start: 400, low: 50, high: 2000, step: 50, least: 1, most: 20000, whole: true,
-    hint: "How many characters to write.",
+    hint: "The number of characters to generate.",
   },
 ];
-// What greedy writing needs; the length is the same as for the other text.
+// Greedy sampling; the length is the same as for the other text.
 const GREEDY = { temperature: 0, top_k: 0, top_p: 1, min_p: 0, repetition_penalty: 1 };
 
 export class Settings {
   #seed;
   #inputs = new Map();
 
-  /** Put the controls into `place`; `onChange` is called after each change. `seed` is the seed's field. */
+  /** Put the controls into `place`; `onChange` is called after each change. `seed` is the seed's input. */
   constructor(place, seed, onChange) {
     this.#seed = seed;
     seed.addEventListener("input", onChange);
@@ -54,13 +55,13 @@ export class Settings {
     }
   }
 
-  /** What a request says of how to write. */
+  /** The sampling options of a request. */
   request(seed) {
     const values = CONTROLS.map((control) => [control.field, this.#valueOf(control)]);
     return { ...Object.fromEntries(values), seed };
   }
 
-  /** The same, greedily. */
+  /** The same, but greedy. */
   greedyRequest(seed) {
     return { ...this.request(seed), ...GREEDY };
   }
@@ -80,7 +81,7 @@ export class Settings {
     return Object.fromEntries(CONTROLS.map((control) => [control.id, this.#valueOf(control)]));
   }
 
-  /** Take on `values`; a control that has none there, or no number, gets its default. */
+  /** Set `values`; a control without a number there gets its default. */
   restore(values) {
     for (const { id, start } of CONTROLS) {
       const value = Number.parseFloat(values[id]);
@@ -89,7 +90,7 @@ export class Settings {
     }
   }
 
-  /** Mark the control whose `field` the server refused; none if null. */
+  /** Mark the control of the `field` that the server refused; none if null. */
   mark(field) {
     for (const control of CONTROLS) {
       this.#inputs.get(control.id).number.ariaInvalid = String(control.field === field);
@@ -104,7 +105,7 @@ export class Settings {
   }
 }
 
-/** A seed by chance. */
+/** A random seed. */
 export function drawSeed() {
   return crypto.getRandomValues(new Uint32Array(1))[0];
 }
@@ -121,10 +122,10 @@ function build({ id, label, start, low, high, step, least, most, hint }) {
   const slider = Object.assign(document.createElement("input"), {
     id: `${id}-slider`, type: "range", min: low, max: high, step, value: start,
   });
-  const says = Object.assign(document.createElement("p"), { id: `${id}-hint`, className: "hint", textContent: hint });
+  const text = Object.assign(document.createElement("p"), { id: `${id}-hint`, className: "hint", textContent: hint });
   slider.setAttribute("aria-label", label);
-  number.setAttribute("aria-describedby", says.id);
+  number.setAttribute("aria-describedby", text.id);
   head.append(name, number);
-  element.append(head, slider, says);
+  element.append(head, slider, text);
   return { element, number, slider };
 }

@@ -1,8 +1,8 @@
-// Knows how surprise is measured: bits, levels of shading, perplexity, and when a text has fallen into a loop.
+// Measures surprise: bits, levels of shading, perplexity; detects whether a text ends in a loop.
 
 const TOP_LEVEL = 10;
 
-// How many matching characters make a loop: fewer could be chance.
+// Fewer matching characters could be chance.
 const LOOP_MATCHES = 40;
 const LONGEST_LOOP = 400;
 
@@ -11,7 +11,7 @@ export function bitsOf(logProb) {
   return Math.max(0, -logProb / Math.LN2);
 }
 
-/** How deep a character is shaded: one level a bit. */
+/** The level of a character's shade: one for each bit. */
 export function levelOf(logProb) {
   return Math.min(TOP_LEVEL, Math.round(bitsOf(logProb)));
 }

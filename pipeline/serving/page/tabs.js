@@ -1,6 +1,6 @@
-// Knows the tabs: which panel shows, and the keys that move between them.
+// The tabs: which panel is visible, and the keys that switch between them.
 
-/** Make the tabs in `list` work; `onShow` is called with the name (tab-NAME) of the one that shows. Returns a way to show one. */
+/** Make the tabs in `list` work; `onShow` is called with the name (tab-NAME) of the visible one. Returns a function that shows one. */
 export function setUpTabs(list, onShow) {
   const tabs = [...list.querySelectorAll('[role="tab"]')];
   const nameOf = (tab) => tab.id.replace("tab-", "");

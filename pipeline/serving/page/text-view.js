@@ -1,4 +1,4 @@
-// Knows how a text stands on the page: one shaded span per character, added in batches, each of which can be looked at.
+// Shows a text as one shaded span per character, each with a popover; spans are added in batches.
 
 import { levelOf } from "./surprise.js";
 
@@ -9,7 +9,7 @@ export class TextView {
   #waiting = [];
   #frame = 0;
 
-  /** `element` holds nothing but the text's spans; `popover` shows what is known of one. */
+  /** `element` contains only the text's spans; `popover` shows the details of one. */
   constructor(element, popover) {
     this.#element = element;
     this.#popover = popover;
@@ -26,14 +26,14 @@ export class TextView {
     return this.characters.map((one) => one.char).join("");
   }
 
-  /** Add characters; they show with the next frame. */
+  /** Add characters; they appear with the next frame. */
   add(characters) {
     this.characters.push(...characters);
     this.#waiting.push(...characters);
     this.#frame ||= requestAnimationFrame(() => this.flush());
   }
 
-  /** Show what was added, now. */
+  /** Show added characters now. */
   flush() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
@@ -74,7 +74,7 @@ export class TextView {
     this.#popover.show(event.target, this.#records.get(event.target));
   }
 
-  /** Make `span` the one that Tab leads to, and go there. */
+  /** Make `span` the one that Tab reaches, and focus it. */
   #enter(span, preventScroll = false) {
     this.#element.querySelector("[tabindex]")?.removeAttribute("tabindex");
     span.tabIndex = 0;
@@ -98,7 +98,7 @@ export class TextView {
   }
 }
 
-/** The span on the next line that stands nearest below (or above) `span`, or null. */
+/** The span on the next (or previous) line that is nearest to `span`, or null. */
 function lineNeighbour(span, step) {
   const from = span.getBoundingClientRect();
   let line = null;

@@ -1,4 +1,4 @@
-// Knows how numbers and characters are written for people.
+// Formats numbers and characters.
 
 // U+2423 and U+21B5 are in nearly every font; U+2420 is missing from many.
 const INVISIBLE = new Map([
@@ -17,14 +17,14 @@ const NAMES = new Map([
   ["\u2403", "end of the text"],
 ]);
 
-/** A character so that one can see it. */
+/** A character in a visible form. */
 export function visible(char) {
   const code = char.codePointAt(0);
   if (INVISIBLE.has(char)) return INVISIBLE.get(char);
   return code < 32 || (code >= 127 && code < 160) ? `U+${code.toString(16).toUpperCase().padStart(4, "0")}` : char;
 }
 
-/** The name of a character that cannot be seen, or nothing. */
+/** The name of an invisible character, or nothing. */
 export function nameOf(char) {
   return NAMES.get(char) ?? "";
 }
@@ -41,7 +41,7 @@ export function decimal(number, places = 2) {
   return number.toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places });
 }
 
-/** A probability as a percentage that is never rounded to nothing. */
+/** A probability as a percentage that is never rounded to 0. */
 export function percent(probability) {
   const value = 100 * probability;
   if (value < 0.01) return "<0.01 %";

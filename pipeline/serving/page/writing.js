@@ -1,4 +1,4 @@
-// Knows how a text comes to be: starts, stops and continues one or two columns, and tells how they went.
+// Generates texts: starts, stops and continues one or two columns, and reports how they ended.
 
 import { write } from "./api.js";
 import { drawSeed } from "./settings.js";
@@ -11,14 +11,14 @@ class Column {
   #given;
   #facts;
 
-  /** A text in `element`; `requestOf` makes a request's settings from a seed. */
+  /** A text in `element`; `requestOf` returns a request's options for a seed. */
   constructor(element, output, popover, requestOf) {
     this.#element = element;
     this.#given = element.querySelector(".given");
     this.#facts = element.querySelector(".facts");
     this.view = new TextView(output, popover);
     this.requestOf = requestOf;
-    // How long the text was before what is being written now.
+    // The text's length before the current request.
     this.base = 0;
   }
 
@@ -62,7 +62,7 @@ class Column {
   }
 }
 
-// Why a text was given up: the person stopped it, or began another.
+// Why a text was aborted: the user stopped it, or began another one.
 const STOPPED = new DOMException("stopped", "AbortError");
 const REPLACED = new DOMException("replaced", "AbortError");
 
@@ -87,7 +87,7 @@ export class Writing {
     );
     this.#part("write").addEventListener("click", () => this.begin());
     this.#part("stop").addEventListener("click", () => this.stop());
-    this.#part("go-on").addEventListener("click", () => this.#goOn());
+    this.#part("continue").addEventListener("click", () => this.#continue());
     this.#part("same-seed").addEventListener("click", () => this.#beginWith(this.lastSeed));
     this.#part("new-seed").addEventListener("click", () => this.#beginWith(drawSeed()));
   }
@@ -99,13 +99,13 @@ export class Writing {
     this.#part("heading-sampled").hidden = !both;
   }
 
-  /** Write from the prompt. */
+  /** Generate from the prompt. */
   begin() {
     const seed = this.#settings.seed ?? drawSeed();
     const prompt = this.#part("prompt").value;
     this.stop(REPLACED);
     for (const column of [this.#sampled, this.#greedy]) column.begin(prompt);
-    this.#pour(this.#columns(), seed);
+    this.#start(this.#columns(), seed);
   }
 
   stop(reason = STOPPED) {
@@ -117,18 +117,18 @@ export class Writing {
     this.begin();
   }
 
-  #goOn() {
+  #continue() {
     const columns = this.#columns();
     this.stop(REPLACED);
     for (const column of columns) column.base = column.view.characters.length;
-    this.#pour(columns, this.#settings.seed ?? this.lastSeed);
+    this.#start(columns, this.#settings.seed ?? this.lastSeed);
   }
 
   #columns() {
     return this.#part("compare").checked ? [this.#greedy, this.#sampled] : [this.#sampled];
   }
 
-  async #pour(columns, seed) {
+  async #start(columns, seed) {
     const run = new AbortController();
     this.#run = run;
     this.lastSeed = seed;
@@ -143,29 +143,29 @@ export class Writing {
     this.#showButtons();
     const failed = columns.filter((_, at) => ends[at].reason && ends[at].reason.name !== "AbortError");
     if (failed.length) {
-      this.#tellFailure(ends.find((end) => end.reason && end.reason.name !== "AbortError").reason, failed, seed);
+      this.#showFailure(ends.find((end) => end.reason && end.reason.name !== "AbortError").reason, failed, seed);
     } else {
       const written = columns.map((column) => column.view.characters.length - column.base);
       this.#notices.status(`${run.signal.aborted ? "Stopped" : "Done"}: ${count(Math.max(...written), "character")}.`);
     }
   }
 
-  #tellFailure(error, columns, seed) {
+  #showFailure(error, columns, seed) {
     this.#notices.status("");
     this.#settings.mark(error.param ?? null);
     this.#notices.error(error, () => {
       for (const column of columns) column.view.cut(column.base);
-      this.#pour(columns, error.kind === "refused" ? (this.#settings.seed ?? seed) : seed);
+      this.#start(columns, error.kind === "refused" ? (this.#settings.seed ?? seed) : seed);
     });
   }
 
   #showButtons() {
-    const [write, stop, goOn] = ["write", "stop", "go-on"].map(this.#part);
+    const [write, stop, continueButton] = ["write", "stop", "continue"].map(this.#part);
     const focused = document.activeElement;
     stop.disabled = this.#run === null;
-    goOn.disabled = this.#run !== null || !this.#columns().some((column) => column.view.characters.length);
+    continueButton.disabled = this.#run !== null || !this.#columns().some((column) => column.view.characters.length);
     this.#part("same-seed").disabled = this.lastSeed === null;
-    // A disabled button would lose the focus to nowhere.
-    if (focused.disabled) [stop, goOn, write].find((button) => !button.disabled).focus();
+    // A disabled button would lose the focus.
+    if (focused.disabled) [stop, continueButton, write].find((button) => !button.disabled).focus();
   }
 }
