@@ -20,9 +20,9 @@ from pipeline.tracking.progress import show_training
 from pipeline.tracking.project import state_folder
 from pipeline.tracking.stage import Point, StageRun, stage
 from pipeline.training.checkpoint import ResumableTraining, key_of, open_checkpoints
-from pipeline.training.curve import Report, curve_row, is_tutorial, write_curve, write_tutorial
+from pipeline.training.curve import curve_row, is_tutorial, write_curve, write_tutorial
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
-from pipeline.training.loop import Trainer
+from pipeline.training.loop import Report, Trainer
 
 CURVE, TUTORIAL = Path("plots/train.csv"), Path("plots/tutorial.csv")
 

@@ -16,18 +16,53 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psutil
 
 from pipeline.core.files import read_json
-from pipeline.sweeping.study import Trials
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.stage import VARIABLE
 
 TARGET = "evaluate"
 METRICS, METRIC = "metrics/summary.json", "perplexity"
 TEMPORARY = Path(".dvc/tmp/exps")
+
+
+class Trials(Protocol):
+    """How trials run."""
+
+    def command(self, name: str, options: list[str]) -> list[str]:
+        """Return the command that runs trial `name` with "key=value" options."""
+        ...
+
+    def environment(self) -> dict[str, str]:
+        """Return what the command's environment must have."""
+        ...
+
+    def is_apart(self, log: str) -> bool:
+        """Return whether the one whose command has said `log` may be interrupted."""
+        ...
+
+    def is_set_up(self, log: str) -> bool:
+        """Return whether another trial may start beside the one whose command has said `log`."""
+        ...
+
+    def is_ending(self, log: str) -> bool:
+        """Return whether no other trial may start any more until the one that has said `log` has ended."""
+        ...
+
+    def result(self, name: str) -> float | None:
+        """Return the perplexity of trial `name`, None if it has not ended well."""
+        ...
+
+    def names(self, label: str) -> list[str]:
+        """Return the names of the trials of `label` that have a result."""
+        ...
+
+    def clean(self, name: str) -> None:
+        """Remove what trial `name`, whose processes were killed, has left."""
+        ...
 
 
 class DvcTrials:

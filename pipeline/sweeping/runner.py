@@ -9,14 +9,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 from pipeline.core.errors import UserError
-from pipeline.sweeping.command import note
 from pipeline.sweeping.parent import ParentRun
-from pipeline.sweeping.process import TrialProcess, remove_checkpoints
-from pipeline.sweeping.screen import Screen
-from pipeline.sweeping.study import Proposal, Study, Trials
+from pipeline.sweeping.process import TrialProcess, Trials, remove_checkpoints
+from pipeline.sweeping.screen import Screen, note
+from pipeline.sweeping.study import Outcome, Proposal, State, Study, ranking
 
 
 @dataclass(eq=False)
@@ -32,30 +30,6 @@ class Watched:
     perplexity: float | None = None
     prune_by: float | None = None
     checkpoints: list[Path] = field(default_factory=list)
-
-
-State = Literal["done", "pruned", "diverged", "failed"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A trial that has ended: `perplexity` is evaluate's if it is done, else the last of its curve, or None.
-
-    `values` are those that the sweep searches, `reason` is why it failed or diverged.
-    """
-
-    number: int
-    state: State
-    perplexity: float | None
-    seconds: float
-    values: dict[str, Any]
-    reason: str = ""
-
-
-def ranking(outcomes: list[Outcome]) -> list[Outcome]:
-    """Return the trials with a result, the best first."""
-    done = [outcome for outcome in outcomes if outcome.state == "done" and outcome.perplexity is not None]
-    return sorted(done, key=lambda outcome: (outcome.perplexity or 0.0, outcome.number))
 
 
 POLL_SECONDS = 0.25

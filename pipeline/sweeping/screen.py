@@ -1,18 +1,21 @@
 """What a person sees of a running sweep: a line for each trial that ended, and on a terminal how the others stand."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from pipeline.sweeping.command import figure, shown
-from pipeline.sweeping.runner import Outcome, ranking
+from pipeline.sweeping.definition import Definition
+from pipeline.sweeping.space import Choices, Dimension
+from pipeline.sweeping.study import Outcome, ranking
 from pipeline.tracking.execution import short_names
 
 SHOWN = 5
+NOTED = 20
 STYLES = {"done": "", "pruned": "dim", "diverged": "yellow", "failed": "red"}
 
 
@@ -63,3 +66,41 @@ class Screen:
             table.add_row(f"{label}-{one.number:04}", figure(one), f"{one.seconds:.0f}", *map(escape, values))
         self.console.print()
         self.console.print(table)
+
+
+def shown(value: Any) -> str:
+    """Return a param's value for people."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def figure(outcome: Outcome) -> str:
+    """Return a trial's perplexity, or what became of it."""
+    perplexity = "" if outcome.perplexity is None else f"{outcome.perplexity:.3f}"
+    if outcome.state == "done":
+        return perplexity
+    return f"{outcome.state} at {perplexity}" if perplexity and outcome.state != "failed" else outcome.state
+
+
+def note(definition: Definition, outcomes: list[Outcome]) -> str:
+    """Return what the sweep's run in MLflow says of itself, in Markdown."""
+    names = short_names(list(definition.search))
+    lines = [definition.title, "", "| param | searched |", "| --- | --- |"]
+    lines += [f"| {key} | {_described(dimension)} |" for key, dimension in definition.search.items()]
+    ended = {state: sum(one.state == state for one in outcomes) for state in ("done", "pruned", "diverged", "failed")}
+    counts = ", ".join(f"{count} {state}" for state, count in ended.items() if count) or "none yet"
+    lines += ["", f"Trials: {counts}; {definition.trials} wanted.", ""]
+    if best := ranking(outcomes)[:NOTED]:
+        lines += [f"| trial | perplexity | {' | '.join(names.values())} |", f"| --- | --- |{' --- |' * len(names)}"]
+        for one in best:
+            values = " | ".join(shown(one.values[key]) for key in names)
+            lines.append(f"| {one.number:04} | {one.perplexity:.3f} | {values} |")
+    return "\n".join(lines)
+
+
+def _described(dimension: Dimension) -> str:
+    if isinstance(dimension, Choices):
+        return ", ".join(shown(choice) for choice in dimension.choices)
+    step = f", step {shown(dimension.step)}" if dimension.step is not None else ""
+    return f"{shown(dimension.low)} to {shown(dimension.high)}{', log' if dimension.log else ''}{step}"

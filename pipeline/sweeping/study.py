@@ -7,52 +7,14 @@ count; its values are proposed again by a new trial (`again`: the number of the 
 import json
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.core.seeds import derive_seed
 from pipeline.sweeping.definition import Definition
-from pipeline.sweeping.runner import Outcome
 from pipeline.sweeping.space import Range
-
-
-class Trials(Protocol):
-    """How trials run."""
-
-    def command(self, name: str, options: list[str]) -> list[str]:
-        """Return the command that runs trial `name` with "key=value" options."""
-        ...
-
-    def environment(self) -> dict[str, str]:
-        """Return what the command's environment must have."""
-        ...
-
-    def is_apart(self, log: str) -> bool:
-        """Return whether the one whose command has said `log` may be interrupted."""
-        ...
-
-    def is_set_up(self, log: str) -> bool:
-        """Return whether another trial may start beside the one whose command has said `log`."""
-        ...
-
-    def is_ending(self, log: str) -> bool:
-        """Return whether no other trial may start any more until the one that has said `log` has ended."""
-        ...
-
-    def result(self, name: str) -> float | None:
-        """Return the perplexity of trial `name`, None if it has not ended well."""
-        ...
-
-    def names(self, label: str) -> list[str]:
-        """Return the names of the trials of `label` that have a result."""
-        ...
-
-    def clean(self, name: str) -> None:
-        """Remove what trial `name`, whose processes were killed, has left."""
-        ...
-
 
 # Trials before the first that is proposed from the others' results, and before the first that may be pruned.
 STARTUP, BEFORE_PRUNING = 6, 4
@@ -62,6 +24,30 @@ MAX_DRAWS = 40
 WARMUP = 0.3
 # Curves are compared at the same twentieth of an epoch: with other batches evaluations are a little apart.
 STEPS_PER_EPOCH = 20
+
+
+State = Literal["done", "pruned", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trial that has ended: `perplexity` is evaluate's if it is done, else the last of its curve, or None.
+
+    `values` are those that the sweep searches, `reason` is why it failed or diverged.
+    """
+
+    number: int
+    state: State
+    perplexity: float | None
+    seconds: float
+    values: dict[str, Any]
+    reason: str = ""
+
+
+def ranking(outcomes: list[Outcome]) -> list[Outcome]:
+    """Return the trials with a result, the best first."""
+    done = [outcome for outcome in outcomes if outcome.state == "done" and outcome.perplexity is not None]
+    return sorted(done, key=lambda outcome: (outcome.perplexity or 0.0, outcome.number))
 
 
 @dataclass(frozen=True)

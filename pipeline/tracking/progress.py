@@ -17,7 +17,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from pipeline.training.curve import Report
+from pipeline.training.loop import Report
 
 # What takes less is not worth a line in a log.
 LONG_SECONDS = 10.0

@@ -10,32 +10,20 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_of, whole_file
-from pipeline.training.curve import Report
-from pipeline.training.loop import Trainer
+from pipeline.training.loop import Report, Snapshot, Trainer
 
 KEPT = 2
 DIGITS = 16
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The state of a training after an update: tensors by name, and plain JSON data."""
-
-    step: int
-    tensors: dict[str, Tensor]
-    data: dict[str, Any]
 
 
 def key_of(settings: dict[str, Any], files: Iterable[Path]) -> str:
@@ -109,21 +97,6 @@ def _read(path: Path) -> Snapshot:
         content = json.loads(file.metadata()["snapshot"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     return Snapshot(step=content["step"], tensors=tensors, data=content["data"])
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of the random numbers that dropout draws from."""
-    states = {"random.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["random.cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_random_state(tensors: dict[str, Tensor], device: torch.device) -> None:
-    """Set the random states that `random_state` returned."""
-    torch.set_rng_state(tensors["random.cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["random.cuda"], device)
 
 
 class ResumableTraining:

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,6 @@ from pipeline.evaluation.perplexity import measure, total, window_batches
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import Weights
 from pipeline.params.training import ClipParams, TrainParams
-from pipeline.training.checkpoint import Snapshot, random_state, restore_random_state
-from pipeline.training.curve import Report
 from pipeline.training.optimizers import make_optimizer, rate_at
 
 EVAL_BATCH = 128
@@ -31,6 +30,44 @@ EVAL_BATCH = 128
 POINTS = 50
 # Far over any loss of a network that can still learn: a uniform guess among all of Unicode costs 14 nats.
 EXPLODED_NATS = 100.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """How it stands after update `step` of `steps`.
+
+    `seconds` count from the start of training, evaluation included; `chars` are the positions trained on so far.
+    `train_perplexity` is over the updates since the last evaluation, with dropout. `recent_perplexity` is the same over
+    the updates since the last point of the curve, and None if this report is not a point: evaluations are points, and
+    one update in every 2 % of the training. `eval_perplexity` is None between evaluations; `gradient_norm` is that
+    before clipping. `is_best` is whether this evaluation is the lowest so far.
+    """
+
+    step: int
+    steps: int
+    epoch: float
+    seconds: float
+    chars: int
+    train_perplexity: float
+    learning_rate: float
+    gradient_norm: float
+    recent_perplexity: float | None = None
+    eval_perplexity: float | None = None
+    is_best: bool = False
+
+    @property
+    def is_point(self) -> bool:
+        """Whether the report is a point of the curve."""
+        return self.recent_perplexity is not None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of a training after an update: tensors by name, and plain JSON data."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    data: dict[str, Any]
 
 
 @dataclass
@@ -225,3 +262,18 @@ def clip_gradients(weights: list[nn.Parameter], clip: ClipParams) -> float:
     elif clip.by == "norm":
         nn.utils.clip_grads_with_norm_(weights, clip.at, norm)
     return float(norm)
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the random numbers that dropout draws from."""
+    states = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["random.cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_state(tensors: dict[str, Tensor], device: torch.device) -> None:
+    """Set the random states that `random_state` returned."""
+    torch.set_rng_state(tensors["random.cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)

@@ -6,7 +6,7 @@ import pytest
 from pipeline.core.errors import UserError
 from pipeline.sweeping.command import open_study
 from pipeline.sweeping.definition import load_sweep
-from pipeline.sweeping.runner import Outcome
+from pipeline.sweeping.study import Outcome
 
 TEXT = """
 search:

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.tracking.progress import show_training
-from pipeline.training.curve import Report
+from pipeline.training.loop import Report
 
 
 @pytest.mark.parametrize(("epoch", "shown"), [(0.0015, "epoch 0.0015 "), (0.5, "epoch  0.50 "), (12.3, "epoch 12.30 ")])

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pipeline.core.errors import UserError
-from pipeline.training.checkpoint import Checkpoints, Snapshot, key_of, open_checkpoints
+from pipeline.training.checkpoint import Checkpoints, key_of, open_checkpoints
+from pipeline.training.loop import Snapshot
 
 SCRIPT = Path(__file__).with_name("killed.py")
 
