@@ -1,4 +1,4 @@
-"""clean: the documents with only the characters that stay, and what was changed and dropped."""
+"""clean: normalises characters, drops empty and duplicate documents, and reports what it changed."""
 
 from pathlib import Path
 

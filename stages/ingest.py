@@ -1,4 +1,4 @@
-"""ingest: the source's documents as a table, one row a document (or several, if it is long)."""
+"""ingest: reads the source into a table of documents, one row each (several if a document is long)."""
 
 from pathlib import Path
 

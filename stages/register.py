@@ -1,4 +1,4 @@
-"""register: the model in MLflow, as a version of the registered model, with an alias if it passes the gate."""
+"""register: logs the model to MLflow as a new version of the registered model, with an alias if it passes the gate."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ def main() -> None:
     with stage("register") as run:
         params = read_group("register", RegisterParams)
         name = params.name_for(read_group("data", DataParams).source)
-        read_group("generate", GenerateParams)  # its first prompt is the model's example
+        read_group("generate", GenerateParams)  # validates it: the first prompt is the model's input example
         folder = Path("models/charlm")
-        SavedModel.load(folder)  # refuses a damaged model before MLflow has it
+        SavedModel.load(folder)  # refuses a damaged model before it is logged
         figures = read_json(Path("metrics/evaluate.json"))
         if said := run.register(lambda execution, run_id: register_model(execution, run_id=run_id)):
             print(said)

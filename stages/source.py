@@ -1,6 +1,6 @@
-"""source: refuse what is wrong before anything runs, and say what the source holds.
+"""source: validates all of params.yaml and every source file before any other stage runs, and identifies the source.
 
-Always runs. Reads all of params.yaml, so that a misspelt key stops here, whichever stage it belongs to.
+Always runs. It checks the params of all stages, so that a wrong key or value stops the pipeline in the first second.
 """
 
 from pathlib import Path

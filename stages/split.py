@@ -1,4 +1,4 @@
-"""split: the dictionary, and the text as ids, on two or three sides: what trains, what evaluates, what tests."""
+"""split: builds the dictionary, encodes the text as ids, and divides it into train, eval and optionally test."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pipeline.text.shards import read_batches, text_bytes
 from pipeline.tracking.progress import throughput
 from pipeline.tracking.stage import stage
 
-# The text is counted, and then encoded.
+# The text is read twice: its characters are counted, then encoded.
 PASSES = 2
 
 

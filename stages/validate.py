@@ -1,4 +1,7 @@
-"""validate: what must hold of the data, or the pipeline stops here with one line; what only warns; drift."""
+"""validate: checks the data before training, and stops the pipeline with one line if an expectation fails.
+
+Some expectations only warn, and so does drift from the champion's text.
+"""
 
 import shutil
 from dataclasses import asdict
@@ -20,7 +23,7 @@ from pipeline.tracking.stage import StageRun, stage
 from pipeline.validation.contracts import Bounds, contracts
 from pipeline.validation.coverage import cover
 from pipeline.validation.drift import drift, read_alphabet, write_alphabet
-from pipeline.validation.expectations import check, told, warnings
+from pipeline.validation.expectations import check, format_failures, format_warnings
 from pipeline.validation.facts import (
     COLUMNS,
     bucket_facts,
@@ -70,7 +73,7 @@ def main() -> None:
         shutil.rmtree(DATA_DOCS, ignore_errors=True)
         docs = DATA_DOCS if params.data_docs else None
         outcomes = check(tables, contracts(bounds), fail_on=params.fail_on, data_docs=docs)
-        stopped, warned = told(outcomes), warnings(outcomes)
+        stopped, warned = format_failures(outcomes), format_warnings(outcomes)
         expectations = [asdict(outcome) for outcome in outcomes]
         write_json(Path("reports/validation.json"), {"passed": stopped is None, "expectations": expectations})
         failed = sum(outcome.stops and not outcome.passed for outcome in outcomes)
@@ -87,9 +90,9 @@ def main() -> None:
 
 
 def warn_of_drift(run: StageRun, max_drift: float) -> None:
-    """Compare the text's characters with those of the champion's.
+    """Warn if the text's character frequencies differ from those of the champion's text.
 
-    A warning is all that comes of it: what is written does not depend on the registry.
+    This only prints and tags: no output depends on the registry.
     """
     if (champion := run.of_champion(ALPHABET)) is None:
         return
@@ -99,10 +102,10 @@ def warn_of_drift(run: StageRun, max_drift: float) -> None:
     except UserError as error:
         run.say(f"warning: the champion's {ALPHABET.name} could not be read: {error}")
         return
-    run.tag("drift", f"{found.told()}, from champion version {champion.version}'s")
-    if found.over(max_drift):
+    run.tag("drift", f"{found.format()}, from champion version {champion.version}'s")
+    if found.exceeds(max_drift):
         run.say(
-            f"warning: the text drifted from champion version {champion.version}'s: {found.told()} "
+            f"warning: the text drifted from champion version {champion.version}'s: {found.format()} "
             f"(validate.max_drift {max_drift:g})"
         )
 
