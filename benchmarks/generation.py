@@ -1,11 +1,11 @@
-"""Characters per second of generation: ours, a loop over plain `nn.LSTM`, and a hand-written PyTorch step.
+"""Measures characters per second of generation: the engine, a loop over `nn.LSTM`, and a hand-written PyTorch step.
 
     python -m benchmarks.generation [--rounds 3]
 
-The same random weights for all, in one process, sampling from the full distribution. They take turns, so that a busy
-machine hurts all alike, and the median of the rounds counts. "of bandwidth": the rate over what reading every weight
-once per character would allow at the machine's measured read bandwidth for that many bytes; the bf16 column is the
-same engine with rounded weights. Exits 1 if a goal is missed.
+All use the same random weights, in one process, and sample from the full distribution. They take turns, so that other
+load on the machine affects all of them, and the median of the rounds is reported. "of bandwidth" is the rate divided by
+the one at which the machine's measured memory bandwidth would allow to read every weight once per character. The bf16
+column is the same engine with rounded weights. Exits with 1 if a goal is missed.
 """
 
 import argparse
@@ -34,12 +34,12 @@ from pipeline.params.generation import MAX_CHARS
 ROOT = Path(__file__).parents[1]
 CHARACTERS = "".join(chr(code) for code in range(32, 113))
 EMBED = 64
-# layers, hidden: the goal against the nn.LSTM loop, one stream on one thread
+# (layers, hidden): the goal for one stream on one thread, as a multiple of the nn.LSTM loop's rate
 STREAMS = {(1, 96): 40, (2, 96): 40, (2, 256): 60, (3, 512): 25}
-# 64 texts side by side on two threads
+# The same for a batch of 64 texts on two threads
 BATCHES = {(1, 96): 2.5, (2, 96): None, (2, 256): None, (3, 512): 0.9}
 WIDTH = 64
-# How large the output's weights are: random networks then predict with about 1.2 nats, as trained ones do.
+# The scale of the output weights with which a random network's loss is about 1.2 nats, as a trained one's.
 SURENESS = {(1, 96): 27, (2, 96): 50, (2, 256): 110, (3, 512): 75}
 OPTIONS_MAY_COST = 0.25
 WARM_SECONDS, COLD_SECONDS = 1.5, 10.0
@@ -50,7 +50,7 @@ ALL_OPTIONS = {
 
 
 def random_model(layers: int, hidden: int) -> SavedModel:
-    """Return a model whose predictions are about as sure as a trained one's."""
+    """Return a random model whose predictions have about the entropy of a trained one's."""
     dictionary = Dictionary.of(CHARACTERS)
     config = NetworkConfig(
         cell="lstm", num_layers=layers, num_hidden=hidden, num_embed=EMBED, dropout=0.0, vocab_size=len(dictionary)
@@ -68,7 +68,7 @@ def random_model(layers: int, hidden: int) -> SavedModel:
 
 
 class Plain:
-    """The loop that one writes first: embedding, nn.LSTM, linear, softmax, multinomial."""
+    """The straightforward loop: embedding, nn.LSTM, linear, softmax, multinomial."""
 
     def __init__(self, model: SavedModel) -> None:
         config = model.config
@@ -94,7 +94,7 @@ class Plain:
 
 
 class Step:
-    """The step that one writes next: the embedding folded into a table, one matrix-vector product per layer."""
+    """A hand-optimised step: the embedding folded into a table, one matrix-vector product per layer."""
 
     def __init__(self, model: SavedModel) -> None:
         own = {name: torch.from_numpy(value) for name, value in model.weights.items()}
@@ -130,7 +130,7 @@ class Step:
 
 
 def rate(write: Callable[[int], object], characters: int, seconds: float) -> float:
-    """Return characters per second of `write(steps)`, called until `seconds` have passed; `characters` per step."""
+    """Return characters per second of `write(steps)`, measured for `seconds`; a step writes `characters`."""
     steps = 8
     write(steps)
     while True:
@@ -143,7 +143,7 @@ def rate(write: Callable[[int], object], characters: int, seconds: float) -> flo
 
 
 def stream(writer: Writer, **options: object) -> Callable[[int], object]:
-    """Return what writes one text, as a caller of `stream` gets it: character by character."""
+    """Return a function that writes one text of a given length through `Writer.stream`, character by character."""
 
     def write(steps: int) -> None:
         for _ in writer.stream("The", Sampling(max_new_chars=steps, **options)):  # type: ignore[arg-type]
@@ -153,7 +153,7 @@ def stream(writer: Writer, **options: object) -> Callable[[int], object]:
 
 
 def batch(writer: Writer) -> Callable[[int], object]:
-    """Return what completes WIDTH prompts side by side."""
+    """Return a function that completes WIDTH prompts in one batch."""
     prompts = [f"Text {number}" for number in range(WIDTH)]
     samplings = [Sampling(max_new_chars=1, seed=seed) for seed in range(WIDTH)]
 
@@ -164,13 +164,13 @@ def batch(writer: Writer) -> Callable[[int], object]:
 
 
 def bytes_per_char(model: SavedModel) -> int:
-    """Return how many bytes of weights a character needs: all but the embedding's and the first layer's table."""
+    """Return the bytes of weights that are read per character: all but the embedding and the first layer's inputs."""
     skipped = ("embedding.weight", "layers.0.weight_ih_l0", "layers.0.bias_ih_l0", "layers.0.bias_hh_l0")
     return sum(value.nbytes for name, value in model.weights.items() if name not in skipped)
 
 
 def read_bandwidth(size: int) -> float:
-    """Return bytes per second that one thread reads of an array of `size` bytes, again and again."""
+    """Return the bytes per second at which one thread reads an array of `size` bytes repeatedly."""
     data = torch.ones(size // 4)
     count = max(1, 200_000_000 // size)
     best = 0.0
@@ -192,7 +192,10 @@ next(Writer.load(Path(sys.argv[1])).stream("The", Sampling()))
 
 
 def first_character(model: SavedModel) -> tuple[float, float]:
-    """Return the seconds from a new process to its first character: with no kernels cached, and the best of 3 with."""
+    """Return the seconds from the start of a process to its first character: without cached kernels, and with them.
+
+    The second is the best of 3.
+    """
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model")
         seconds = []
@@ -207,13 +210,13 @@ def first_character(model: SavedModel) -> tuple[float, float]:
 
 
 def median_rates(rounds: int, seconds: float, *writes: tuple[Callable[[int], object], int]) -> list[float]:
-    """Return the median rate of each of `writes`, which take turns."""
+    """Return the median rate of each of `writes` (function, characters per step), which take turns."""
     rates = [[rate(write, characters, seconds) for write, characters in writes] for _ in range(rounds)]
     return [statistics.median(column) for column in zip(*rates, strict=True)]
 
 
 def streams(rounds: int, seconds: float) -> tuple[Table, list[str]]:
-    """Measure one text on one thread; returns the table and the goals that were missed."""
+    """Measure one text on one thread; returns the table and the missed goals."""
     torch.set_num_threads(1)
     table = Table(title="One stream, one thread, characters/s")
     for name in ("size", "ours", "bf16", "nn.LSTM loop", "PyTorch step", "/ nn.LSTM", "goal", "/ step", "of bandwidth"):
@@ -240,7 +243,7 @@ def streams(rounds: int, seconds: float) -> tuple[Table, list[str]]:
 
 
 def batches(rounds: int, seconds: float) -> tuple[Table, list[str]]:
-    """Measure WIDTH texts side by side on two threads; returns the table and the goals that were missed."""
+    """Measure a batch of WIDTH texts on two threads; returns the table and the missed goals."""
     torch.set_num_threads(2)
     peak = matrix_rate(torch.float32)
     table = Table(title=f"{WIDTH} texts at once, two threads, characters/s; fp32 matrix products {peak:.0f} GFLOP/s")
@@ -263,8 +266,8 @@ def batches(rounds: int, seconds: float) -> tuple[Table, list[str]]:
 
 
 def options_cost(rounds: int, seconds: float) -> tuple[Table, list[str]]:
-    """Measure all sampling options against none; returns the table and the goals that were missed."""
-    table = Table(title="What the sampling options cost, one stream, one thread, characters/s")
+    """Measure all sampling options against none; returns the table and the missed goals."""
+    table = Table(title="Cost of the sampling options, one stream, one thread, characters/s")
     for name in ("size", "full distribution", "all options", "cost", "goal"):
         table.add_column(name, justify="right")
     missed = []
@@ -278,10 +281,10 @@ def options_cost(rounds: int, seconds: float) -> tuple[Table, list[str]]:
 
 
 def main() -> int:
-    """Print the tables; returns 1 if a goal is missed."""
+    """Print the tables; returns 1 if a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the median counts")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long each measurement lasts at least")
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements of each; the median is reported")
+    parser.add_argument("--seconds", type=float, default=1.0, help="minimal duration of each measurement")
     options = parser.parse_args()
     console = Console(width=130)
     missed = []
@@ -293,7 +296,7 @@ def main() -> int:
     if warm > WARM_SECONDS or cold > COLD_SECONDS:
         missed.append("first character")
     console.print(
-        f"new process to first character: {warm:.2f} s (goal {WARM_SECONDS}), nothing cached {cold:.1f} s "
+        f"process start to first character: {warm:.2f} s (goal {WARM_SECONDS}), without cached kernels {cold:.1f} s "
         f"(goal {COLD_SECONDS:.0f})"
     )
     console.print(f"goals missed: {', '.join(missed)}" if missed else "all goals reached")

@@ -1,9 +1,9 @@
-"""The server under load, beside the same requests to `mlflow models serve`.
+"""Measures the server under load, and compares it with `mlflow models serve` for the same requests.
 
     python -m benchmarks.serving [--seconds 5]
 
-Starts `charlm serve` (2x96, random weights) and drives it from a second process with an async HTTP client, on loopback.
-"engine" is what the same texts take in this process without a server. Exits 1 if a goal is missed.
+Starts `charlm serve` (2x96, random weights) and sends requests from a second process with an async HTTP client, on
+loopback. "engine" is the time for the same texts in this process, without a server. Exits with 1 if a goal is missed.
 """
 
 import argparse
@@ -65,7 +65,7 @@ async def _one(client: aiohttp.ClientSession, path: str, request: dict[str, Any]
 
 
 async def _steady(address: str, path: str, clients: int, seconds: float) -> list[tuple[int, float]]:
-    """`clients` clients ask one request after the other for `seconds`; statuses and latencies."""
+    """Let each of `clients` clients send one request after the other for `seconds`; returns statuses and latencies."""
     done: list[tuple[int, float]] = []
     async with _client(address, clients) as client:
         end = time.perf_counter() + seconds
@@ -82,7 +82,7 @@ async def _steady(address: str, path: str, clients: int, seconds: float) -> list
 
 
 async def _streams(address: str, count: int, length: int) -> list[tuple[float, str]]:
-    """`count` streams at once: the seconds to each one's first character, and its text."""
+    """Request `count` streams at once; returns the seconds to each one's first character, and its text."""
 
     async def read(client: aiohttp.ClientSession, seed: int) -> tuple[float, str]:
         started, first, text = time.perf_counter(), 0.0, ""
@@ -99,13 +99,13 @@ async def _streams(address: str, count: int, length: int) -> list[tuple[float, s
 
 
 async def _flood(address: str, count: int) -> list[tuple[int, float]]:
-    """`count` clients ask at once, one long text each."""
+    """Let `count` clients request one long text each, at once; returns statuses and latencies."""
     async with _client(address, count) as client:
         return await asyncio.gather(*(_one(client, "/v1/completions", body(seed, 2000)) for seed in range(count)))
 
 
 def in_second_process(work: Any, *arguments: Any) -> Any:
-    """Return what the coroutine function returns, run in a process of its own."""
+    """Run a coroutine function in its own process and return its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_run, (work, arguments))
 
@@ -116,7 +116,7 @@ def _run(work: Any, arguments: tuple[Any, ...]) -> Any:
 
 @contextmanager
 def server(*command: str, ready: str, cwd: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Start a server whose command ends with its port; gives its address once `ready` answers."""
+    """Start a server whose command ends with its port; yields its address once `ready` answers."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
@@ -143,7 +143,7 @@ def server(*command: str, ready: str, cwd: Path) -> Iterator[tuple[str, psutil.P
 
 
 def percentile(values: list[float], share: float) -> float:
-    """Return the value that `share` of `values` are at most."""
+    """Return the smallest value that at least `share` of `values` do not exceed."""
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
@@ -158,7 +158,7 @@ def engine_seconds(writer: Writer) -> float:
 
 
 def engine_rate(writer: Writer, texts: int) -> float:
-    """Return characters per second of `texts` texts of LENGTH characters side by side, without a server."""
+    """Return characters per second of a batch of `texts` texts of LENGTH characters, without a server."""
     samplings = [Sampling(max_new_chars=LENGTH, seed=seed) for seed in range(texts)]
     writer.generate([PROMPT] * texts, samplings)
     started, count = time.perf_counter(), 0
@@ -169,25 +169,25 @@ def engine_rate(writer: Writer, texts: int) -> float:
 
 
 class Results:
-    """The table, and the goals that were missed."""
+    """The table, and the missed goals."""
 
     def __init__(self) -> None:
-        self.table = Table(title=f"2x96 model, two cores; {LENGTH} characters a request unless said")
+        self.table = Table(title=f"2x96 model, two cores; {LENGTH} characters per request unless stated otherwise")
         for name in ("what", "measured", "goal", "mlflow models serve"):
             self.table.add_column(name)
         self.missed: list[str] = []
 
     def add(self, what: str, measured: str, goal: str, *, reached: bool, mlflow: str = "") -> None:
-        """Note one row."""
+        """Add one row."""
         self.table.add_row(what, measured, goal + ("" if reached else "  MISSED"), mlflow)
         if not reached:
             self.missed.append(what)
 
 
 def main() -> int:
-    """Print the table; returns 1 if a goal is missed."""
+    """Print the table; returns 1 if a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long the steady loads last")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of the steady loads")
     options = parser.parse_args()
     results, model = Results(), random_model(2, 96)
     writer = Writer(model)
@@ -249,7 +249,7 @@ def main() -> int:
 
 
 def measure_mlflow(folder: Path, seconds: float) -> dict[int, tuple[float, float, float]]:
-    """Return, by number of clients: median seconds, seconds per request, and the 99th percentile."""
+    """Return for each number of clients the median seconds, the seconds per request, and the 99th percentile."""
     import mlflow
 
     from pipeline.serving.registration import log_model

@@ -1,11 +1,12 @@
-"""Characters per second of a training update: ours, plain PyTorch fp32 `nn.LSTM`, and MXNet 1.9.1 Gluon.
+"""Measures characters per second of a training update: ours, plain PyTorch fp32 `nn.LSTM`, and MXNet 1.9.1 Gluon.
 
     python -m benchmarks.training [--seconds 8] [--rounds 3]
 
-The same network, batch, window and random text for all. The three take turns, so that a busy machine hurts all alike,
-and the median of the rounds counts. MXNet gets a virtual environment of its own under .charlm/ (made when it is
-missing). The last columns say how much of the machine's measured matrix-product rate the update reaches. Then: what a
-whole training of the default network (evaluation, progress, MLflow, checkpoints) takes over its updates alone.
+All train the same network with the same batch, window and random text. They take turns, so that other load on the
+machine affects all of them, and the median of the rounds is reported. MXNet runs in its own virtual environment under
+.charlm/, which is created if it is missing. The last columns are the share of the measured matrix-product rate
+that the update reaches. Finally: how much longer a whole training of the default network takes (with evaluation,
+progress, MLflow and checkpoints) than its updates alone.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from pipeline.training.loop import Trainer
 
 ROOT = Path(__file__).parents[1]
 VOCAB, EMBED = 82, 64
-# layers, hidden, batch, window; and the goals against PyTorch and MXNet
+# (layers, hidden, batch, window): the goals, as multiples of PyTorch's and MXNet's rates
 SIZES = {(1, 96, 32, 100): (1.4, 3.0), (2, 96, 32, 100): (1.4, 2.0), (2, 256, 64, 100): (1.4, 2.5)}
 OVERHEAD = 0.03
 MXNET = ("mxnet==1.9.1", "numpy==1.23.5")
@@ -63,12 +64,12 @@ def matrix_rate(dtype: torch.dtype, size: int = 1024) -> float:
 
 
 def stream_of(ids: np.ndarray, bucket: int) -> Split:
-    """Return a text of `ids` in windows of one length."""
+    """Return `ids` as a split with windows of one length."""
     return Split(ids, cut_windows(len(ids), (bucket,)))
 
 
 def ours(layers: int, hidden: int, batch: int, window: int, seconds: float) -> float:
-    """Return characters per second of our trainer: data, update, clipping and report."""
+    """Return characters per second of our trainer: batches, updates, clipping and metrics."""
     make_deterministic(threads=0)
     random = np.random.default_rng(0)
     ids = random.integers(1, VOCAB, batch * window * 400 + 1).astype(np.uint8)
@@ -85,18 +86,18 @@ def ours(layers: int, hidden: int, batch: int, window: int, seconds: float) -> f
         device=device,
         dtype=choose_precision("auto", device),
     )
-    reports = trainer.run()
+    results = trainer.run()
     for _ in range(3):
-        before = next(reports)
+        before = next(results)
     started = time.perf_counter()
     after = before
     while time.perf_counter() - started < seconds:
-        after = next(reports)
+        after = next(results)
     return (after.chars - before.chars) / (time.perf_counter() - started)
 
 
 def plain(layers: int, hidden: int, batch: int, window: int, seconds: float) -> float:
-    """Return characters per second of the training loop that one writes first, in its best layout (time first)."""
+    """Return characters per second of the straightforward training loop, in its fastest layout (time first)."""
 
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -175,7 +176,7 @@ print(json.dumps(count * batch * window / (time.perf_counter() - started)))
 
 
 def mxnet_python() -> Path | None:
-    """Return the Python of MXNet's own environment, made when it is missing; None if it cannot be made."""
+    """Return the Python of MXNet's environment, which is created if it is missing; None if that fails."""
     folder = ROOT / ".charlm/mxnet"
     python = folder / "bin/python"
     done = folder / "installed"
@@ -189,7 +190,7 @@ def mxnet_python() -> Path | None:
 
 
 def mxnet(python: Path, size: tuple[int, int, int, int], seconds: float) -> float:
-    """Return characters per second of Gluon: fused LSTM, hybridised, static shapes."""
+    """Return characters per second of MXNet Gluon: fused LSTM, hybridised, static shapes."""
     arguments = [str(value) for value in (*size, VOCAB, EMBED, seconds)]
     done = subprocess.run(
         [python, "-c", MXNET_SCRIPT, *arguments], capture_output=True, text=True, check=True, cwd=ROOT / ".charlm"
@@ -198,10 +199,10 @@ def mxnet(python: Path, size: tuple[int, int, int, int], seconds: float) -> floa
 
 
 def overhead(updates: int = 2000) -> tuple[float, float]:
-    """Return the seconds of `updates` bare updates of the default network, and of the same in a whole training.
+    """Return the seconds of `updates` updates of the default network alone, and of the same in a whole training.
 
-    The whole one evaluates 107,000 characters once per 962,000, as the defaults do on the tutorial's corpus, keeps
-    checkpoints, shows progress and sends its curve to an MLflow store.
+    The whole training evaluates 107,000 characters once per 962,000, as the defaults do on the tutorial's corpus,
+    writes checkpoints, shows progress and sends its curve to an MLflow store.
     """
     make_deterministic(threads=0)
     random = np.random.default_rng(0)
@@ -238,9 +239,9 @@ def overhead(updates: int = 2000) -> tuple[float, float]:
         with open_checkpoints(folder, "key") as checkpoints, live_curves([run_id]) as (curve,):
             training = ResumableTraining(trainer, checkpoints, run_id=run_id)
             started = time.perf_counter()
-            for report in islice(show_training(training.run(checkpoint_seconds=30)), updates):
-                if report.eval_perplexity is not None:
-                    curve.add(report.step, report.seconds, {"eval": report.eval_perplexity})
+            for metrics in islice(show_training(training.run(checkpoint_seconds=30)), updates):
+                if metrics.eval_perplexity is not None:
+                    curve.add(metrics.step, metrics.seconds, {"eval": metrics.eval_perplexity})
             return time.perf_counter() - started
 
     with tempfile.TemporaryDirectory() as folder:
@@ -249,10 +250,10 @@ def overhead(updates: int = 2000) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Print the table; returns 1 if a goal is missed."""
+    """Print the table; returns 1 if a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long each measurement lasts")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured; the median counts")
+    parser.add_argument("--seconds", type=float, default=8.0, help="duration of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements of each; the median is reported")
     options = parser.parse_args()
     console = Console(width=140)
     python = mxnet_python()

@@ -18,7 +18,7 @@ def main() -> None:
         params = read_group("clean", CleanParams)
         source = Path("data/documents")
         with throughput("clean", text_bytes(source)) as advance, whole_folder(Path("data/clean")) as folder:
-            done = clean_documents(source, folder, params, read=advance)
+            done = clean_documents(source, folder, params, progress=advance)
         write_changes(Path("reports/clean.csv"), done, params)
         write_json(Path("metrics/clean.json"), figures(done, params))
 

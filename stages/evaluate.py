@@ -1,4 +1,4 @@
-"""evaluate: the perplexity by the fixed protocol, and what explains it."""
+"""evaluate: measures the perplexity by the fixed protocol, and breaks it down."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def main() -> None:
             if len(samples)
         }
         test = _test_figures(network, params)
-        # One character after the other is no work for two threads: no faster, and far slower when cores are shared.
+        # Reading one character after the other does not profit from two threads, and is far slower on shared cores.
         torch.set_num_threads(1)
         stateful = total(measure(network, whole_batches(split)))
         write_json(
@@ -81,7 +81,7 @@ def _baseline(dictionary: Dictionary, split: Split, params: EvaluateParams) -> d
 
 
 def _test_figures(network: CharNetwork, params: EvaluateParams) -> dict[str, float]:
-    """Return the figures of the test text, by the same protocol; none if the split has none."""
+    """Return the figures of the test text by the same protocol, or nothing if there is no test text."""
     folder = Path("data/split/test")
     if not folder.exists():
         return {}

@@ -1,4 +1,4 @@
-"""generate: what the model writes after each prompt, greedy and sampled."""
+"""generate: completes each prompt, greedily and by sampling, and measures the completions."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from pipeline.core.files import whole_folder, write_json
 from pipeline.core.seeds import sample_seed
 from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.evaluation.samples import find, known_words, longest_repeat
+from pipeline.evaluation.samples import copied_shares, known_words, longest_repeat, words_in
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.params.generation import GenerateParams
@@ -22,12 +22,14 @@ def main() -> None:
         params = read_group("generate", GenerateParams)
         writer = Writer.load(Path("models/charlm"), precision=params.precision)
         dictionary = Dictionary.load(Path("data/split/dictionary.json"))
-        asked = [(prompt, mode, sampling) for prompt in params.prompts for mode, sampling in _modes(params)]
-        texts = writer.generate([prompt for prompt, _, _ in asked], [sampling for _, _, sampling in asked])
-        found = find([one.completion for one in texts], load_array(Path("data/split/train/ids.npy")), dictionary)
+        requests = [(prompt, mode, sampling) for prompt in params.prompts for mode, sampling in _modes(params)]
+        completions = writer.generate([prompt for prompt, _, _ in requests], [sampling for _, _, sampling in requests])
+        # The training text may be far larger than memory: it is read in chunks, once for each of the two figures.
+        train, texts = load_array(Path("data/split/train/ids.npy")), [one.completion for one in completions]
+        copied, vocabulary = copied_shares(texts, train, dictionary), words_in(train, dictionary, texts)
 
         samples: list[dict[str, Any]] = []
-        for (prompt, mode, sampling), done, copy in zip(asked, texts, found.longest_copies, strict=True):
+        for (prompt, mode, sampling), done, share in zip(requests, completions, copied, strict=True):
             ended = done.finish_reason == "stop"  # there are no stop strings here
             samples.append(
                 {
@@ -38,9 +40,9 @@ def main() -> None:
                     "completion": done.completion,
                     **({"finish_reason": done.finish_reason} if writer.dictionary.bounded else {}),
                     "warnings": list(done.warnings),
-                    "known_words": known_words(done.completion, found.words, ended=ended),
+                    "known_words": known_words(done.completion, vocabulary, ended=ended),
                     "longest_repeat": longest_repeat(done.completion),
-                    "longest_copy": copy,
+                    "copied": share,
                 }
             )
         with whole_folder(Path("samples")) as folder:
@@ -85,8 +87,9 @@ def _figures(samples: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
             figures[mode] = {
                 "known_words": sum(sample["known_words"] for sample in own) / len(own),
                 "longest_repeat": max(sample["longest_repeat"] for sample in own),
-                "longest_copy": max(sample["longest_copy"] for sample in own),
             }
+            if shares := [sample["copied"] for sample in own if sample["copied"] is not None]:
+                figures[mode]["copied"] = sum(shares) / len(shares)
             if "finish_reason" in own[0]:
                 figures[mode]["ended"] = sum(sample["finish_reason"] == "stop" for sample in own) / len(own)
     return figures

@@ -14,20 +14,20 @@ from pipeline.tracking.progress import throughput
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.stage import stage
 
-SAID = Path("data/source.json")
+DESCRIPTION = Path("data/source.json")
 
 
 def main() -> None:
     with stage("ingest"):
         params = read_group("data", DataParams)
         try:
-            said = read_json(SAID)
-            size = sum(file["bytes"] for file in said["files"]) if "files" in said else None
+            description = read_json(DESCRIPTION)
+            size = sum(file["bytes"] for file in description["files"]) if "files" in description else None
         except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{SAID}: missing or damaged; `dvc repro` makes it") from None
+            raise UserError(f"{DESCRIPTION}: missing or damaged; `dvc repro` rebuilds it") from None
         with throughput("ingest", size) as advance, whole_folder(Path("data/documents")) as folder:
             documents = open_documents(
-                params, root=project_root(), cache=state_folder() / "downloads", expected=said, read=advance
+                params, root=project_root(), cache=state_folder() / "downloads", expected=description, progress=advance
             )
             with shard_writer(folder, documents.schema) as writer:
                 for batch in documents:

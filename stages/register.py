@@ -21,8 +21,8 @@ def main() -> None:
         folder = Path("models/charlm")
         SavedModel.load(folder)  # refuses a damaged model before it is logged
         figures = read_json(Path("metrics/evaluate.json"))
-        if said := run.register(lambda execution, run_id: register_model(execution, run_id=run_id)):
-            print(said)
+        if message := run.register(lambda execution, run_id: register_model(execution, run_id=run_id)):
+            print(message)
         write_json(
             Path("models/registration.json"),
             {

@@ -28,10 +28,13 @@ def main() -> None:
         with undone_if_refused():
             params = read_groups(GROUPS)["data"]
             with throughput("source", None) as advance:
-                said = describe(
-                    cast("DataParams", params), root=project_root(), cache=state_folder() / "downloads", read=advance
+                description = describe(
+                    cast("DataParams", params),
+                    root=project_root(),
+                    cache=state_folder() / "downloads",
+                    progress=advance,
                 )
-        write_json(Path("data/source.json"), said)
+        write_json(Path("data/source.json"), description)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def main() -> None:
                 folder,
                 params,
                 separator="\n" if newlines else " ",
-                read=lambda size: advance(size // PASSES),
+                progress=lambda size: advance(size // PASSES),
             )
         write_json(Path("metrics/split.json"), figures)
 

@@ -1,4 +1,4 @@
-"""train: the network's weights; the best ones are kept."""
+"""train: trains the network and saves the weights with the lowest eval perplexity."""
 
 import math
 import sys
@@ -19,10 +19,10 @@ from pipeline.params.training import EvaluateParams, ModelParams, TrainParams
 from pipeline.tracking.progress import show_training
 from pipeline.tracking.project import state_folder
 from pipeline.tracking.stage import Point, StageRun, stage
-from pipeline.training.checkpoint import ResumableTraining, key_of, open_checkpoints
-from pipeline.training.curve import curve_row, is_tutorial, write_curve, write_tutorial
+from pipeline.training.checkpoint import ResumableTraining, open_checkpoints, training_key
+from pipeline.training.curve import StepMetrics, curve_row, is_tutorial, write_curve, write_tutorial
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
-from pipeline.training.loop import Report, Trainer
+from pipeline.training.loop import Trainer
 
 CURVE, TUTORIAL = Path("plots/train.csv"), Path("plots/tutorial.csv")
 
@@ -57,34 +57,34 @@ def main() -> None:
             "window": window,
             "machine": [device.type, str(dtype), torch.get_num_threads(), torch.__version__],
         }
-        with open_checkpoints(state_folder() / "checkpoints", key_of(settings, _inputs())) as checkpoints:
+        with open_checkpoints(state_folder() / "checkpoints", training_key(settings, _inputs())) as checkpoints:
             write_tutorial(TUTORIAL, compare=is_tutorial(model_params, params))
             run.start_publishing()
-            run.after_interrupt = "; the next dvc repro with the same params goes on from the last checkpoint"
+            run.after_interrupt = "; the next dvc repro with the same params resumes from the last checkpoint"
             training = ResumableTraining(trainer, checkpoints, run_id=run.session.run_id)
             for name in checkpoints.damaged:
                 run.say(f"warning: checkpoint {name} is damaged and was skipped")
             if training.resumed_from is not None:
-                run.say(f"going on from the checkpoint after update {training.resumed_from} of {trainer.steps}")
+                run.say(f"resuming from the checkpoint after update {training.resumed_from} of {trainer.steps}")
             _train(run, training, params)
             _write_outputs(training, config, dictionary)
             checkpoints.remove()
 
 
 def _train(run: StageRun, training: ResumableTraining, params: TrainParams) -> None:
-    known = [_point(report) for report in training.points]
+    known = [_point(metrics) for metrics in training.points]
     with run.live_curve(continues=training.first_run, known=known) as send:
-        for report in show_training(training.run(checkpoint_seconds=params.checkpoint_seconds)):
-            if report.is_point:
+        for metrics in show_training(training.run(checkpoint_seconds=params.checkpoint_seconds)):
+            if metrics.is_point:
                 write_curve(CURVE, training.points)
-                send(*_point(report))
+                send(*_point(metrics))
 
 
-def _point(report: Report) -> Point:
-    row = curve_row(report)
+def _point(metrics: StepMetrics) -> Point:
+    row = curve_row(metrics)
     return (
-        report.step,
-        report.seconds,
+        metrics.step,
+        metrics.seconds,
         {name: float(row[name]) for name in row.keys() - {"step", "seconds"} if row[name]},
     )
 
@@ -112,7 +112,7 @@ def _write_outputs(training: ResumableTraining, config: NetworkConfig, dictionar
 
 
 def _inputs() -> list[Path]:
-    """Return the files that determine the weights beside the params: the data, and the code that is loaded."""
+    """Return the files that determine the weights, apart from params: the data, and the imported code."""
     data = [path for path in sorted(Path("data/split").rglob("*")) if path.is_file()]
     code = {
         module.__file__

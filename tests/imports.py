@@ -34,16 +34,21 @@ def path_of(module: str) -> str:
     return str(path / "__init__.py" if (ROOT / path).is_dir() else path.with_suffix(".py"))
 
 
-def code_deps(stage: str) -> list[str]:
-    """The code deps of a stage: a room's folder if all of its modules are imported, else the modules."""
+def code_paths(stage: str) -> set[str]:
+    """The files of all modules that a stage imports, tracking exempt."""
     modules = {path_of(name) for name in imported_by(f"stages.{stage}")}
-    modules -= {"pipeline/__init__.py", "stages/__init__.py"}  # docstrings only
+    return modules - {"pipeline/__init__.py", "stages/__init__.py"}  # docstrings only
+
+
+def code_deps(stage: str) -> list[str]:
+    """The exact code deps of a stage: a package's folder if all of its modules are imported, else the modules."""
+    modules = code_paths(stage)
     deps: list[str] = []
-    for room in sorted({str(Path(path).parent) for path in modules}):
-        own = {path for path in modules if str(Path(path).parent) == room}
-        everything = {str(path.relative_to(ROOT)) for path in (ROOT / room).glob("*.py")}
-        if room not in {"pipeline", "stages"} and own == everything:
-            deps.append(room)
+    for package in sorted({str(Path(path).parent) for path in modules}):
+        own = {path for path in modules if str(Path(path).parent) == package}
+        everything = {str(path.relative_to(ROOT)) for path in (ROOT / package).glob("*.py")}
+        if package not in {"pipeline", "stages"} and own == everything:
+            deps.append(package)
         else:
             deps += sorted(path for path in own if (ROOT / path).name != "__init__.py")
     return [path for path in deps if not any(str(parent) in deps for parent in Path(path).parents)]

@@ -1,4 +1,4 @@
-"""Which documents are kept: not the empty ones, and of those with the same text the first."""
+"""Cleans the documents table by the character rules; drops empty documents and all but the first copy of duplicates."""
 
 import csv
 import shutil
@@ -20,12 +20,12 @@ from pipeline.params.text import CleanParams
 from pipeline.text.char_table import Counts, Rewriter, buffers, count_characters, flags
 from pipeline.text.kernels.utf8 import CODES
 from pipeline.text.shards import ShardWriter, read_batches, schema_in, shard_writer
-from pipeline.text.text_hashes import Hashes, SeenTexts, joined, polynomials
+from pipeline.text.text_hashes import Hashes, SeenTexts, hash_texts, join_hashes
 
 
 @dataclass
-class Kept:
-    """How many documents and characters were kept; `empty` and `duplicates` are documents that were left out."""
+class FilterStats:
+    """Numbers of documents and characters that were retained, and of `empty` and `duplicates` that were dropped."""
 
     documents: int = 0
     characters: int = 0
@@ -33,8 +33,8 @@ class Kept:
     duplicates: int = 0
 
 
-class Prepared(NamedTuple):
-    """A batch whose texts are done, and what the sink needs of them: hashes uint64 [rows], whether one is empty."""
+class CleanedBatch(NamedTuple):
+    """A batch of cleaned rows, with the hash of each, uint64 [rows], and whether it is empty, bool [rows]."""
 
     batch: pa.RecordBatch
     hashes: Hashes
@@ -42,160 +42,159 @@ class Prepared(NamedTuple):
     changes: Changes | None
 
 
-class Sink:
-    """Leaves out empty documents and those that stood before, and writes the others.
+class FilteringWriter:
+    """Writes documents, except empty ones and (unless `seen` is None) duplicates of earlier ones.
 
-    A document of one row is judged by it. One of several rows is written, and taken back at its end if it has to go.
+    A document of several rows is known as a duplicate only at its last row: it is written, and then taken back.
     """
 
-    def __init__(self, writer: ShardWriter, kept: Kept, *, seen: SeenTexts | None) -> None:
+    def __init__(self, writer: ShardWriter, stats: FilterStats, *, seen: SeenTexts | None) -> None:
         self.writer = writer
-        self.kept = kept
+        self.stats = stats
         self.seen = seen
-        self._hash = 0
-        self._bytes = 0
+        self._hash = self._bytes = 0  # of the long document that is being written
 
-    def take(self, prepared: Prepared) -> None:
-        """Write what stays of a batch."""
-        batch = prepared.batch
+    def write(self, cleaned: CleanedBatch) -> None:
+        """Write the documents of a batch that are retained."""
+        batch = cleaned.batch
         first, last = np.asarray(batch.column("part")) == 0, flags(batch.column("last"))
-        alone = first & last
-        # Runs of rows that are whole documents go together, the others row by row.
-        borders = np.flatnonzero(np.diff(alone)) + 1
-        for rows in np.split(np.arange(len(alone)), borders):
-            if alone[rows[0]]:
-                self._take_whole(prepared, rows)
+        is_whole = first & last
+        # Consecutive rows that are whole documents are handled together, the rows of long documents one by one.
+        borders = np.flatnonzero(np.diff(is_whole)) + 1
+        for rows in np.split(np.arange(len(is_whole)), borders):
+            if is_whole[rows[0]]:
+                self._write_whole(cleaned, rows)
             else:
                 for row in rows.tolist():
-                    self._take_part(prepared, row, first=bool(first[row]), last=bool(last[row]))
+                    self._write_part(cleaned, row, first=bool(first[row]), last=bool(last[row]))
 
-    def _take_whole(self, prepared: Prepared, rows: npt.NDArray[np.int64]) -> None:
-        stays = ~prepared.is_empty[rows]
-        self.kept.empty += int((~stays).sum())
+    def _write_whole(self, cleaned: CleanedBatch, rows: npt.NDArray[np.int64]) -> None:
+        retained = ~cleaned.is_empty[rows]
+        self.stats.empty += int((~retained).sum())
         if self.seen is not None:
-            new = self.seen.add(prepared.hashes[rows][stays])
-            self.kept.duplicates += int((~new).sum())
-            stays[np.flatnonzero(stays)[~new]] = False
-        batch = prepared.batch.slice(rows[0], len(rows))
-        if not stays.all():
-            batch = batch.filter(pa.array(stays))
+            new = self.seen.add(cleaned.hashes[rows][retained])
+            self.stats.duplicates += int((~new).sum())
+            retained[np.flatnonzero(retained)[~new]] = False
+        batch = cleaned.batch.slice(rows[0], len(rows))
+        if not retained.all():
+            batch = batch.filter(pa.array(retained))
         if batch.num_rows:
             self.writer.write(batch)
 
-    def _take_part(self, prepared: Prepared, row: int, *, first: bool, last: bool) -> None:
+    def _write_part(self, cleaned: CleanedBatch, row: int, *, first: bool, last: bool) -> None:
         if first:
             self.writer.mark()
             self._hash = self._bytes = 0
-        batch = prepared.batch.slice(row, 1)
+        batch = cleaned.batch.slice(row, 1)
         size = int(buffers(batch.column("text"))[1][-1])
-        self._hash = joined(self._hash, int(prepared.hashes[row]), size)
+        self._hash = join_hashes(self._hash, int(cleaned.hashes[row]), size)
         self._bytes += size
         self.writer.write(batch)
         if not last:
             return
         if not self._bytes:
-            self.kept.empty += 1
+            self.stats.empty += 1
             self.writer.take_back()
         elif self.seen is not None and not self.seen.add(np.array([self._hash], dtype=np.uint64))[0]:
-            self.kept.duplicates += 1
+            self.stats.duplicates += 1
             self.writer.take_back()
 
 
 @dataclass
-class Cleaned:
-    """What became of a corpus: which documents were kept, what the rule for characters did, which were rare."""
+class CleanResult:
+    """What cleaning did: to documents (`stats`), by the character rules (`changes`), and to rare characters."""
 
-    kept: Kept = field(default_factory=Kept)
+    stats: FilterStats = field(default_factory=FilterStats)
     changes: Changes = field(default_factory=Changes)
     rare: dict[str, int] = field(default_factory=dict)
 
 
 def clean_documents(
-    source: Path, target: Path, params: CleanParams, *, read: Callable[[int], None] = lambda _: None
-) -> Cleaned:
-    """Clean the table in the folder `source` into the folder `target`, which is there and empty.
+    source: Path, target: Path, params: CleanParams, *, progress: Callable[[int], None] = lambda _: None
+) -> CleanResult:
+    """Clean the table in the folder `source` into the empty folder `target`.
 
-    `read` is told of every so many bytes of text that are done. Documents of which nothing stays are left out, and
-    those whose text stood before if `duplicates` is drop. Characters that are rare after all that become the unknown
-    symbol; since documents can be the same then, and other characters be rare, this goes on until nothing changes.
-    UserError if nothing at all stays.
+    Drops documents without text after the character rules, and with `duplicates: drop` those whose text occurred
+    before. Replaces characters that are then rare by the unknown symbol. This can make documents equal and other
+    characters rare, so it is repeated until nothing changes. `progress` is called with numbers of bytes of text.
+    UserError if no text is left.
     """
     cleaner = Cleaner(params)
-    done = Cleaned()
+    result = CleanResult()
 
-    def by_rules(batch: pa.RecordBatch) -> Prepared:
+    def by_rules(batch: pa.RecordBatch) -> CleanedBatch:
         first = np.asarray(batch.column("part")) == 0
         texts, changes = cleaner.clean(batch.column("text"), first, flags(batch.column("last")))
-        return _prepared(batch, texts, changes)
+        return _cleaned_batch(batch, texts, changes)
 
-    _write(_watched(read_batches(source), read), by_rules, target, schema_in(source), params, done)
-    if not done.kept.characters:
+    _write(_reporting(read_batches(source), progress), by_rules, target, schema_in(source), params, result)
+    if not result.stats.characters:
         raise UserError(
-            f"clean: its rules (charset {params.charset}) leave nothing of {done.changes.counts.sum()} characters; "
-            "allowed is what leaves at least one"
+            f"clean: its rules (charset {params.charset}) leave none of {result.changes.counts.sum()} characters; "
+            "allowed are rules that leave at least one"
         )
     while rare := _rare_characters(target, params.min_count):
-        done.rare |= rare
-        _replace_rare(target, params, done, frozenset(rare))
-    return done
+        result.rare |= rare
+        _replace_rare(target, params, result, frozenset(rare))
+    return result
 
 
-def figures(done: Cleaned, params: CleanParams) -> dict[str, int]:
-    """Return what each rule did, in numbers."""
+def figures(result: CleanResult, params: CleanParams) -> dict[str, int]:
+    """Return the numbers of documents and characters that each rule changed or dropped."""
     counted = {"replaced": 0, "dropped": 0}
-    for _, became, _, count in Cleaner(params).told(done.changes.counts):
+    for _, became, _, count in Cleaner(params).list_changes(result.changes.counts):
         counted["replaced" if became else "dropped"] += count
     return {
-        "documents": done.kept.documents,
-        "empty_documents": done.kept.empty,
-        "duplicate_documents": done.kept.duplicates,
-        "characters_before": int(done.changes.counts.sum()) + done.changes.composed,
-        "characters": done.kept.characters,
+        "documents": result.stats.documents,
+        "empty_documents": result.stats.empty,
+        "duplicate_documents": result.stats.duplicates,
+        "characters_before": int(result.changes.counts.sum()) + result.changes.composed,
+        "characters": result.stats.characters,
         **counted,
-        "composed": done.changes.composed,
-        "collapsed": done.changes.collapsed,
-        "rare": sum(done.rare.values()),
-        "rare_characters": len(done.rare),
+        "composed": result.changes.composed,
+        "collapsed": result.changes.collapsed,
+        "rare": sum(result.rare.values()),
+        "rare_characters": len(result.rare),
     }
 
 
-def write_changes(path: Path, done: Cleaned, params: CleanParams) -> None:
-    """Write one row per character that did not stay, the most frequent first: what it became, and which rule did it."""
-    rows = list(Cleaner(params).told(done.changes.counts))
-    rows += [(char, UNKNOWN, "min_count", count) for char, count in done.rare.items()]
-    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+def write_changes(path: Path, result: CleanResult, params: CleanParams) -> None:
+    """Write a CSV row for each changed or dropped character, most frequent first: what it became, and by which rule."""
+    rows = list(Cleaner(params).list_changes(result.changes.counts))
+    rows += [(char, UNKNOWN, "min_count", count) for char, count in result.rare.items()]
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["codepoint", "character", "became", "count", "rule"])
         for char, became, rule, count in sorted(rows, key=lambda row: (-row[3], row[0])):
             table.writerow([f"U+{ord(char):04X}", char if char.isprintable() else "", became, count, rule])
 
 
-def _prepared(batch: pa.RecordBatch, texts: pa.LargeStringArray, changes: Changes | None) -> Prepared:
+def _cleaned_batch(batch: pa.RecordBatch, texts: pa.LargeStringArray, changes: Changes | None) -> CleanedBatch:
     batch = batch.drop_columns(["chars"]).set_column(batch.schema.get_field_index("text"), "text", texts)
     empty = np.diff(buffers(texts)[1]) == 0
-    return Prepared(batch, polynomials(texts), empty, changes)
+    return CleanedBatch(batch, hash_texts(texts), empty, changes)
 
 
 def _write(
     batches: Iterable[pa.RecordBatch],
-    prepare: Callable[[pa.RecordBatch], Prepared],
+    clean: Callable[[pa.RecordBatch], CleanedBatch],
     target: Path,
     schema: pa.Schema,
     params: CleanParams,
-    done: Cleaned,
+    result: CleanResult,
 ) -> None:
-    """Write the batches that `prepare` makes, less the documents that are left out; `done` is added to."""
+    """Clean batches with `clean`, in several threads, and write the documents that are retained; adds to `result`."""
     with shard_writer(target, schema) as writer:
-        sink = Sink(writer, done.kept, seen=SeenTexts() if params.duplicates == "drop" else None)
-        for prepared in ordered_map(prepare, batches, threads=available_cores()):
-            if prepared.changes:
-                done.changes.add(prepared.changes)
-            sink.take(prepared)
-    done.kept.documents, done.kept.characters = writer.documents, writer.characters
+        filtering = FilteringWriter(writer, result.stats, seen=SeenTexts() if params.duplicates == "drop" else None)
+        for cleaned in ordered_map(clean, batches, threads=available_cores()):
+            if cleaned.changes:
+                result.changes.add(cleaned.changes)
+            filtering.write(cleaned)
+    result.stats.documents, result.stats.characters = writer.documents, writer.characters
 
 
 def _rare_characters(folder: Path, min_count: int) -> dict[str, int]:
-    """Return the characters that occur, but fewer than `min_count` times, with how often."""
+    """Return the characters that occur fewer than `min_count` times, with their counts."""
     if not min_count:
         return {}
     counts: Counts = np.zeros(CODES, dtype=np.int64)
@@ -206,22 +205,22 @@ def _rare_characters(folder: Path, min_count: int) -> dict[str, int]:
     return {chr(code): int(counts[code]) for code in rare if chr(code) != UNKNOWN}
 
 
-def _replace_rare(folder: Path, params: CleanParams, done: Cleaned, rare: frozenset[str]) -> None:
+def _replace_rare(folder: Path, params: CleanParams, result: CleanResult, rare: frozenset[str]) -> None:
     before = folder.with_name(f"{folder.name}.common")
     folder.rename(before)
     folder.mkdir()
     rewriter = Rewriter(lambda char: UNKNOWN if char in rare else char)
 
-    def by_rarity(batch: pa.RecordBatch) -> Prepared:
-        return _prepared(batch, rewriter.rewrite(batch.column("text")), None)
+    def by_rarity(batch: pa.RecordBatch) -> CleanedBatch:
+        return _cleaned_batch(batch, rewriter.rewrite(batch.column("text")), None)
 
     try:
-        _write(read_batches(before), by_rarity, folder, schema_in(before), params, done)
+        _write(read_batches(before), by_rarity, folder, schema_in(before), params, result)
     finally:
         shutil.rmtree(before)
 
 
-def _watched(batches: Iterable[pa.RecordBatch], read: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
+def _reporting(batches: Iterable[pa.RecordBatch], progress: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         yield batch
-        read(pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0)
+        progress(pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0)

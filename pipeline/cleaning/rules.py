@@ -1,4 +1,4 @@
-"""Unicode's normal forms, asked only where a text has characters that they could change."""
+"""The rules of `clean` for characters: charset, normal form, case, control characters and whitespace."""
 
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -22,16 +22,16 @@ Form = Literal["NFC", "NFKC"]
 def normalised(texts: pa.LargeStringArray, form: Form) -> pa.LargeStringArray:
     """Return `texts` in the normal form `form`: `texts` itself if nothing changes."""
     data, _ = buffers(texts)
-    if unicodedata.is_normalized(form, str(data.data, "utf-8")):  # all rows as one text: quick, and mostly true
+    if unicodedata.is_normalized(form, str(data.data, "utf-8")):  # all rows as one text: fast, and usually true
         return texts
     normal = pa.array([unicodedata.normalize(form, text) for text in texts.to_pylist()], pa.large_string())
     return texts if normal.equals(texts) else normal
 
 
 class FragileCharacters:
-    """Knows the characters that a normal form could change, or join to others: without any, a text is in that form.
+    """Detects characters that a normal form could change or compose. Text without any is already normalised.
 
-    A character counts as one if its small letter does.
+    A character counts too if its lower-case letter does.
     """
 
     def __init__(self, form: Form) -> None:
@@ -56,16 +56,17 @@ class FragileCharacters:
 
 @cache
 def followers() -> frozenset[str]:
-    """Return the characters that a normal form joins to the one before them, beside those of a combining class."""
-    joined = (unicodedata.decomposition(chr(code)).split() for code in range(ASCII, CODES))
-    pairs = {chr(int(parts[1], 16)) for parts in joined if len(parts) == 2 and not parts[0].startswith("<")}  # noqa: PLR2004
-    jamo = map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)))  # Hangul, which is composed by arithmetic
+    """Return the characters that a normal form joins to the one before them, apart from those of a combining class."""
+    decompositions = (unicodedata.decomposition(chr(code)).split() for code in range(ASCII, CODES))
+    pairs = {chr(int(two[1], 16)) for two in decompositions if len(two) == 2 and not two[0].startswith("<")}  # noqa: PLR2004
+    jamo = map(chr, (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)))  # Hangul, composed by arithmetic
     return frozenset((*pairs, *jamo))
 
 
-# Invisible, but part of how Persian, Indic scripts and emoji are spelt.
+# Invisible, but part of the spelling of Persian, Indic scripts and emoji.
 JOINERS = "\u200c\u200d"
-# Stands for what is unknown; and how a document's ends are marked in a stream, so that no text may hold them.
+# The sign of the unknown symbol, and the marks of a document's begin and end in a stream, which no text may contain:
+# UNKNOWN_SIGN, BEGIN_MARK and END_MARK of dataset/dictionary.py.
 UNKNOWN, MARKS = "\ufffd", "\x02\x03"
 
 FORMS: dict[str, Form] = {"nfc": "NFC", "nfkc": "NFKC"}
@@ -75,9 +76,9 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass
 class Changes:
-    """What cleaning found: how often each character stood in the text, int64 [CODES].
+    """How often each code point occurred before the rule for characters, int64 [CODES].
 
-    `composed` and `collapsed` are how many characters the normal form and `whitespace` took away.
+    `composed` and `collapsed` are the numbers of characters that the normal form and `whitespace` removed.
     """
 
     counts: Counts = field(default_factory=lambda: np.zeros(CODES, dtype=np.int64))
@@ -85,14 +86,14 @@ class Changes:
     collapsed: int = 0
 
     def add(self, other: "Changes") -> None:
-        """Add what was found in another part of the text."""
+        """Add the counts of other texts."""
         self.counts[: len(other.counts)] += other.counts
         self.composed += other.composed
         self.collapsed += other.collapsed
 
 
 def rule_of(params: CleanParams) -> Callable[[str], tuple[str, str]]:
-    """Return the rule for one character: what it becomes, and the key of `clean` that says so ("" if it stays)."""
+    """Return the rule for one character: what it becomes, and the key of `clean` that decides so ("" if unchanged)."""
     charset = _ascii if params.charset == "ascii" else _unicode
 
     def rule(char: str) -> tuple[str, str]:
@@ -105,9 +106,9 @@ def rule_of(params: CleanParams) -> Callable[[str], tuple[str, str]]:
             if params.control == "keep" and char not in MARKS:
                 return char, ""
             return " " if params.control == "space" else "", "control"
-        kept = charset(char)
-        became = kept.lower() if params.lowercase else kept
-        return became, "" if became == char else "charset" if kept != char else "lowercase"
+        allowed = charset(char)
+        became = allowed.lower() if params.lowercase else allowed
+        return became, "" if became == char else "charset" if allowed != char else "lowercase"
 
     return rule
 
@@ -118,14 +119,14 @@ def _ascii(char: str) -> str:
 
 
 def _unicode(char: str) -> str:
-    """Return `char` if it is printable in any script; every kind of space is " "."""
+    """Return `char` if it is printable in any script; " " for every kind of space, "" for others."""
     if char.isprintable() or char in JOINERS:
         return char
     return " " if unicodedata.category(char) == "Zs" else ""
 
 
 class Cleaner:
-    """The rules of `clean` on rows of text; one cleaner serves any number of threads."""
+    """Applies the rules of `clean` to rows of text; several threads may share one."""
 
     def __init__(self, params: CleanParams) -> None:
         self.params = params
@@ -134,9 +135,9 @@ class Cleaner:
         self._fragile = FragileCharacters(FORMS[params.normalize]) if params.charset == "unicode" else None
 
     def clean(self, texts: pa.LargeStringArray, first: Flags, last: Flags) -> tuple[pa.LargeStringArray, Changes]:
-        """Return `texts` cleaned, and what was changed. Cleaning clean text changes nothing.
+        """Return `texts` cleaned, and the changes. Cleaning clean text changes nothing.
 
-        `first` and `last`, bool [rows], say which rows begin and end a document.
+        `first` and `last`, bool [rows], are true for rows that begin and end a document.
         """
         texts, changes = self._characters(texts)
         if self.params.whitespace == "collapse":
@@ -147,8 +148,8 @@ class Cleaner:
             texts = text_array(out[:size], out_offsets)
         return texts, changes
 
-    def told(self, counts: Counts) -> Iterator[tuple[str, str, str, int]]:
-        """Yield character, what it became, by which key of `clean`, and how often: of those that did not stay."""
+    def list_changes(self, counts: Counts) -> Iterator[tuple[str, str, str, int]]:
+        """Yield each changed or dropped character, what it became, by which key of `clean`, and its count."""
         for code in np.flatnonzero(counts).tolist():
             became, key = self.rule(chr(code))
             if key:
@@ -165,11 +166,11 @@ class Cleaner:
             composed = _characters_in(texts) - _characters_in(normal)
             texts = normal
             counts = count_characters(buffers(texts)[0])
-        done = self._rewriter.rewrite(texts, counts)
-        # Dropping a character can bring a letter and its accent together, and a small letter be spelt otherwise.
-        while fragile and (normal := normalised(done, self._fragile.form)) is not done:
-            done = self._rewriter.rewrite(normal)
-        return done, Changes(counts, composed=composed)
+        rewritten = self._rewriter.rewrite(texts, counts)
+        # Dropping a character can bring a letter and its accent together, and lower case can change the normal form.
+        while fragile and (normal := normalised(rewritten, self._fragile.form)) is not rewritten:
+            rewritten = self._rewriter.rewrite(normal)
+        return rewritten, Changes(counts, composed=composed)
 
 
 def _characters_in(texts: pa.LargeStringArray) -> int:

@@ -158,17 +158,17 @@ def corpus(
     try:
         documents = scratch / "documents"
         documents.mkdir()
-        with throughput("corpus", None) as read:
-            described = describe(params, root=root, cache=cache, read=read)
-            opened = open_documents(params, root=root, cache=cache, expected=described, read=read)
+        with throughput("corpus", None) as advance:
+            described = describe(params, root=root, cache=cache, progress=advance)
+            opened = open_documents(params, root=root, cache=cache, expected=described, progress=advance)
             with shard_writer(documents, opened.schema) as writer:
                 for batch in opened:
                     writer.write(batch)
             if not writer.characters:
                 raise UserError(f"data.source: {params.source}: holds no text; allowed is at least one character")
-            found = survey(read_batches(documents), read=read)
+            found = survey(read_batches(documents), progress=advance)
             given = {option.partition("=")[0] for option in options}
-            suggestion = suggest(found, documents, scratch, values, given=given, read=read)
+            suggestion = suggest(found, documents, scratch, values, given=given, progress=advance)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     seconds = _epoch_seconds(suggestion.trial, values) if time and suggestion.trial else None

@@ -77,7 +77,7 @@ def generate(
     if interactive:
         _take_turns(writer, text, sampling)
         return
-    _warn(writer.read_prompt(text).warnings)
+    _warn(writer.encode_prompt(text).warnings)
     if samples == 1 and stream and not as_json:
         _show(text)
         for one in writer.stream(text, sampling):
@@ -115,15 +115,15 @@ def _take_turns(writer: "Writer", text: str, sampling: Sampling) -> None:
     _say("Type and press Enter, and the model goes on; Enter alone: it writes more. Ctrl-D ends.")
     state, at = None, 0
     while True:
-        _warn(writer.read_prompt(text).warnings)
+        _warn(writer.encode_prompt(text).warnings)
         if text or at:
             state = writer.read(text, state)
             _show(text if not at else "")
             written = ""
-            draft = writer.draft(
-                writer.read_prompt("").ids, replace(sampling, seed=sample_seed(sampling.seed, at)), state=state
+            draft = writer.start_text(
+                writer.encode_prompt("").ids, replace(sampling, seed=sample_seed(sampling.seed, at)), state=state
             )
-            for one in writer.follow(draft):
+            for one in writer.stream_text(draft):
                 written += one.char
                 _show(one.char)
             state = None if draft.ended else writer.read(written, state)

@@ -154,7 +154,7 @@ def trace(
 
 def verify(version: Version = "champion", model: ModelName = "") -> None:
     """Rebuild a version in a temporary clone and compare its bytes; exit code 1 if they differ."""
-    from pipeline.lineage.trace import compare, other_inputs, rebuilt  # loads MLflow
+    from pipeline.lineage.trace import changed_inputs, compare, rebuilt  # loads MLflow
     from pipeline.lineage.trace import trace as look_up
     from pipeline.serving.model_source import from_registry
 
@@ -164,7 +164,7 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as Ctrl-C: what was begun is cleared away
     print(f"building {what} again from {found.commit[:10]} and a patch of {len(found.patch):,} bytes", flush=True)
     with rebuilt(found) as clone:
-        files, apart = compare(clone, registered), other_inputs(clone, found)
+        files, apart = compare(clone, registered), changed_inputs(clone, found)
     for one in files:
         print(f"{'same bytes' if one.same else 'DIFFERENT'}  {one.name}  {one.registered}")
         if not one.same:

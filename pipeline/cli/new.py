@@ -82,19 +82,19 @@ def _planned(
     try:
         documents = scratch / "documents"
         documents.mkdir()
-        with throughput("reading", None) as read:
-            opened = open_documents(params, root=project_root(), cache=state_folder() / "downloads", read=read)
+        with throughput("reading", None) as advance:
+            opened = open_documents(params, root=project_root(), cache=state_folder() / "downloads", progress=advance)
             with shard_writer(documents, opened.schema) as writer:
                 for batch in sample.collect(opened):
                     writer.write(batch)
             if writer.characters < FEWEST:
                 found_chars = f"{writer.characters:,} characters"
                 raise UserError(f"data.source: {source}: holds {found_chars}, allowed are at least {FEWEST:,}")
-            found = survey(read_batches(documents), read=read)
+            found = survey(read_batches(documents), progress=advance)
             training = fit(found.characters)
             values, _ = changes(before, [*start, *training], options)
             given = {option.partition("=")[0] for option in options}
-            suggestion = suggest(found, documents, scratch, values, given=given, read=read)
+            suggestion = suggest(found, documents, scratch, values, given=given, progress=advance)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if suggestion.problem:

@@ -1,1 +1,1 @@
-"""What every package uses: errors, files, seeds, threads, and the cache of compiled kernels."""
+"""What every package uses: errors, whole-file writes, seeds, threads, and the cache of compiled kernels."""

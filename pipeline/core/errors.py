@@ -1,13 +1,13 @@
-"""The one exception that means "the input is wrong": it becomes one line and exit code 2, never a traceback."""
+"""The exception for wrong input: commands print its message as one line and exit with code 2, without traceback."""
 
 import re
 
-# What may stand before the host of an address: a name and a password.
-SECRETS = re.compile(r"(?<=://)[^/@\s]+@")
+# The user name and password in an address, which come before the host.
+LOGIN = re.compile(r"(?<=://)[^/?\s]*@")
 
 
 class UserError(Exception):
-    """Bad input, told to the person who can mend it.
+    """Wrong input, reported to the person who can correct it.
 
     The message is one line that names the file or the params key, what was found and what is allowed.
     """
@@ -15,6 +15,6 @@ class UserError(Exception):
     exit_code = 2
 
 
-def one_line(error: object) -> str:
-    """Return what an error says, as one line without the passwords of the addresses in it."""
-    return SECRETS.sub("", " ".join(str(error).split()))
+def one_line(error: object, *, most: int | None = None) -> str:
+    """Return the message of an error as one line of at most `most` characters, without logins in addresses."""
+    return LOGIN.sub("", " ".join(str(error).split()))[:most]

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all: beside the target first, then renamed over it."""
+"""Writes files and folders completely or not at all: under a temporary name first, then renamed."""
 
 import glob
 import hashlib
@@ -15,42 +15,42 @@ CHUNK = 1 << 20
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; when the block ends well it replaces `path`, else it is removed."""
+    """Yield a temporary path to write to. It replaces `path` when the block succeeds, and is removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield beside
-        beside.replace(path)
+        yield temporary
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder beside `path` to fill; when the block ends well it replaces `path`, else it is removed."""
+    """Yield an empty temporary folder to fill. It replaces `path` when the block succeeds, and is removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     try:
-        yield beside
+        yield temporary
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
         if path.exists():
             path.replace(old)
-        beside.replace(path)
+        temporary.replace(path)
         _remove(old)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what processes left beside `path` that were killed while they wrote it."""
-    for beside in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
-        pid, ending, *_ = beside.name.removeprefix(f".{path.name}.").split(".")
-        if ending in {"part", "old"} and pid.isdigit() and not _lives(int(pid)):
-            _remove(beside)
+    """Remove the temporary files of processes that were killed while they wrote `path`."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
+        pid, ending, *_ = temporary.name.removeprefix(f".{path.name}.").split(".")
+        if ending in {"part", "old"} and pid.isdigit() and not _is_running(int(pid)):
+            _remove(temporary)
 
 
 def _remove(path: Path) -> None:
@@ -60,24 +60,24 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        return True  # another user's, or none that this system could have
+        return True  # another user's process, or a number that is too large for this system
     return True
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as UTF-8 JSON, keys in the order given, one trailing newline."""
-    with whole_file(path) as part:
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write `value` as UTF-8 JSON with the keys in the given order and one trailing newline."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """Return what the JSON file holds; raises OSError or ValueError."""
+    """Return the content of a JSON file; raises OSError or ValueError."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -1,11 +1,11 @@
-"""How the kernels are compiled, and where the machine code is kept.
+"""Compiles kernels (functions in files and folders named `kernels`) with numba, and caches their machine code on disk.
 
-A kernel is a function in a folder of kernels (`generation/kernels`, `corpus/kernels`). numba looks for its cache
-beside the source file, so a copy of the code (a served model, a temporary experiment) would compile everything again.
-Here the cache lies in the user's own cache folder under a hash of the source of all kernels beside it: every copy of
-the same source finds it, and a change in any of them finds none of the old.
+numba would cache next to the source file, so a copy of the code (a served model, a temporary experiment) would compile
+everything again. Here the cache is in the user's cache folder, under a hash of the kernel's file and of the project's
+modules that it imports: copies of the same source share the cache, and editing any of these files invalidates it.
 """
 
+import ast
 import hashlib
 import os
 from collections.abc import Callable
@@ -17,30 +17,32 @@ import numba
 import platformdirs
 from numba.core.caching import _CacheLocator
 
-# "contract" lets the compiler fuse a product and a sum, nothing else: sums keep their order, so a text's numbers do not
-# depend on the company it is computed in.
+# "contract" lets the compiler fuse a product and a sum, nothing else. The order of sums is unchanged, so the numbers of
+# a text do not depend on the rest of its batch.
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
+ROOT = Path(__file__).parents[2]
 
-def part(function: Callable[..., Any]) -> Any:
-    """Compile a function that other kernels call; its code is kept in theirs."""
+
+def kernel_helper(function: Callable[..., Any]) -> Any:
+    """Compile a function that only kernels call; its machine code is cached as part of theirs."""
     return numba.njit(**OPTIONS)(function)
 
 
-def entry(function: Callable[..., Any]) -> Any:
-    """Compile a function that Python calls; its machine code is kept on disk."""
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function that Python calls; its machine code is cached on disk."""
     before = numba.config.CACHE_LOCATOR_CLASSES
-    numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{OneFolder.__name__}"
+    numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{KernelCacheLocator.__name__}"
     try:
         return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no folder to write to: compile in each process
+    except RuntimeError:  # there is no folder to write to: compile in each process
         return numba.njit(**OPTIONS)(function)
     finally:
         numba.config.CACHE_LOCATOR_CLASSES = before
 
 
-class OneFolder(_CacheLocator):
-    """Where numba keeps an entry's machine code: see the module's text."""
+class KernelCacheLocator(_CacheLocator):
+    """Tells numba where the machine code of a kernel is cached."""
 
     def __init__(self, py_func: Callable[..., Any]) -> None:
         # numba's warnings name these
@@ -49,24 +51,24 @@ class OneFolder(_CacheLocator):
 
     def get_cache_path(self) -> str:
         """Return the folder."""
-        return str(cache_folder(Path(self._py_file).parent))
+        return str(cache_folder(Path(self._py_file)))
 
     def get_source_stamp(self) -> str:
-        """Return what the code is: numba drops what was kept with another stamp."""
-        return source_hash(Path(self._py_file).parent)
+        """Return the version of the source: numba discards what was cached with another one."""
+        return source_hash(Path(self._py_file))
 
     def get_disambiguator(self) -> str:
-        """Return what tells this entry from one of the same name in another module."""
+        """Return what distinguishes this kernel from one of the same name in another module."""
         return self._module
 
     @classmethod
-    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "OneFolder | None":
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "KernelCacheLocator | None":
         """Return the locator, None if the folder cannot be used."""
         del py_file
-        folder = cache_folder(Path(py_func.__code__.co_filename).parent)
+        folder = cache_folder(Path(py_func.__code__.co_filename))
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # What lies there is run: a folder that others can write to is none of ours.
+            # The files in it are executed, so nobody else may be able to write to it.
             others = os.name == "posix" and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o022)
         except OSError:
             return None
@@ -74,15 +76,28 @@ class OneFolder(_CacheLocator):
 
 
 @cache
-def source_hash(kernels: Path) -> str:
-    """Return a hash of the source of all kernels in the folder `kernels`, and of how they are compiled."""
+def source_hash(file: Path) -> str:
+    """Return a hash of the source of the kernels in `file` and of the project's modules that it imports."""
+    files = [file, Path(__file__)]
+    for path in files:  # the list grows while it is read
+        files += [found for found in _imports(path) if found not in files]
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in [Path(__file__), *sorted(kernels.glob("*.py"))]:
+    for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def cache_folder(kernels: Path) -> Path:
-    """Return where the machine code of the kernels in a folder is kept; CHARLM_CACHE_DIR moves it."""
+def _imports(file: Path) -> list[Path]:
+    """Return the files of the project's modules that `file` imports."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    paths = (ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names if name.startswith("pipeline."))
+    return [path for path in dict.fromkeys(paths) if path.is_file()]
+
+
+def cache_folder(file: Path) -> Path:
+    """Return where the machine code of the kernels in `file` is cached; CHARLM_CACHE_DIR moves it."""
     parent = os.environ.get("CHARLM_CACHE_DIR") or platformdirs.user_cache_dir("charlm", appauthor=False)
-    return Path(parent) / f"kernels-{source_hash(kernels)}"
+    return Path(parent) / f"kernels-{source_hash(file)}"

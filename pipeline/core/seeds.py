@@ -1,4 +1,4 @@
-"""How every seed is derived: from one root seed and the name of what it is for."""
+"""Derives every seed from one root seed and the name of its purpose."""
 
 import hashlib
 
@@ -6,13 +6,13 @@ import hashlib
 def derive_seed(seed: int, *purpose: str | int) -> int:
     """Return a seed for `purpose`, a whole number in [0, 2**63).
 
-    The same (seed, purpose) always gives the same seed, and different purposes give unrelated ones: the first
-    63 bits of the SHA-256 of "seed/purpose/…". Thus adding a consumer of randomness never shifts another's.
+    It is the first 63 bits of the SHA-256 of "seed/purpose/…". The same (seed, purpose) always gives the same seed, and
+    different purposes give unrelated ones, so a new consumer of randomness never changes the others.
     """
     name = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
 
 
 def sample_seed(seed: int, sample: int) -> int:
-    """Return the seed of sample `sample` (from 0) of several asked for with one seed; the first has the seed itself."""
+    """Return the seed of sample number `sample` (from 0) if one request has several; the first uses `seed` itself."""
     return seed if sample == 0 else derive_seed(seed, "sample", sample)

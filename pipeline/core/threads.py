@@ -1,4 +1,4 @@
-"""How many cores there are to use, and how work is shared among them."""
+"""The number of cores to use, and a map over threads that preserves order."""
 
 import os
 from collections import deque
@@ -11,16 +11,16 @@ R = TypeVar("R")
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T], *, threads: int, ahead: int = 2) -> Iterator[R]:
-    """Yield function(item) for all `items` in their order, computed by `threads` threads.
+    """Yield function(item) for each of `items`, in order, computed by `threads` threads.
 
-    At most `threads + ahead` items are worked on or waiting to be yielded, so that memory stays bounded.
+    At most `threads + ahead` results are in progress or waiting to be yielded, so memory stays bounded.
     """
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[R]] = deque()

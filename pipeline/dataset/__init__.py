@@ -1,1 +1,1 @@
-"""What training reads: dictionary, ids, samples, splits, batches."""
+"""What training reads: the dictionary, ids, samples, splits and batches."""

@@ -1,4 +1,4 @@
-"""Arrays on disk as .npy files: appended to without knowing their length, read memory-mapped."""
+"""Writes .npy files row by row, without knowing their length; reads them memory-mapped, with flat memory."""
 
 import mmap
 from collections.abc import Iterator
@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.dataset.dictionary import Ids
 
-# Room for the header of any array of ours; the shape is filled in at the end.
+# Reserved for the header, which is written at the end, when the shape is known.
 HEADER_BYTES = 128
 
 
 class ArrayWriter:
-    """Writes an array of `dtype` row by row: rows are numbers or, with `width`, of so many numbers."""
+    """Writes an array of `dtype` and shape [rows] or, with `width`, [rows, width]."""
 
     def __init__(self, path: Path, dtype: npt.DTypeLike, *, width: int | None = None) -> None:
         self.dtype = np.dtype(dtype)
@@ -37,7 +37,7 @@ class ArrayWriter:
         shape = (self.rows,) if self.width is None else (self.rows, self.width)
         header = BytesIO()
         np.lib.format.write_array_header_1_0(header, {"descr": self.dtype.str, "fortran_order": False, "shape": shape})
-        # The format: 8 bytes of magic and version, the length of the rest, a dict as text, spaces, a newline.
+        # numpy.lib.format: 8 bytes of magic and version, the length of the rest, a dict as text, spaces, a newline.
         text = header.getvalue()[10:].rstrip(b" \n").ljust(HEADER_BYTES - 11) + b"\n"
         self._file.seek(0)
         self._file.write(header.getvalue()[:8] + len(text).to_bytes(2, "little") + text)
@@ -46,7 +46,7 @@ class ArrayWriter:
 
 @contextmanager
 def array_writer(path: Path, dtype: npt.DTypeLike, *, width: int | None = None) -> Iterator[ArrayWriter]:
-    """Give a writer of the array in `path`, closed at the end."""
+    """Yield a writer of the array in `path`, and close it at the end."""
     writer = ArrayWriter(path, dtype, width=width)
     try:
         yield writer
@@ -55,21 +55,22 @@ def array_writer(path: Path, dtype: npt.DTypeLike, *, width: int | None = None) 
 
 
 def load_array(path: Path) -> npt.NDArray[Any]:
-    """Return the array in `path`, memory-mapped; UserError if the file is missing or holds no array."""
+    """Return the array in `path`, memory-mapped; UserError if the file is missing or not an array."""
     try:
         array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not an array: {error}; `dvc repro` or `dvc checkout` brings it back") from None
+        raise UserError(f"{path}: not an array: {one_line(error)}; `dvc repro` or `dvc checkout` restores it") from None
     return array
 
 
+# Ids that are in memory at a time.
 CHUNK = 1 << 22
 
 T = TypeVar("T", bound=np.generic)
 
 
 def count_ids(ids: Ids, num_ids: int) -> npt.NDArray[np.int64]:
-    """Return how often each id stands in `ids`, int64 [at least num_ids]."""
+    """Return how often each id occurs in `ids`, int64 [at least num_ids]."""
     counts = np.zeros(num_ids, dtype=np.int64)
     for chunk in chunks_of(ids):
         found = np.bincount(chunk, minlength=len(counts))
@@ -78,20 +79,20 @@ def count_ids(ids: Ids, num_ids: int) -> npt.NDArray[np.int64]:
 
 
 def chunks_of(ids: npt.NDArray[T]) -> Iterator[npt.NDArray[T]]:
-    """Yield `ids`, or numbers of another kind, in pieces of CHUNK.
+    """Yield `ids` (or other numbers) in chunks of CHUNK.
 
-    Of a memory map that is only read, a piece's memory is given back when the next one is asked for: else all of the
-    file would count as this process's, until others press. Whoever keeps a piece has it read from the file again.
+    For a read-only memory map, the memory of a chunk is released when the next one is requested. Otherwise the whole
+    file would stay in this process's resident set until memory is tight. A chunk that is used later is read again.
     """
     for at in range(0, len(ids), CHUNK):
         chunk = ids[at : at + CHUNK]
         yield chunk
-        give_back(chunk)
+        release_pages(chunk)
 
 
-def give_back(chunk: npt.NDArray[Any]) -> None:
-    """Take the pages that lie in `chunk` out of this process, if it is of a memory map that is only read."""
-    source = getattr(chunk, "_mmap", None)  # NumPy's own name for it; there is no public one
+def release_pages(chunk: npt.NDArray[Any]) -> None:
+    """Remove the pages of `chunk` from this process's memory, if it belongs to a read-only memory map."""
+    source = getattr(chunk, "_mmap", None)  # a private name of NumPy; there is no public one
     if source is None or chunk.flags.writeable or not hasattr(mmap, "MADV_DONTNEED"):
         return
     start = chunk.ctypes.data - np.frombuffer(source, dtype=np.uint8).ctypes.data

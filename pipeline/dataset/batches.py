@@ -1,4 +1,4 @@
-"""Batches: samples of one bucket, gathered from the flat ids, padded and counted."""
+"""Makes batches: samples of one bucket, gathered from the flat ids and padded."""
 
 import math
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.seeds import derive_seed
-from pipeline.dataset.arrays import give_back
+from pipeline.dataset.arrays import release_pages
 from pipeline.dataset.dictionary import PADDING, Ids
-from pipeline.dataset.splits import Rows, Samples, Split, chunks_of_samples
+from pipeline.dataset.splits import Samples, Spans, Split, chunks_of_samples
 
-# Samples that are shuffled at once: what an epoch's order takes of memory.
+# Samples that are shuffled at a time: this bounds the memory that the order of an epoch takes.
 SHUFFLED_AT_ONCE = 1 << 20
 
 
@@ -20,7 +20,7 @@ SHUFFLED_AT_ONCE = 1 << 20
 class Batch:
     """Samples of one bucket. `inputs` and `labels` are int64 [batch, length]; a label of PADDING is masked.
 
-    With `continues` the rows go on where those of the batch before ended.
+    With `continues`, each row continues the same row of the batch before.
     """
 
     inputs: npt.NDArray[np.int64]
@@ -29,11 +29,11 @@ class Batch:
 
     @property
     def num_positions(self) -> int:
-        """Positions that count: those that are no padding."""
+        """The number of positions that count: those that are not padding."""
         return int(np.count_nonzero(self.labels != PADDING))
 
 
-def gather(ids: Ids, samples: Rows, length: int, *, continues: bool = False) -> Batch:
+def gather(ids: Ids, samples: Spans, length: int, *, continues: bool = False) -> Batch:
     """Return `samples` (int64 [batch, 2]) of `ids` as a batch of width `length`."""
     offsets = np.arange(length + 1, dtype=np.int64)
     at = np.minimum(samples[:, :1] + offsets, len(ids) - 1)
@@ -44,11 +44,11 @@ def gather(ids: Ids, samples: Rows, length: int, *, continues: bool = False) -> 
 
 
 def batches_per_epoch(split: Split, batch_size: int) -> int:
-    """Return how many batches hold every sample once; the last ones of a bucket may be smaller."""
-    parts = _num_parts(split)
+    """Return the number of batches in an epoch; the last ones of a bucket may be smaller."""
+    groups = _num_groups(split)
     return sum(
-        -(-len(range(part, len(samples), parts)) // batch_size)
-        for part in range(parts)
+        -(-len(range(group, len(samples), groups)) // batch_size)
+        for group in range(groups)
         for samples in split.buckets.values()
     )
 
@@ -56,19 +56,19 @@ def batches_per_epoch(split: Split, batch_size: int) -> int:
 def epoch_batches(
     split: Split, batch_size: int, *, seed: int, epoch: int, skip: int = 0, shift: bool = False
 ) -> Iterator[Batch]:
-    """Yield every sample of `split` once, each batch from one bucket, in an order of (seed, epoch) alone.
+    """Yield every sample of `split` once, each batch from one bucket, in an order that depends only on (seed, epoch).
 
-    A split of n times SHUFFLED_AT_ONCE samples is gone through in n parts, of which each has every n-th sample: a part
-    is shuffled as a whole, so that memory does not grow with the text. The first `skip` batches are left out: a
-    training that goes on has had them. With `shift` all windows of a stream begin some characters later in this epoch,
-    at most a window; those at the text's end as late as they can. Documents are never shifted.
+    So that memory does not grow with the text, a split of n times SHUFFLED_AT_ONCE samples is read in n groups, each
+    of which has every n-th sample and is shuffled by itself. The first `skip` batches are omitted: a resumed training
+    has seen them. With `shift`, all windows of a stream begin a number of characters later in this epoch, at most the
+    smallest bucket; those at the end of the text as late as possible. Documents are never shifted.
     """
     random = np.random.Generator(np.random.PCG64(derive_seed(seed, "epoch", epoch)))
     later = int(random.integers(min(split.buckets))) if shift and split.documents is None else 0
-    parts = _num_parts(split)
-    for part in range(parts) if parts == 1 else random.permutation(parts):
+    groups = _num_groups(split)
+    for group in range(groups) if groups == 1 else random.permutation(groups):
         numbers = {
-            length: np.arange(part, len(samples), parts)[random.permutation(len(range(part, len(samples), parts)))]
+            length: np.arange(group, len(samples), groups)[random.permutation(len(range(group, len(samples), groups)))]
             for length, samples in split.buckets.items()
         }
         plan = [(length, at) for length, own in numbers.items() for at in range(0, len(own), batch_size)]
@@ -78,15 +78,15 @@ def epoch_batches(
             if later:
                 samples[:, 0] = np.minimum(samples[:, 0] + later, len(split.ids) - 1 - samples[:, 1])
             yield gather(split.ids, samples, length)
-            give_back(split.ids)  # a sample of a large memory map brings up to 2 MB into this process
+            release_pages(split.ids)  # a sample of a large memory map can load 2 MB into this process
         skip = max(0, skip - len(plan))
 
 
 def ordered_batches(ids: Ids, samples: Samples, length: int, batch_size: int) -> Iterator[Batch]:
-    """Yield `samples` of one bucket in their order."""
+    """Yield `samples` of one bucket in order."""
     for rows in chunks_of_samples(samples, batch_size):
         yield gather(ids, rows, length)
 
 
-def _num_parts(split: Split) -> int:
+def _num_groups(split: Split) -> int:
     return max(1, math.ceil(split.num_samples / SHUFFLED_AT_ONCE))

@@ -1,9 +1,9 @@
 """The dictionary: characters to ids and back.
 
-Id 0 is padding, never a character. With `unknown`, id 1 stands for every character the dictionary lacks: counted in
-the loss, never generated. With `bounded`, two more ids are the begin and the end of a document: a text starts after the
-begin symbol, and a model that writes the end symbol has ended it. The characters follow, sorted by code point, one id
-each.
+Id 0 is padding, never a character. With `unknown`, id 1 is the unknown symbol: it represents every character that the
+dictionary lacks, counts in the loss, and is never generated. With `bounded`, the next two ids are the begin and end
+symbols of a document: a document starts after the begin symbol, and a model ends it by generating the end symbol. The
+characters follow, sorted by code point.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,11 +20,11 @@ from pipeline.core.files import read_json, write_json
 PADDING = 0
 UNKNOWN = 1
 
-# How the ids that are no character are shown, in plots and samples; the tutorial's sign for padding is its own.
+# How symbols are shown in plots and samples; the sign for padding is that of the tutorial.
 PADDING_SIGN = "¤"
 UNKNOWN_SIGN = "\ufffd"
 BEGIN_SIGN, END_SIGN = "\u2402", "\u2403"
-# How the begin and the end of a document stand in a stream of text: cleaned text has no such characters.
+# The begin and end of a document in a stream of text: cleaned text never contains these characters.
 BEGIN_MARK, END_MARK = "\x02", "\x03"
 
 Ids = npt.NDArray[np.unsignedinteger]
@@ -32,7 +32,7 @@ Ids = npt.NDArray[np.unsignedinteger]
 
 @dataclass(frozen=True)
 class Dictionary:
-    """`characters[i]` has id `first_id + i`; `unknown` and `bounded` say which symbols there are beside padding."""
+    """`characters[i]` has id `first_id + i`; `unknown` and `bounded` say which symbols there are besides padding."""
 
     characters: tuple[str, ...]
     unknown: bool = False
@@ -40,7 +40,7 @@ class Dictionary:
 
     @classmethod
     def of(cls, characters: Iterable[str], *, unknown: bool = False, bounded: bool = False) -> "Dictionary":
-        """Return the dictionary of the distinct `characters`; the unknown symbol's sign is none if it is a symbol."""
+        """Return the dictionary of the distinct `characters`; with `unknown`, without the unknown symbol's sign."""
         own = set(characters) - ({UNKNOWN_SIGN} if unknown else set())
         return cls(characters=tuple(sorted(own)), unknown=unknown, bounded=bounded)
 
@@ -60,24 +60,24 @@ class Dictionary:
         return 1 + self.unknown + 2 * self.bounded
 
     def __len__(self) -> int:
-        """How many ids there are, symbols included: the model's vocabulary size."""
+        """Return the number of ids, symbols included: the model's vocabulary size."""
         return self.first_id + len(self.characters)
 
     @cached_property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned dtype that holds every id."""
+        """The smallest unsigned dtype that can represent every id."""
         return np.min_scalar_type(len(self) - 1)
 
     @cached_property
     def _lookup(self) -> npt.NDArray[np.int64]:
-        """Code point to id; -1 where the dictionary has none."""
+        """The id of each code point; -1 where the dictionary has none."""
         table = np.full(max((ord(c) for c in self.characters), default=0) + 2, -1, dtype=np.int64)
         for position, char in enumerate(self.characters):
             table[ord(char)] = self.first_id + position
         return table
 
     def encode(self, text: str) -> npt.NDArray[np.int64]:
-        """Return ids, int64 [len(text)]; a character that has none is UNKNOWN, or -1 without the unknown symbol."""
+        """Return ids, int64 [len(text)]; UNKNOWN for a character without id, or -1 if there is no unknown symbol."""
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
         ids = self._lookup[np.minimum(codes, len(self._lookup) - 1)]
         if self.unknown:
@@ -85,12 +85,12 @@ class Dictionary:
         return ids
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
-        """Return the text of `ids`; symbols that are no character are shown by their signs."""
+        """Return the text of `ids`, with signs for symbols that are not characters."""
         return "".join(self.symbols[int(i)] for i in ids)
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
-        """The reverse dictionary: id to the character, or to a symbol's sign."""
+        """The reverse dictionary: the character of each id, or a symbol's sign."""
         own = (*((UNKNOWN_SIGN,) if self.unknown else ()), *((BEGIN_SIGN, END_SIGN) if self.bounded else ()))
         return (PADDING_SIGN, *own, *self.characters)
 
@@ -109,7 +109,7 @@ class Dictionary:
 
     @classmethod
     def load(cls, path: Path) -> "Dictionary":
-        """Return the dictionary that `path` holds; UserError if the file is missing or is none."""
+        """Return the dictionary in the file `path`; UserError if it is missing or not a dictionary."""
         try:
             content = read_json(path)
             characters = tuple(content["characters"])

@@ -1,1 +1,1 @@
-"""The stage evaluate: perplexity, baselines and breakdowns; figures of generated samples."""
+"""The stage evaluate: perplexity and its breakdowns; and the metrics of generated samples."""

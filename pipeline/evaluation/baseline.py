@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.dataset.arrays import give_back
-from pipeline.dataset.splits import Rows, Samples, Split, Table, chunks_of_samples, cut_documents, cut_windows
+from pipeline.dataset.arrays import release_pages
+from pipeline.dataset.splits import Samples, Spans, Split, Table, chunks_of_samples, cut_documents, cut_windows
 from pipeline.evaluation.perplexity import MAX_NLL, Total
 from pipeline.model.ngram import NgramModel
 
@@ -30,27 +30,27 @@ def name_of(model: NgramModel) -> str:
     return f"Kneser-Ney order {model.order}{used}"
 
 
-def total(model: NgramModel, split: Split, parts: Iterator[Rows]) -> Total:
+def total(model: NgramModel, split: Split, parts: Iterator[Spans]) -> Total:
     """Return the sums over all rows (start, first, stop); a row's context begins at its start."""
     result = Total()
     for rows in parts:
         begin, stop = int(rows[:, 0].min()), int(rows[:, 2].max())
         ids = split.ids[begin:stop]
         nll = np.minimum(-model.log_probs(ids, rows - begin), MAX_NLL)
-        give_back(ids)
+        release_pages(ids)
         result.nll += math.fsum(nll)
         result.chars += len(nll)
     return result
 
 
-def window_rows(split: Split, window: int) -> Iterator[Rows]:
+def window_rows(split: Split, window: int) -> Iterator[Spans]:
     """Yield the rows of `window_batches`: each window's context begins with its own first character."""
     for samples in chunks_of_samples(split.windows(window), WINDOWS):
         start, length = samples.T
         yield np.stack([start, start + 1, start + length + 1], axis=1)
 
 
-def whole_rows(split: Split, order: int) -> Iterator[Rows]:
+def whole_rows(split: Split, order: int) -> Iterator[Spans]:
     """Yield the rows of `whole_batches`: the context is all that the model can use, within the stream or document."""
     pieces: Samples
     if split.documents is None:

@@ -1,7 +1,7 @@
-"""Perplexity by one protocol: windows from zero state, padding masked, sums in float64.
+"""Measures perplexity by a fixed protocol: windows from zero state, padding masked, sums in float64.
 
 perplexity              exp(total negative log-likelihood / total characters)
-perplexity_batch_mean   the tutorial's: exp of each batch's mean loss, then the plain mean over batches
+perplexity_batch_mean   the tutorial's: exp of each batch's mean loss, then the unweighted mean over batches
 bits_per_char           log2(perplexity)
 """
 
@@ -22,13 +22,17 @@ from pipeline.model.network import CharNetwork, State
 
 # The tutorial floors probabilities at 1e-15 before the logarithm.
 MAX_NLL = -math.log(1e-15)
-# Where the state is carried, so many positions are read at once, of so many documents; only memory depends on it.
-PIECE, TOGETHER = 1024, 32
+# Where the state is carried: the numbers of positions and of documents that are read at once. Only memory depends on
+# them, not the result.
+CHUNK_LENGTH, MAX_DOCUMENTS = 1024, 32
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What the model made of one batch; all arrays are [batch, time]."""
+    """The model's losses (nats), predictions and labels for one batch; all arrays are [batch, time].
+
+    `counted` is False for padding.
+    """
 
     nll: npt.NDArray[np.float64]
     predicted: npt.NDArray[np.int64]
@@ -38,7 +42,7 @@ class Losses:
 
 @dataclass
 class Total:
-    """Sums over batches, and the figures they give. NaN before the first character."""
+    """Sums over batches, and the figures computed from them; these are NaN before the first character."""
 
     nll: float = 0.0
     chars: int = 0
@@ -67,31 +71,35 @@ class Total:
 
     @property
     def accuracy(self) -> float:
-        """The share of characters that were the most likely one."""
+        """The share of characters that the model considered most likely."""
         return self.correct / self.chars if self.chars else math.nan
 
     @property
     def perplexity_batch_mean(self) -> float:
-        """The plain mean of the batches' perplexities."""
+        """The unweighted mean of the batches' perplexities."""
         return float(np.mean(self.batch_perplexities)) if self.batch_perplexities else math.nan
 
 
 def window_batches(split: Split, *, window: int, batch_size: int) -> Iterator[Batch]:
-    """Yield a split's whole text in windows of `window`, in order, the last one (of each document) padded."""
+    """Yield a split's whole text in windows of `window`, in order; the last one (of each document) is padded."""
     return ordered_batches(split.ids, split.windows(window), window, batch_size)
 
 
 def whole_batches(split: Split) -> Iterator[Batch]:
-    """Yield a split's whole text in batches that continue each other: the stream, or documents of like length."""
+    """Yield a split's whole text in batches that continue each other, so that the state can be carried.
+
+    The rows of a batch are the one stream, or documents of similar length.
+    """
+    # Documents are sorted by length, so that the rows of a batch end at about the same time.
     starts = np.zeros(1, np.int64) if split.documents is None else np.asarray(split.documents)
     ends = np.array([len(split.ids) - 1]) if split.documents is None else split.ends
     order = np.argsort(ends - starts, kind="stable")
-    for at in range(0, len(order), TOGETHER):
-        own = order[at : at + TOGETHER]
+    for at in range(0, len(order), MAX_DOCUMENTS):
+        own = order[at : at + MAX_DOCUMENTS]
         longest = int((ends[own] - starts[own]).max())
-        for done in range(0, longest, PIECE):
+        for done in range(0, longest, CHUNK_LENGTH):
             begins = starts[own] + done
-            lengths = np.clip(ends[own] - begins, 0, PIECE)
+            lengths = np.clip(ends[own] - begins, 0, CHUNK_LENGTH)
             rows = np.stack([begins, lengths], axis=1)
             yield gather(split.ids, rows, int(lengths.max()), continues=done > 0)
 
@@ -105,9 +113,9 @@ def measure(
 ) -> Iterator[Losses]:
     """Yield the losses of `batches`, without dropout.
 
-    Matrix products run in `dtype`, the losses in float32. Figures that are compared are measured in float32; a training
-    watches itself in the precision that it trains in. Each batch starts from zero state, unless it continues the one
-    before. The network is left in the mode (training or not) in which it was.
+    Matrix products are computed in `dtype`, losses in float32. Published figures use float32; evaluations during a
+    training use its own precision. A batch starts from zero state unless it continues the previous one. The network's
+    mode (training or evaluation) is restored.
     """
     state: State | None = None
     for batch in batches:

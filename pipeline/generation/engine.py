@@ -1,7 +1,8 @@
-"""The engine: ids in, ids and log-probabilities out. Knows nothing of text, and needs no torch.
+"""Runs the network over token ids: ids in, ids and log-probabilities out. Knows nothing of text; needs no torch.
 
-Its inner loops are compiled (`kernels`); here stands what they work on. What a text becomes depends on the text and its
-own rule only: every sum runs in one order, whatever else is computed beside it and on however many threads.
+The inner loops are compiled (`kernels`); this module prepares the arrays that they work on. The result for a text
+depends on that text and its own sampling options only: every sum is computed in one order, whatever the rest of the
+batch is and however many threads run.
 """
 
 from collections.abc import Sequence
@@ -23,26 +24,27 @@ from pipeline.params.generation import Precision
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.integer[Any]] | Sequence[int]
 
-# Positions of a prompt that are read in one product of matrices: bounds the memory that a long one takes.
+# Positions of a prompt that one matrix product reads; bounds the memory that a long prompt takes.
 READ_AT_ONCE = 512
-# Fewer texts than this are not worth a thread of their own.
+# Fewer texts than this are not worth another thread.
 ROWS_PER_THREAD = 8
 
 
 @dataclass(frozen=True)
 class State:
-    """What the network keeps of a text: h and c, float32 [layers, hidden]. Never changed, so that it can be forked."""
+    """The network's state after a text: h and c, float32 [layers, hidden]. Never modified, so it can be shared."""
 
     h: Floats
     c: Floats
 
 
 @dataclass
-class Row:
-    """One text in the making: where it is, and how it goes on. `Engine.write` moves it.
+class BatchRow:
+    """One row of a batch: the state of a text and its sampling options. `Engine.write` advances it.
 
-    `allowed` is bool [vocab]; `bias` float32 [vocab] is added to the logits; `counts` int32 [vocab] says how often each
-    id was written; `recent` int32 the last ids that a repetition penalty looks at, -1 for none.
+    `allowed` is bool [vocab]: which ids may be written. `bias`, float32 [vocab], is added to the logits; `counts` is
+    int32 [vocab]: how often each id was written. `recent` is int32 [window]: the last ids, which the repetition penalty
+    looks at; -1 where there is none.
     """
 
     state: State
@@ -54,11 +56,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written of one text: ids int32 [steps], the logarithm of each one's probability float32 [steps].
+class WrittenIds:
+    """The ids written to one row, int32 [steps], and the natural logarithm of each one's probability, float32 [steps].
 
-    The probabilities are the network's own, whatever the sampling. `predictions` float32 [steps, vocab] are the
-    logarithms of all of them, None unless asked for.
+    The probabilities are the network's own, before any sampling option. `predictions` are the log-probabilities of all
+    ids, float32 [steps, vocab], None unless requested.
     """
 
     ids: npt.NDArray[np.int32]
@@ -67,7 +69,7 @@ class Written:
 
 
 def rule_of(sampling: Sampling) -> npt.NDArray[np.void]:
-    """Return `sampling` as the kernels read it, RULE [1], for a text of which nothing is written yet."""
+    """Return `sampling` as the kernels read it, RULE [1], for a text that has nothing written yet."""
     rule = np.zeros(1, dtype=RULE)
     for name in RULE.names or ():
         rule[name] = 0 if name == "position" else getattr(sampling, name)
@@ -75,10 +77,10 @@ def rule_of(sampling: Sampling) -> npt.NDArray[np.void]:
 
 
 class Engine:
-    """Steps a network over ids; holds weights only, so one engine serves any number of texts at once.
+    """Runs a network over ids. Holds only weights, so one engine serves any number of texts at once.
 
-    `threads` (0: all cores) share a batch of texts; one text is written by one thread. `precision` is that of the
-    matrices: with bf16 (rounded once, sums stay float32) half the bytes are read per character.
+    `threads` (0: all cores) share a batch of texts; each text is written by one thread. `precision` is the precision of
+    the matrices: with bf16 they are rounded once, sums stay float32, and half the bytes are read per character.
     """
 
     def __init__(self, model: SavedModel, *, threads: int = 0, precision: Precision = "fp32") -> None:
@@ -105,10 +107,10 @@ class Engine:
         return self._read(np.asarray(ids, dtype=np.int64), state or self._start)
 
     def score(self, ids: Tokens, state: State, *, predictions: Floats | None = None) -> tuple[Floats, State]:
-        """Return the logarithm of each id's probability, float32 [len(ids)], and the state after the last.
+        """Return the log-probability of each id, float32 [len(ids)], and the state after the last.
 
-        Each id is predicted from what stands before it, the first from `state`. `predictions` float32
-        [len(ids), vocab], if given, gets the logarithms of all probabilities.
+        Each id is predicted from the ids before it, the first from `state`. `predictions` float32 [len(ids), vocab], if
+        given, is filled with the log-probabilities of all ids.
         """
         known = np.asarray(ids, dtype=np.int64)
         scores = np.empty(len(known), dtype=np.float32)
@@ -120,7 +122,7 @@ class Engine:
         return self._logits(state.h[-1:])[0, : self.vocab_size].copy()
 
     def predict(self, state: State) -> Floats:
-        """Return the logarithms of the next id's probabilities, float32 [vocab]."""
+        """Return the log-probabilities of the next id, float32 [vocab]."""
         logits = self._logits(state.h[-1:])
         log_probs(logits, self.vocab_size)
         return logits[0, : self.vocab_size].copy()
@@ -133,18 +135,19 @@ class Engine:
         before: Tokens = (),
         allowed: npt.NDArray[np.bool_] | None = None,
         bias: Floats | None = None,
-    ) -> Row:
-        """Return a text at `state` that goes on as `sampling` says.
+    ) -> BatchRow:
+        """Return a row that continues from `state` with the options of `sampling`.
 
-        `before` are the ids that a repetition penalty looks back at, `allowed` those that may be written (None: all
-        characters, and the end symbol), `bias` is added to the logits (None: nothing).
+        `before` are the preceding ids, which the repetition penalty looks at; `allowed` bool [vocab] are the ids that
+        may be written (None: all characters, and the end symbol); `bias` float32 [vocab] is added to the logits (None:
+        nothing).
         """
         window = sampling.repetition_window if sampling.repetition_penalty != 1 else 0
         recent = np.full(window, -1, dtype=np.int32)
         if window and len(before):
             last = np.asarray(before[-window:], dtype=np.int32)
             recent[-len(last) :] = last
-        return Row(
+        return BatchRow(
             state=state,
             rule=rule_of(sampling),
             allowed=self._writable if allowed is None else allowed,
@@ -153,8 +156,9 @@ class Engine:
             recent=recent,
         )
 
-    def write(self, rows: Sequence[Row], steps: int, *, predictions: bool = False) -> list[Written]:
-        """Continue each of `rows` by `steps` ids; the rows are moved on."""
+    def write(self, rows: Sequence[BatchRow], steps: int, *, predictions: bool = False) -> list[WrittenIds]:
+        """Continue each of `rows` by `steps` ids; the rows are advanced in place."""
+        # Each block of rows is written by one thread.
         size = max(ROWS_PER_THREAD, -(-len(rows) // self.threads))
         blocks = [rows[at : at + size] for at in range(0, len(rows), size)]
         if len(blocks) == 1:
@@ -162,8 +166,9 @@ class Engine:
         done = self._pool.map(lambda block: self._write(block, steps, predictions), blocks)
         return [written for block in done for written in block]
 
-    def _write(self, rows: Sequence[Row], steps: int, predictions: bool) -> list[Written]:  # noqa: FBT001
+    def _write(self, rows: Sequence[BatchRow], steps: int, predictions: bool) -> list[WrittenIds]:  # noqa: FBT001
         count, vocab = len(rows), self.vocab_size
+        # The rows' states and options as one array each: that is what the kernel reads and changes.
         before = max(len(row.recent) for row in rows)
         history = np.full((count, before + steps), -1, dtype=np.int32)
         h, c = (aligned((self.config.num_layers, count, self.config.num_hidden)) for _ in range(2))
@@ -177,13 +182,16 @@ class Engine:
         scores = np.empty((count, steps), dtype=np.float32)
         all_scores = np.empty((count if predictions else 0, steps, vocab), dtype=np.float32)
         write(self._weights, rules, allowed, bias, counts, history, h, c, scores, all_scores)
+        # The rows keep views of these arrays, so nothing is copied back.
         for at, row in enumerate(rows):
             row.state = State(h=h[:, at], c=c[:, at])
             row.rule = rules[at : at + 1]
             row.counts = counts[at]
             row.recent = history[at, history.shape[1] - len(row.recent) :]
         return [
-            Written(ids=history[at, before:], log_probs=scores[at], predictions=all_scores[at] if predictions else None)
+            WrittenIds(
+                ids=history[at, before:], log_probs=scores[at], predictions=all_scores[at] if predictions else None
+            )
             for at in range(count)
         ]
 
@@ -194,7 +202,7 @@ class Engine:
         scores: Floats | None = None,
         predictions: Floats | None = None,
     ) -> State:
-        """Return the state after `ids`; sets `scores` and `predictions`, if given, as `score` says."""
+        """Return the state after `ids`; fills `scores` and `predictions`, if given, as described in `score`."""
         h, c = aligned(state.h.shape), aligned(state.c.shape)
         h[:], c[:] = state.h, state.c
         last = h[-1:].copy()
@@ -204,6 +212,7 @@ class Engine:
             outputs = aligned((len(some), h.shape[1]))
             read(self._weights, some, h, c, projected, outputs)
             if scores is not None:
+                # Each id is predicted by the hidden state before it.
                 before = np.concatenate([last, outputs[:-1]])
                 logits = self._logits(before)
                 log_probs(logits, self.vocab_size)

@@ -1,20 +1,20 @@
-"""How the next character is chosen: the options, their ranges, and the order in which they apply.
+"""The sampling options: their ranges, and the order in which they are applied to choose the next character.
 
-    1. symbols that are no character (padding, unknown, begin) are out, and every character that is not in `allowed`;
-       the end symbol, of a model that has one, stays in whatever is allowed, and counts as a character from here on;
-    2. the logit of each character among the last `repetition_window`, those of the prompt included, is divided by
+    1. symbols that are no character (padding, unknown, begin) and characters that are not in `allowed` are excluded;
+       the end symbol, if the model has one, is never excluded and treated like a character from here on;
+    2. the logit of each character among the last `repetition_window` characters, including the prompt's, is divided by
        `repetition_penalty` if it is positive and multiplied by it if it is not (Keskar et al. 2019, CTRL);
     3. `logit_bias` is added to the logits of its characters; from the logit of each character that the completion
        already has, `presence_penalty` is subtracted once, and `frequency_penalty` as often as the character occurs in
        it (OpenAI's rule: the prompt does not count);
-    4. temperature 0 takes the most likely character (the lowest id among equals) and ends here;
+    4. temperature 0 takes the most likely character (the lowest id among equals), and the next steps are skipped;
     5. logits are divided by the temperature;
-    6. top-k keeps the k most likely (0: all; among equals the lower ids);
-    7. top-p keeps, from the most likely down, the fewest whose probabilities sum to at least p (1: all);
+    6. top-k keeps the k most likely characters (0: all; the lower ids among equals);
+    7. top-p keeps the smallest set of the most likely ones whose probabilities sum to at least p (1: all);
     8. min-p drops those less likely than `min_p` times the most likely one;
-    9. what is left is scaled to sum to 1, and one character is drawn.
+    9. the remaining probabilities are scaled to sum to 1, and one character is drawn.
 
-The rule itself is compiled: `choose` in `kernels/drawing.py`.
+These steps are compiled: `choose` in `kernels/drawing.py`.
 """
 
 from dataclasses import dataclass

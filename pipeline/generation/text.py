@@ -1,7 +1,7 @@
-"""Text at the rim: prompts in, characters out as they come. Streams, batches and the server are built on `Draft`.
+"""Generates text: prompts in, characters out as they are written. Streams, batches and the server build on this.
 
-With a dictionary that has a begin and an end symbol a text starts after the begin symbol, and is over when the end
-symbol is drawn.
+If the dictionary has a begin and an end symbol, a text starts after the begin symbol and ends when the end symbol is
+drawn.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,22 +15,31 @@ from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import END_SIGN
 from pipeline.generation.engine import Engine, State
 from pipeline.generation.sampling import Sampling
-from pipeline.generation.text_types import Character, Completion, Draft, FinishReason, Piece, Prompt, Score, StopFilter
+from pipeline.generation.text_types import (
+    Character,
+    Chunk,
+    Completion,
+    FinishReason,
+    Prompt,
+    Score,
+    StopFilter,
+    TextInProgress,
+)
 from pipeline.model.saved import SavedModel
 from pipeline.params.generation import Precision
 
 MAX_PROMPT_CHARS = 1_000_000
 SHOWN_CHARACTERS = 10
-# A text is written in steps of some characters, the first one alone, then more and more: as many as this many products
-# make, about 10 ms of one core, but at most MOST_AT_ONCE.
+# A stream is written in steps: one character first, then more and more, up to this number of multiply-adds (about 10 ms
+# of one core), but at most MOST_AT_ONCE characters.
 PRODUCTS_AT_ONCE = 50_000_000
 MOST_AT_ONCE = 128
-# Texts written side by side, and prompts whose states are kept at once.
+# Texts written in one batch, and prompts whose states are held in memory at once.
 BATCH = 64
 
 
 class Writer:
-    """Continues texts with a model; `threads` and `precision` as Engine has them."""
+    """Continues texts with a model; `threads` and `precision` are those of Engine."""
 
     def __init__(self, model: SavedModel, *, threads: int = 0, precision: Precision = "fp32") -> None:
         self.dictionary = model.dictionary
@@ -41,17 +50,17 @@ class Writer:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 0, precision: Precision = "fp32") -> "Writer":
-        """Return a writer with the model in `folder`; UserError as SavedModel.load."""
+        """Return a writer with the model in `folder`; raises UserError as SavedModel.load does."""
         return cls(SavedModel.load(folder), threads=threads, precision=precision)
 
     def warm_up(self) -> None:
-        """Load the kernels, compiled anew if this machine has not seen them: seconds that no one then waits for."""
+        """Load the kernels now, compiling them if necessary (seconds), so that the first request does not wait."""
         self.generate(["", ""], Sampling(max_new_chars=2))
 
-    def read_prompt(self, prompt: str) -> Prompt:
+    def encode_prompt(self, prompt: str) -> Prompt:
         """Return the ids of `prompt`; characters that the dictionary lacks are dropped with a warning.
 
-        Of a prompt longer than MAX_PROMPT_CHARS the last ones are read.
+        Only the last MAX_PROMPT_CHARS characters of a longer prompt are read.
         """
         warnings = []
         if len(prompt) > MAX_PROMPT_CHARS:
@@ -68,54 +77,61 @@ class Writer:
         return Prompt(ids=ids[known], warnings=tuple(warnings))
 
     def check(self, sampling: Sampling) -> None:
-        """Return if the model has the characters that `sampling` names; UserError if it lacks them."""
+        """Check that the model has the characters that `sampling` names; UserError if it does not."""
         self._allowed(sampling.allowed)
         self._bias(sampling.logit_bias)
 
-    def draft(self, ids: npt.NDArray[np.int64], sampling: Sampling, *, state: State | None = None) -> Draft:
-        """Return a text that goes on after `ids` and has nothing written yet; `state` is the one after them, if known.
+    def start_text(
+        self, ids: npt.NDArray[np.int64], sampling: Sampling, *, state: State | None = None
+    ) -> TextInProgress:
+        """Return a text that continues `ids` and has nothing written yet; `state` is the state after `ids`, if known.
 
-        Without a state the text starts from the zero state: after the begin symbol, then `ids`. Where there is no begin
-        symbol, a text without ids begins as one after a newline, or after a space if the model knows no newline.
+        Without `state`, the network reads the begin symbol and `ids` from the zero state. If there is no begin symbol
+        and no id, it reads a newline first, or a space if the model knows no newline.
         """
         if state is None:
             state = self.engine.read(self._opened(ids))
         allowed, bias = self._allowed(sampling.allowed), self._bias(sampling.logit_bias)
         row = self.engine.row(state, sampling, before=ids, allowed=allowed, bias=bias)
         finish_reason: FinishReason | None = None if sampling.max_new_chars else "length"
-        return Draft(row, sampling.max_new_chars, StopFilter(sampling.stop), finish_reason)
+        return TextInProgress(row, sampling.max_new_chars, StopFilter(sampling.stop), finish_reason)
 
-    def write(self, drafts: Sequence[Draft], steps: int, *, predictions: bool = False) -> list[Piece]:
-        """Move all `drafts` on, `steps` characters at most each; returns what is sure of each one's text."""
-        steps = min(steps, max(draft.left for draft in drafts))
-        written = self.engine.write([draft.row for draft in drafts], steps, predictions=predictions)
-        pieces = [Piece(self._decode(one.ids), one.log_probs, one.predictions) for one in written]
+    def write(self, texts: Sequence[TextInProgress], steps: int, *, predictions: bool = False) -> list[Chunk]:
+        """Continue each of `texts` by at most `steps` characters; returns the new final characters of each.
+
+        Characters that may belong to a stop string are held back until that is decided.
+        """
+        steps = min(steps, max(text.left for text in texts))
+        written = self.engine.write([text.row for text in texts], steps, predictions=predictions)
+        chunks = [Chunk(self._decode(one.ids), one.log_probs, one.predictions) for one in written]
         ends = [self._end_in(one.ids) for one in written]
         return [
-            draft.take(piece.part(0, end), ended=end < len(piece.text))
-            for draft, piece, end in zip(drafts, pieces, ends, strict=True)
+            text.take(chunk.slice(0, end), ended=end < len(chunk.text))
+            for text, chunk, end in zip(texts, chunks, ends, strict=True)
         ]
 
     def read(self, text: str, state: State | None = None) -> State:
-        """Return the state after `text`, from `state` (None: a text's start); it can be gone on from many times."""
-        ids = self.read_prompt(text).ids
+        """Return the state after `text`, from `state` (None: a text's start). It can be continued many times."""
+        ids = self.encode_prompt(text).ids
         return self.engine.read(self._opened(ids) if state is None else ids, state)
 
     def stream(
         self, prompt: str, sampling: Sampling, *, state: State | None = None, alternatives: int = 0
     ) -> Iterator[Character]:
-        """Yield the characters that follow `prompt`, as they come, each with its `alternatives` most likely rivals.
+        """Yield the characters that follow `prompt` as they are written, each with the `alternatives` likeliest ones.
 
-        `state` is the one after the prompt, if it is known already (`read`). With stop strings, characters that may
-        belong to one are held back until it is clear that they do not.
+        If `state` is given, `prompt` continues the text of that state (see `read`). Characters that may belong to a
+        stop string are held back until that is decided.
         """
-        yield from self.follow(self.draft(self.read_prompt(prompt).ids, sampling, state=state), alternatives)
+        yield from self.stream_text(
+            self.start_text(self.encode_prompt(prompt).ids, sampling, state=state), alternatives
+        )
 
-    def follow(self, draft: Draft, alternatives: int = 0) -> Iterator[Character]:
-        """Yield the characters of `draft` as `stream` does; it tells afterwards why the text is over."""
+    def stream_text(self, text: TextInProgress, alternatives: int = 0) -> Iterator[Character]:
+        """Yield the characters of `text` as `stream` does; then `text.finish_reason` is set."""
         at_once = 1
-        while draft.finish_reason is None:
-            yield from self.characters(self.write([draft], at_once, predictions=alternatives > 0)[0], alternatives)
+        while text.finish_reason is None:
+            yield from self.characters(self.write([text], at_once, predictions=alternatives > 0)[0], alternatives)
             at_once = min(2 * at_once, self.at_once)
 
     def complete(self, prompt: str, sampling: Sampling) -> Completion:
@@ -123,10 +139,9 @@ class Writer:
         return self.generate([prompt], sampling)[0]
 
     def generate(self, prompts: Sequence[str], sampling: Sampling | Sequence[Sampling]) -> list[Completion]:
-        """Complete many prompts side by side, each as if it were alone.
+        """Complete many prompts in batches; each completion is the same as if it were generated alone.
 
-        One `sampling` for all, or one for each: a prompt's text depends on its own seed only. A prompt that occurs
-        several times is read once.
+        `sampling` is one for all prompts, or one for each. A prompt that occurs several times is read once.
         """
         samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else list(sampling)
         done: list[Completion] = []
@@ -135,10 +150,10 @@ class Writer:
         return done
 
     def score(self, text: str, *, predictions: bool = False, ended: bool = False) -> Score:
-        """Return how likely each character of `text` was, after those before it; unknown ones are left out.
+        """Return the log-probability of each character of `text` given those before it; unknown ones are left out.
 
-        The first is predicted from the state that a text without a prompt starts from. With `ended` the end symbol
-        after the text is scored too, and stands as a line break in the score's text; a model without one leaves it out.
+        The first is predicted from the state that a text without a prompt starts from. With `ended`, the end symbol
+        after the text is scored too and shown as a line break, if the model has one.
         """
         ids = self.dictionary.encode(text)
         known = ids[ids >= self.dictionary.first_id]
@@ -150,37 +165,39 @@ class Writer:
         log_probs, _ = self.engine.score(known, start, predictions=every)
         return Score(shown, log_probs, dropped=dropped, predictions=every)
 
-    def characters(self, piece: Piece, alternatives: int = 0) -> list[Character]:
-        """Return the characters of `piece`, each with its `alternatives` most likely rivals (if it has predictions)."""
-        if piece.predictions is None or not alternatives:
-            return list(map(Character, piece.text, piece.log_probs.tolist()))
-        order = np.argsort(-piece.predictions, axis=1, kind="stable")[:, :alternatives]
-        likely = np.take_along_axis(piece.predictions, order, axis=1)
+    def characters(self, chunk: Chunk, alternatives: int = 0) -> list[Character]:
+        """Return the characters of `chunk`, each with the `alternatives` likeliest ones (if it has predictions)."""
+        if chunk.predictions is None or not alternatives:
+            return list(map(Character, chunk.text, chunk.log_probs.tolist()))
+        order = np.argsort(-chunk.predictions, axis=1, kind="stable")[:, :alternatives]
+        likely = np.take_along_axis(chunk.predictions, order, axis=1)
         symbols = self.dictionary.symbols
         rivals = (
             tuple((symbols[i], score) for i, score in zip(ids, scores, strict=True))
             for ids, scores in zip(order.tolist(), likely.tolist(), strict=True)
         )
-        return list(map(Character, piece.text, piece.log_probs.tolist(), rivals))
+        return list(map(Character, chunk.text, chunk.log_probs.tolist(), rivals))
 
     def _generate(self, prompts: Sequence[str], samplings: Sequence[Sampling]) -> list[Completion]:
-        read = {prompt: self.read_prompt(prompt) for prompt in dict.fromkeys(prompts)}
+        # Each distinct prompt is read once; all texts that continue it start from its state.
+        read = {prompt: self.encode_prompt(prompt) for prompt in dict.fromkeys(prompts)}
         states = {prompt: self.engine.read(self._opened(one.ids)) for prompt, one in read.items()}
-        drafts = [
-            self.draft(read[prompt].ids, sampling, state=states[prompt])
+        texts = [
+            self.start_text(read[prompt].ids, sampling, state=states[prompt])
             for prompt, sampling in zip(prompts, samplings, strict=True)
         ]
-        pieces = [[Piece.nothing()] for _ in drafts]
-        while waiting := [at for at, draft in enumerate(drafts) if draft.finish_reason is None]:
-            for at, piece in zip(waiting, self.write([drafts[at] for at in waiting], MOST_AT_ONCE), strict=True):
-                pieces[at].append(piece)
+        # Texts that have ended leave the batch.
+        chunks = [[Chunk.empty()] for _ in texts]
+        while active := [at for at, text in enumerate(texts) if text.finish_reason is None]:
+            for at, chunk in zip(active, self.write([texts[at] for at in active], MOST_AT_ONCE), strict=True):
+                chunks[at].append(chunk)
         return [
-            Completion(prompt, whole.text, whole.log_probs, draft.finish_reason or "length", read[prompt].warnings)
-            for prompt, draft, whole in zip(prompts, drafts, map(Piece.of, pieces), strict=True)
+            Completion(prompt, whole.text, whole.log_probs, text.finish_reason or "length", read[prompt].warnings)
+            for prompt, text, whole in zip(prompts, texts, map(Chunk.concatenate, chunks), strict=True)
         ]
 
     def _allowed(self, characters: str | None) -> npt.NDArray[np.bool_] | None:
-        """Return which ids may be written, the end symbol's with them; UserError if the dictionary has none of them."""
+        """Return which ids may be written, bool [vocab]; UserError if the dictionary has none of `characters`."""
         if characters is None:
             return None
         ids = self.dictionary.encode(characters)
@@ -210,7 +227,7 @@ class Writer:
         raise UserError(f"logit_bias: found {char!r}, allowed are single characters that the model knows")
 
     def _opened(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return `ids` with what the network reads before them: the begin symbol, else what a text begins after."""
+        """Return `ids` after the begin symbol; without one, no ids become a newline or a space, if known."""
         if self.dictionary.begin is not None:
             return np.concatenate([[self.dictionary.begin], ids]).astype(np.int64)
         if len(ids):
@@ -221,7 +238,7 @@ class Writer:
         return ids
 
     def _end_in(self, ids: npt.NDArray[np.int32]) -> int:
-        """Return how many of `ids` stand before the first end symbol: all, if there is none."""
+        """Return the number of ids before the first end symbol; all if there is none."""
         found = np.flatnonzero(ids == self.dictionary.end) if self.dictionary.end is not None else ids[:0]
         return int(found[0]) if len(found) else len(ids)
 

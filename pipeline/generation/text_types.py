@@ -1,4 +1,4 @@
-"""Stop strings: a text ends before the first of them, also where one straddles two pieces."""
+"""The types of generated and scored text, and the detection of stop strings in text that arrives in chunks."""
 
 import math
 from collections.abc import Sequence
@@ -8,25 +8,25 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.generation.engine import Row
+from pipeline.generation.engine import BatchRow
 
 
 class StopFilter:
-    """Looks at a text as it comes, in pieces of any length."""
+    """Finds the first of several stop strings in a text that arrives in chunks, also where one spans two chunks."""
 
     def __init__(self, stops: Sequence[str]) -> None:
         self.stops = tuple(stops)
         self._held = ""
 
-    def feed(self, piece: str) -> tuple[int, bool]:
-        """Take the next piece; returns how many characters are now sure, and whether the text ends after them.
+    def feed(self, chunk: str) -> tuple[int, bool]:
+        """Take the next chunk; returns the number of characters that are now final, and whether the text ends there.
 
-        They are counted from the first that was not sure before. The others may be the beginning of a stop string; if
-        the text ends, it loses them.
+        They are counted from the first character that was not final before. The remaining ones may be the beginning of
+        a stop string; they are dropped if the text ends.
         """
-        text = self._held + piece
+        text = self._held + chunk
         found = [(at + len(stop), at) for stop in self.stops if (at := text.find(stop)) >= 0]
-        if found:  # the one that is complete first; of several the longest
+        if found:  # the stop string that is complete first; the longest if several end there
             return min(found)[1], True
         sure = len(text) - max((_overlap(text, stop) for stop in self.stops), default=0)
         self._held = text[sure:]
@@ -34,19 +34,19 @@ class StopFilter:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Return how many of the last characters of `text` begin `stop`."""
+    """Return the length of the longest end of `text` that is a beginning of `stop`, but not all of it."""
     return next(n for n in range(min(len(text), len(stop) - 1), -1, -1) if text.endswith(stop[:n]))
 
 
-# A text has as many characters as were asked for, or it was over before: at a stop string, or by itself.
+# "length": the text has max_new_chars characters. "stop": it ended before, at a stop string or with the end symbol.
 FinishReason = Literal["length", "stop"]
 
 
 class Character(NamedTuple):
     """A written or scored character.
 
-    `log_prob` is the natural logarithm of its probability, the network's own whatever the sampling; `alternatives` are
-    the most likely characters with theirs, the likeliest first, if asked for.
+    `log_prob` is the natural logarithm of its probability by the network, before any sampling option; `alternatives`
+    are the likeliest characters and their log-probabilities, the likeliest first, if requested.
     """
 
     char: str
@@ -56,7 +56,7 @@ class Character(NamedTuple):
 
 @dataclass(frozen=True)
 class Completion:
-    """What was written after a prompt; `warnings` tell what the model could not read of it.
+    """The text generated after a prompt; `warnings` describe what of the prompt the model could not read.
 
     `log_probs` float32 [len(completion)] are as in Character.
     """
@@ -69,15 +69,15 @@ class Completion:
 
     @property
     def text(self) -> str:
-        """The prompt and what was written after it."""
+        """The prompt and the completion."""
         return self.prompt + self.completion
 
 
 @dataclass(frozen=True)
 class Score:
-    """A text and the logarithm of each character's probability, float32 [len(text)]; `dropped` counts the unknown.
+    """A text and the log-probability of each character, float32 [len(text)]; `dropped` counts unknown characters.
 
-    `predictions` float32 [len(text), vocab] are the logarithms of all probabilities, if they were asked for.
+    `predictions` float32 [len(text), vocab] are the log-probabilities of all characters, if requested.
     """
 
     text: str
@@ -98,17 +98,17 @@ class Score:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as the model reads it: `ids` of the characters it knows, and warnings about the others."""
+    """A prompt as the model reads it: the ids of the characters it knows, and warnings about the others."""
 
     ids: npt.NDArray[np.int64]
     warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Some characters of a text: `log_probs` float32 [n], and `predictions` float32 [n, vocab] if they were asked for.
+class Chunk:
+    """Consecutive characters of a text: `log_probs` float32 [n], and `predictions` float32 [n, vocab] if requested.
 
-    Both are the network's own, whatever the sampling.
+    Both are the network's own, before any sampling option.
     """
 
     text: str
@@ -116,57 +116,57 @@ class Piece:
     predictions: npt.NDArray[np.float32] | None
 
     @classmethod
-    def of(cls, pieces: "Sequence[Piece]") -> "Piece":
-        """Return all `pieces`, at least one, one after the other; all have predictions, or none."""
-        every = [piece.predictions for piece in pieces if piece.predictions is not None]
+    def concatenate(cls, chunks: "Sequence[Chunk]") -> "Chunk":
+        """Return `chunks`, at least one, as one chunk; all of them have predictions, or none has."""
+        every = [chunk.predictions for chunk in chunks if chunk.predictions is not None]
         return cls(
-            text="".join(piece.text for piece in pieces),
-            log_probs=np.concatenate([piece.log_probs for piece in pieces]),
+            text="".join(chunk.text for chunk in chunks),
+            log_probs=np.concatenate([chunk.log_probs for chunk in chunks]),
             predictions=np.concatenate(every) if every else None,
         )
 
     @classmethod
-    def nothing(cls) -> "Piece":
-        """Return the piece of no characters."""
+    def empty(cls) -> "Chunk":
+        """Return the chunk without characters."""
         return cls(text="", log_probs=np.empty(0, dtype=np.float32), predictions=None)
 
-    def part(self, start: int, end: int) -> "Piece":
+    def slice(self, start: int, end: int) -> "Chunk":
         """Return the characters from `start` to `end`."""
         predictions = None if self.predictions is None else self.predictions[start:end]
-        return Piece(self.text[start:end], self.log_probs[start:end], predictions)
+        return Chunk(self.text[start:end], self.log_probs[start:end], predictions)
 
 
 @dataclass
-class Draft:
-    """A text in the making: give what was written of it to `take`, until `finish_reason` is set.
+class TextInProgress:
+    """A text that is being written: pass what the engine wrote to `take` until `finish_reason` is set.
 
-    `row` is what the engine moves; `left` how many characters may still be written; `ended` whether the network ended
-    the text by itself, with the end symbol.
+    `row` is advanced by the engine; `left` is the number of characters that may still be written; `ended` whether the
+    network ended the text itself, with the end symbol.
     """
 
-    row: Row
+    row: BatchRow
     left: int
     stops: StopFilter
     finish_reason: FinishReason | None = None
     ended: bool = False
-    _held: Piece | None = None
+    _held: Chunk | None = None
 
-    def take(self, piece: Piece, *, ended: bool = False) -> Piece:
-        """Return the characters that are now sure to belong to the text: of `piece`, and those held back before.
+    def take(self, chunk: Chunk, *, ended: bool = False) -> Chunk:
+        """Add what was written and return the characters that are now final, including those held back before.
 
-        With `ended` the end symbol stands after `piece`. At most `left` characters are taken: texts are written side by
-        side, some further than they go, and what stands there does not count.
+        `ended` means that the end symbol follows `chunk`. At most `left` characters are taken: all texts of a batch are
+        written for the same number of steps, so some are written beyond their end.
         """
-        ended = ended and len(piece.text) < self.left
-        piece = piece.part(0, self.left)
-        whole = piece if self._held is None else Piece.of([self._held, piece])
-        self.left -= len(piece.text)
-        sure, stopped = self.stops.feed(piece.text)
+        ended = ended and len(chunk.text) < self.left
+        chunk = chunk.slice(0, self.left)
+        whole = chunk if self._held is None else Chunk.concatenate([self._held, chunk])
+        self.left -= len(chunk.text)
+        sure, stopped = self.stops.feed(chunk.text)
         if stopped:
             self.finish_reason = "stop"
         elif ended:
             self.finish_reason, self.ended, sure = "stop", True, len(whole.text)
         elif not self.left:
             self.finish_reason, sure = "length", len(whole.text)
-        self._held = whole.part(sure, len(whole.text)) if sure < len(whole.text) else None
-        return whole.part(0, sure)
+        self._held = whole.slice(sure, len(whole.text)) if sure < len(whole.text) else None
+        return whole.slice(0, sure)

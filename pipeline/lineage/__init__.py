@@ -1,1 +1,1 @@
-"""From a model back to what produced it: trace, verify, sync, disk space."""
+"""From a registered model back to what produced it: trace, verify, sync with MLflow, and free disk space."""

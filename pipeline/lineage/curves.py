@@ -1,4 +1,4 @@
-"""Training curves as a Mermaid chart, which GitHub and GitLab draw in a comment: no image has to be hosted."""
+"""Draws training curves as a Mermaid chart, which GitHub and GitLab render in comments without a hosted image."""
 
 import csv
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ Curve = tuple[list[float], list[float]]
 
 
 def read_curve(folder: Path, name: str) -> Curve:
-    """Return the evaluations in plots/train.csv under `folder`; UserError, naming the revision, if it has none."""
+    """Return the evaluations in `folder`/plots/train.csv; UserError, naming revision `name`, if there is none."""
     path = folder / "plots/train.csv"
     if not path.exists():
-        raise UserError(f"{name}: no plots/train.csv; `dvc repro` makes it")
+        raise UserError(f"{name}: no plots/train.csv; `dvc repro` creates it")
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["eval_perplexity"]]
     if not rows:
@@ -29,11 +29,11 @@ def read_curve(folder: Path, name: str) -> Curve:
 
 
 def mermaid(curves: Sequence[tuple[str, Curve]]) -> str:
-    """Return the chart as a fenced block; each curve is stretched over its own training.
+    """Return the chart as a fenced Markdown block; the x axis is the share of each curve's own training.
 
-    Mermaid has no legend, so that names and colours stand in the line above it.
+    Mermaid has no legend, so the line above the chart lists the names in the order of the curves.
     """
-    # From where every curve has a point: nothing is drawn that was not measured.
+    # The chart starts where every curve has a point, so that nothing is drawn that was not measured.
     start = max(epochs[0] / epochs[-1] for _, (epochs, _) in curves)
     shares = np.linspace(start, 1, POINTS) if start < 1 else np.ones(1)
     lines = []

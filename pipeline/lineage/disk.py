@@ -1,8 +1,8 @@
-"""Freeing space: what nothing needs any more, listed first and removed only when that is asked for.
+"""Frees disk space: finds what is no longer needed (`find_waste`), and deletes it (`remove`).
 
-Kept whatever its age: versions with an alias and the one that a rollback would go back to, the runs that these come
-from, runs of experiments that DVC still holds, and all that the workspace, a branch, a tag or an experiment needs of
-DVC's cache.
+Never deleted, whatever the age: versions with an alias and the one that a rollback would restore, the runs that these
+come from, runs of experiments that DVC still holds, and everything in DVC's cache that the workspace, a branch, a tag
+or an experiment needs.
 """
 
 import shutil
@@ -31,13 +31,13 @@ from pipeline.tracking.settings import tracking_uri
 from pipeline.tracking.store import open_store
 
 DAY = 86_400.0
-# What DVC keeps files for: everything that a person can still name.
+# The scopes of `dvc gc` for which files are retained: everything that a person can still name.
 NEEDED_BY = ("--workspace", "--all-branches", "--all-tags", "--all-experiments")
 
 
 @dataclass(frozen=True)
 class Waste:
-    """A kind of thing that can go: how many, their bytes on this machine's disk, their names, and what removes them."""
+    """Things of one kind that can be deleted: their names, bytes on this machine's disk, and how to delete them."""
 
     kind: str
     names: list[str]
@@ -46,7 +46,7 @@ class Waste:
 
 
 def find_waste(model: str, *, days: float) -> list[Waste]:
-    """Return what can go, of the registered model `model` and older than `days`; nothing is removed yet."""
+    """Return what can be deleted: older than `days`, versions only of the registered model `model`. Deletes nothing."""
     before = time.time() - days * DAY
     with open_store() as (client, experiment_id):
         registered = _all_versions(client)
@@ -65,8 +65,8 @@ def find_waste(model: str, *, days: float) -> list[Waste]:
             models_size,
             lambda: _delete_versions(old_versions),
         ),
-        _runs_waste("runs that no kept version or experiment needs", old_runs, lambda: _delete_runs(old_runs)),
-        _runs_waste("runs that were deleted already", deleted, lambda: None),  # collected with all others
+        _runs_waste("runs that no remaining version or experiment needs", old_runs, lambda: _delete_runs(old_runs)),
+        _runs_waste("runs that were deleted already", deleted, lambda: None),  # `mlflow gc` in `remove` purges them
         *([] if shared_cache() else [_dvc_cache()]),
         _checkpoints(before),
         _downloads(before),
@@ -75,21 +75,21 @@ def find_waste(model: str, *, days: float) -> list[Waste]:
 
 
 def remove(waste: Iterable[Waste]) -> None:
-    """Remove what `find_waste` found, for good.
+    """Delete what `find_waste` found, permanently.
 
-    MLflow collects what is marked as deleted only in the project's own database: a server's artifacts, and a database
-    that others may share, are for their keeper (`mlflow gc`).
+    `mlflow gc` runs only on the project's own database: a server, or a database that others may share, is the
+    responsibility of its administrator.
     """
     for one in waste:
         one.remove()
     if _is_ours():
         uri = tracking_uri()
-        _must([sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri])
+        _run_checked([sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri])
 
 
 def shared_cache() -> Path | None:
-    """Return DVC's cache folder if it is not the project's own: what others need of it is not known here."""
-    folder = Path(_must([sys.executable, "-m", "dvc", "cache", "dir"]).strip())
+    """Return DVC's cache folder if it is outside of the project (others may need its files), else None."""
+    folder = Path(_run_checked([sys.executable, "-m", "dvc", "cache", "dir"]).strip())
     return None if folder.resolve().is_relative_to(project_root()) else folder
 
 
@@ -118,8 +118,8 @@ def _runs_waste(kind: str, runs: list[Run], delete: Callable[[], None]) -> Waste
 
 
 def _without_alias(registered: list[ModelVersion]) -> list[ModelVersion]:
-    way_back = {one.tags.get(BEFORE_TAG) for one in registered if CHAMPION in one.aliases}
-    return [one for one in registered if not one.aliases and str(one.version) not in way_back]
+    rollback = {one.tags.get(BEFORE_TAG) for one in registered if CHAMPION in one.aliases}
+    return [one for one in registered if not one.aliases and str(one.version) not in rollback]
 
 
 def _old(runs: list[Run], *, needed: set[str], held: set[str], before: float) -> list[Run]:
@@ -131,24 +131,25 @@ def _old(runs: list[Run], *, needed: set[str], held: set[str], before: float) ->
         and run.info.run_id not in needed
         and run.data.tags.get("dvc.experiment") not in held
     ]
-    gone = {run.info.run_id for run in old}
-    parents = {run.data.tags.get(PARENT_TAG) for run in runs if run.info.run_id not in gone}
+    # A sweep's run stays as long as one of its trials does.
+    deleted = {run.info.run_id for run in old}
+    parents = {run.data.tags.get(PARENT_TAG) for run in runs if run.info.run_id not in deleted}
     return [run for run in old if run.info.run_id not in parents]
 
 
 def _dvc_cache() -> Waste:
-    lines = _must([*_dvc_gc(), "--dry"]).splitlines()
+    lines = _run_checked([*_dvc_gc(), "--dry"]).splitlines()
     paths = [Path(line.removeprefix("Removing ").strip()) for line in lines if line.startswith("Removing ")]
     return Waste(
         "outputs in DVC's cache that nothing needs",
         [path.name[:8] for path in paths],
         sum(_size(path) for path in paths),
-        _collect_cache,
+        _delete_cache,
     )
 
 
-def _collect_cache() -> None:
-    _must([*_dvc_gc(), "--force"])
+def _delete_cache() -> None:
+    _run_checked([*_dvc_gc(), "--force"])
 
 
 def _dvc_gc() -> list[str]:
@@ -156,12 +157,12 @@ def _dvc_gc() -> list[str]:
 
 
 def _checkpoints(before: float) -> Waste:
-    """Trainings that were cut short and never went on."""
+    """Find the checkpoints of interrupted trainings that were never resumed."""
     parent = state_folder() / "checkpoints"
     left = [path for path in parent.glob("*") if path.stat().st_mtime < before and not _is_locked(path / "lock")]
     left = [path for path in left if any(path.glob("*.safetensors"))]
     return Waste(
-        "checkpoints of trainings that never went on",
+        "checkpoints of trainings that were never resumed",
         [path.name[:8] for path in left],
         sum(_size(path) for path in left),
         lambda: _delete_folders(left),
@@ -169,11 +170,11 @@ def _checkpoints(before: float) -> Waste:
 
 
 def _downloads(before: float) -> Waste:
-    """Find copies of fetched sources, and what belongs to them, that were neither written nor read for long."""
+    """Find downloaded sources, and the files that belong to them, that were neither written nor read lately."""
     files = [path for path in (state_folder() / "downloads").glob("[!.]*") if path.is_file()]
     left = sorted(path for path in files if max(path.stat().st_mtime, path.stat().st_atime) < before)
     return Waste(
-        "copies of sources that were fetched, not read since",
+        "downloaded sources that were not read lately",
         [path.name for path in left],
         sum(_size(path) for path in left),
         lambda: _delete_files(left),
@@ -215,16 +216,16 @@ def _delete_runs(old: list[Run]) -> None:
             client.delete_run(run.info.run_id)
 
 
-def _must(command: list[str]) -> str:
+def _run_checked(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise UserError(f"clean: {' '.join(command[2:4])} failed: {said[-1] if said else 'no message'}")
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise UserError(f"clean: {' '.join(command[2:4])} failed: {lines[-1] if lines else 'no message'}")
     return done.stdout + done.stderr
 
 
 def _model_id(version: ModelVersion) -> str:
-    """Return the logged model that the version was made from; a search leaves `model_id` out."""
+    """Return the id of the logged model of a version; MLflow's search leaves `model_id` empty."""
     return str(version.model_id or version.source.removeprefix("models:/"))
 
 

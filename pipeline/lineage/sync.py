@@ -1,7 +1,7 @@
-"""What MLflow lacks: records kept while it was away, and experiments that DVC restored without running code.
+"""Adds to MLflow what it lacks: records saved while it was unreachable, and experiments restored from DVC's cache.
 
-Never twice: a run that has the same experiment (or, for the workspace, the same params, data and perplexity) is the
-run. One `charlm sync` at a time; one that was killed leaves a run that the next one removes.
+Nothing is added twice: a run with the same experiment (or, for the workspace, the same params, data and perplexity)
+counts as its run. Only one `charlm sync` runs at a time; if it is killed, the next one removes its unfinished run.
 """
 
 import shutil
@@ -42,7 +42,7 @@ from pipeline.tracking.unsent_runs import Kept, hashed, kept
 
 
 def all_runs(client: MlflowClient, experiment_id: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
-    """Return every run of the experiment, the newest first; `view` chooses the active or the deleted ones."""
+    """Return all runs of the MLflow experiment, newest first; `view` selects active or deleted ones."""
     found: list[Run] = []
     token: str | None = None
     while True:
@@ -54,15 +54,16 @@ def all_runs(client: MlflowClient, experiment_id: str, view: int = ViewType.ACTI
 
 
 RESTORED_TAG = "charlm.restored"
-# Names the run that is being made, so that a sync which follows a kill can take it back.
-HALF = "sync.json"
+# The file that names the run that is being created, so that the next sync can remove it if this one is killed.
+UNFINISHED = "sync.json"
 FIGURES = "metrics/evaluate.json"
 
 
 def sync() -> Iterator[str]:
-    """Send what was kept and make the runs that are missing; yields a line for each. UserError if MLflow is away."""
+    """Send saved records and create missing runs; yields a line for each. UserError if MLflow is unreachable."""
     state_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(state_folder() / "sync.lock"):
+        # First the records that could not be sent; then the experiments that no run belongs to.
         for one in kept():
             yield _send_kept(one) if isinstance(one, Kept) else f"warning: {_damaged(one)} cannot be read and was left"
         runs = _runs()
@@ -70,6 +71,7 @@ def sync() -> Iterator[str]:
             if not any(_is_run_of(run, experiment) for run in runs):
                 with snapshot(experiment.commit) as folder:
                     yield _restore(_of_experiment(experiment, folder))
+        # The workspace's results may be those of an experiment that was applied, or of a run that exists.
         here = _of_workspace()
         if here and not any(_has_result_of(run, here) for run in runs):
             yield _restore(here)
@@ -77,24 +79,25 @@ def sync() -> Iterator[str]:
 
 def _send_kept(one: Kept) -> str:
     session = one.session
+    # Another store, or a run that was deleted: everything is sent to a new run.
     if one.store != hashed(tracking_uri()) or not _exists(session.run_id):
         session.run_id, session.published, session.live_step, session.registered = None, [], 0, False
     try:
         run_id = publish(one.execution, session, one.stages, status=one.status, error=one.error)
-        line = f"{one.execution.name}: what was kept is sent"
+        line = f"{one.execution.name}: the saved record is sent"
         if "register" in one.stages and not session.registered:
             line += f"; {register_model(one.execution, run_id=run_id)}"
             session.registered = True
     except (UserError, ValueError, KeyError) as error:
         check_server()
         return f"warning: {_damaged(one.path)} cannot be sent and was left: {one_line(error)}"
-    _tell_session(session, one)
+    _update_live_session(session, one)
     shutil.rmtree(one.path)
     return line
 
 
-def _tell_session(session: Session, one: Kept) -> None:
-    """Let an execution that still goes on know its run: it has nothing unsent any more."""
+def _update_live_session(session: Session, one: Kept) -> None:
+    """Store the run in the session of an execution that is still running, and that it has nothing unsent."""
     live = Session.read(state_folder() / "sessions" / f"{session.key}.json")
     if live and live.unsent == one.path.name:
         live.run_id, live.published, live.registered = session.run_id, session.published, session.registered
@@ -107,11 +110,11 @@ def _damaged(path: Path) -> str:
 
 
 def _restore(execution: Execution) -> str:
-    session = Session(key="sync", path=state_folder() / HALF)
+    session = Session(key="sync", path=state_folder() / UNFINISHED)
     stages = stages_in_step(execution.folder)
     publish(execution, session, [name for name in STAGES if name in stages], status="FINISHED")
     session.path.unlink(missing_ok=True)
-    return f"{execution.name}: made from what DVC holds"
+    return f"{execution.name}: created from what DVC holds"
 
 
 def _of_experiment(experiment: Experiment, folder: Path) -> Execution:
@@ -123,13 +126,13 @@ def _of_experiment(experiment: Experiment, folder: Path) -> Execution:
         tags=_tags(experiment.baseline, experiment.commit) | {"dvc.experiment": experiment.name},
         patch=patch_since(experiment.baseline, experiment.commit),
         ended=experiment.made,
-        environment={"note": "restored from DVC's cache: the environment that made it is not known"},
+        environment={"note": "restored from DVC's cache: the environment that produced it is unknown"},
         facts=facts_of(experiment.commit),
     )
 
 
 def _of_workspace() -> Execution | None:
-    """Return the project as it lies there, None if its results are not those of its params."""
+    """Return the execution that produced the workspace, None if its results do not belong to its params."""
     root = project_root()
     figures = root / FIGURES
     # After `git checkout` without `dvc checkout` the figures may still be another experiment's.
@@ -180,13 +183,13 @@ def _has_result_of(run: Run, execution: Execution) -> bool:
 
 
 def _runs() -> list[Run]:
-    """Return the runs that count; the one that an earlier sync, killed, left unfinished here is removed."""
-    half = Session.read(state_folder() / HALF)
+    """Return all runs that did not fail; first removes the run that a killed sync left unfinished."""
+    unfinished = Session.read(state_folder() / UNFINISHED)
     with open_store() as (client, experiment_id):
-        if half and half.run_id:
+        if unfinished and unfinished.run_id:
             with suppress(MlflowException):  # it was deleted since
-                client.delete_run(half.run_id)
-            half.path.unlink()
+                client.delete_run(unfinished.run_id)
+            unfinished.path.unlink()
         return [run for run in all_runs(client, experiment_id) if run.info.status != "FAILED"]
 
 
@@ -194,11 +197,7 @@ def _exists(run_id: str | None) -> bool:
     if run_id is None:
         return False
     with open_store() as (client, _):
-        return _found(client, run_id)
-
-
-def _found(client: MlflowClient, run_id: str) -> bool:
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException:
-        return False
+        try:
+            return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+        except MlflowException:
+            return False

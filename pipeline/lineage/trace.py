@@ -1,4 +1,4 @@
-"""From a registered version back to all that made it."""
+"""Traces a registered version to its commit, params, data and environment, and rebuilds it to compare the bytes."""
 
 import glob
 import os
@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json, sha256_of
 from pipeline.params.dvc_lock import LOCK_FILE
 from pipeline.params.generation import RegisterParams
@@ -31,17 +30,17 @@ from pipeline.tracking.records import experiments
 from pipeline.tracking.registry import find_version
 from pipeline.tracking.store import open_store
 
-KEPT_HERE = (f"{TRACE}/changes.patch", f"{TRACE}/environment.json")
-KEPT_WITH_MODEL = ("register/params.yaml", "register/dvc.lock")
-# The stages whose results make the weights; a rebuild runs these and no other.
+# The run's artifacts that a trace needs.
+ARTIFACTS = (f"{TRACE}/changes.patch", f"{TRACE}/environment.json", "register/params.yaml", "register/dvc.lock")
+# The stages that the weights depend on; a rebuild runs only these.
 REBUILT = ("source", "ingest", "clean", "split", "validate", "train")
-# What besides code, params and data can change a sum.
-TELLING_PACKAGES = ("torch", "numpy")
+# The packages that can change a sum, given the same code, params and data.
+NUMERIC_PACKAGES = ("torch", "numpy")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What made a version: `patch` leads from `commit` to the code and params that ran, `lock` is dvc.lock then."""
+    """What produced a version: `patch` turns `commit` into the code and params that ran; `lock` is the dvc.lock."""
 
     name: str
     version: ModelVersion
@@ -58,7 +57,7 @@ class Trace:
         return str(self.run.data.tags.get("dvc.experiment", ""))
 
     def subject(self) -> str:
-        """Return the commit's first line, or that this repository does not have it."""
+        """Return the first line of the commit's message, or that the commit is not in this repository."""
         return git("log", "-1", "--format=%s", self.commit).strip() or "not in this repository"
 
     def still_in_dvc(self) -> bool:
@@ -66,7 +65,7 @@ class Trace:
         return any(one.name == self.experiment for one in experiments())
 
     def hashes(self) -> dict[str, str]:
-        """Return the MD5 of each output that the weights rest on, as dvc.lock had it."""
+        """Return the MD5 of each output that the weights depend on, from the version's dvc.lock."""
         stages = self.lock.get("stages", {})
         return {
             out["path"]: out["md5"]
@@ -76,7 +75,7 @@ class Trace:
         }
 
     def differences_here(self) -> list[str]:
-        """Return what of the environment is another here, so that the bytes may differ."""
+        """Return the differences between the version's environment and this one that may change the bytes."""
         here, there = environment(), self.environment
         found = [
             f"{name}: {there.get(name)} there, {here[name]} here"
@@ -85,7 +84,7 @@ class Trace:
         ]
         return found + [
             f"{name}: {there['packages'].get(name)} there, {here['packages'].get(name)} here"
-            for name in TELLING_PACKAGES
+            for name in NUMERIC_PACKAGES
             if there.get("packages", {}).get(name) != here["packages"].get(name)
         ]
 
@@ -97,7 +96,7 @@ class Trace:
         return f"charlm {name} {self.version.version}{model}"
 
     def commands(self) -> list[str]:
-        """Return the commands, for the project's root, that rebuild the model beside it."""
+        """Return the commands that rebuild the model in a clone next to the project, run from the project's root."""
         place = f"../{self.name}-{self.version.version}"
         lines = [f"git clone --shared . {place} && git -C {place} checkout -q {self.commit}"]
         if self.patch:
@@ -106,16 +105,16 @@ class Trace:
 
 
 def trace(name: str, version: str) -> Trace:
-    """Return the trace of a version (a number or an alias); UserError if what it needs is gone."""
+    """Return the trace of a version (a number or an alias); UserError if its run lacks what is needed."""
     with open_store() as (client, _), tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
         found = find_version(client, name, version)
         try:
             run = client.get_run(found.run_id)
-            files = [_download(client, run, path, temporary) for path in (*KEPT_HERE, *KEPT_WITH_MODEL)]
+            files = [Path(client.download_artifacts(run.info.run_id, path, temporary)) for path in ARTIFACTS]
         except (MlflowException, OSError) as error:
-            said = " ".join(str(error).split())
-            raise UserError(f"{name} version {found.version}: its run lacks what a trace needs: {said}") from None
-        patch, surroundings, params, lock = files
+            message = one_line(error)
+            raise UserError(f"{name} version {found.version}: its run lacks what a trace needs: {message}") from None
+        patch, recorded_environment, params, lock = files
         return Trace(
             name=name,
             version=found,
@@ -124,20 +123,16 @@ def trace(name: str, version: str) -> Trace:
             patch=patch.read_bytes(),
             params=read_yaml(params),
             lock=read_yaml(lock),
-            environment=read_json(surroundings),
+            environment=read_json(recorded_environment),
         )
-
-
-def _download(client: MlflowClient, run: Run, path: str, folder: str) -> Path:
-    return Path(client.download_artifacts(run.info.run_id, path, folder))
 
 
 MODEL_FILES = ("weights.safetensors", "config.json", "dictionary.json")
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One file of the model: its SHA-256 as registered and as built again."""
+class FileComparison:
+    """The SHA-256 of one of the model's files, as registered and as rebuilt."""
 
     name: str
     registered: str
@@ -151,9 +146,9 @@ class Compared:
 
 @contextmanager
 def rebuilt(trace: Trace) -> Iterator[Path]:
-    """Give a temporary clone in which the version's stages have run again, up to `train`, showing their output.
+    """Rebuild the version in a temporary clone: runs its stages up to `train`, and yields the clone's folder.
 
-    Nothing is taken from DVC's cache. UserError if the commit is not here, the patch does not fit, or a stage fails.
+    Nothing is taken from DVC's cache. UserError if the commit is missing, the patch does not apply, or a stage fails.
     """
     what = f"{trace.name} version {trace.version.version}"
     root = project_root()
@@ -163,34 +158,35 @@ def rebuilt(trace: Trace) -> Iterator[Path]:
         )
     with tempfile.TemporaryDirectory(prefix="charlm-verify-") as temporary:
         clone = Path(temporary) / "project"
-        _must(["git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone)], what, folder=root)
-        _must(["git", "checkout", "--quiet", trace.commit], what, folder=clone)
+        # The code and params that ran: the commit and the patch.
+        _run_checked(["git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(clone)], what, folder=root)
+        _run_checked(["git", "checkout", "--quiet", trace.commit], what, folder=clone)
         if trace.patch:
-            _must(["git", "apply", "--whitespace=nowarn", "-"], what, folder=clone, stdin=trace.patch)
-        _anchor_source(clone, root)
-        # A cache that several projects share would hand the old weights back.
+            _run_checked(["git", "apply", "--whitespace=nowarn", "-"], what, folder=clone, stdin=trace.patch)
+        _make_source_absolute(clone, root)
+        # With a shared cache DVC would restore the registered weights instead of training.
         (clone / ".dvc/config.local").write_text(f"[cache]\n    dir = {clone}/.dvc/cache\n", encoding="utf-8")
         command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--force", "--no-run-cache", REBUILT[-1]]
         if _run(command, clone):
-            raise UserError(f"{what}: it cannot be built again: a stage failed, as said above")
+            raise UserError(f"{what}: it cannot be rebuilt: a stage failed, see above")
         yield clone
 
 
-def compare(clone: Path, registered: Path) -> list[Compared]:
-    """Return the model's files side by side: in the folder `registered` and as built in `clone`."""
+def compare(clone: Path, registered: Path) -> list[FileComparison]:
+    """Return the comparison of each of the model's files in the folder `registered` with that in `clone`."""
     built = clone / "models/charlm"
-    return [Compared(name, sha256_of(registered / name), sha256_of(built / name)) for name in MODEL_FILES]
+    return [FileComparison(name, sha256_of(registered / name), sha256_of(built / name)) for name in MODEL_FILES]
 
 
-def other_inputs(clone: Path, trace: Trace) -> list[str]:
-    """Return the outputs before the weights that are not what the version's dvc.lock says: where it went apart."""
+def changed_inputs(clone: Path, trace: Trace) -> list[str]:
+    """Return the outputs before training that differ from the version's dvc.lock."""
     stages = read_yaml(clone / LOCK_FILE)["stages"]
     now = {out["path"]: out.get("md5") for name in REBUILT for out in stages[name].get("outs", [])}
     return [path for path, md5 in trace.hashes().items() if now.get(path) != md5 and not path.startswith("models")]
 
 
 def _run(command: list[str], clone: Path) -> int:
-    """Run a command in the clone, in a group of its own: when this is left early, all of it ends before the clone."""
+    """Run a command in the clone, in its own process group, so that an interrupt kills all of its processes."""
     with subprocess.Popen(command, cwd=clone, env=_environment(clone), start_new_session=True) as process:  # noqa: S603
         try:
             return process.wait()
@@ -200,8 +196,8 @@ def _run(command: list[str], clone: Path) -> int:
             raise
 
 
-def _anchor_source(clone: Path, root: Path) -> None:
-    """Let a relative data.source that is not in Git, so not in the clone, mean what it means in the project."""
+def _make_source_absolute(clone: Path, root: Path) -> None:
+    """Make a relative data.source absolute if the clone does not have its files, since they are not in Git."""
     params, yaml = clone / PARAMS_FILE, YAML()
     content = yaml.load(params.read_text(encoding="utf-8"))
     source = content["data"]["source"]
@@ -214,13 +210,13 @@ def _anchor_source(clone: Path, root: Path) -> None:
 
 
 def _environment(clone: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "CHARLM_"))}
-    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
-    return kept | {"PATH": path, "PYTHONPATH": str(clone), "DVC_NO_ANALYTICS": "true"}
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "CHARLM_"))}
+    path = os.pathsep.join([str(Path(sys.executable).parent), own.get("PATH", "")])
+    return own | {"PATH": path, "PYTHONPATH": str(clone), "DVC_NO_ANALYTICS": "true"}
 
 
-def _must(command: list[str], what: str, *, folder: Path, stdin: bytes | None = None) -> None:
+def _run_checked(command: list[str], what: str, *, folder: Path, stdin: bytes | None = None) -> None:
     done = subprocess.run(command, cwd=folder, input=stdin, capture_output=True, check=False)  # noqa: S603
     if done.returncode:
-        said = " ".join(done.stderr.decode("utf-8", "replace").split())
-        raise UserError(f"{what}: it cannot be built again: {' '.join(command[:2])}: {said}")
+        message = one_line(done.stderr.decode("utf-8", "replace"))
+        raise UserError(f"{what}: it cannot be rebuilt: {' '.join(command[:2])}: {message}")

@@ -1,4 +1,4 @@
-"""The network: embedding, recurrent layers, dropout, linear. Knows ids, not characters; time comes first."""
+"""The PyTorch network: embedding, recurrent layers, dropout, linear output. Works on ids; the time axis comes first."""
 
 import math
 from typing import cast
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from pipeline.model.saved import NetworkConfig, Weights
 
-# Weights so small that a fresh network predicts the frequencies, yet no two hidden units are alike.
+# Standard deviation of output weights so small that a new network predicts the character frequencies, and yet no two
+# hidden units are the same.
 START_SD = 0.01
 
 # One entry per layer: h [1, batch, hidden], or (h, c) for an LSTM.
@@ -22,8 +23,8 @@ CELLS: dict[str, type[nn.LSTM | nn.GRU | nn.RNN]] = {"lstm": nn.LSTM, "gru": nn.
 class CharNetwork(nn.Module):
     """A character-level recurrent language model.
 
-    The layers are single-layer modules with dropout written out between them: `nn.LSTM(dropout>0)` on cuDNN is not
-    reproducible. Dropout stands before the output as well, as in the tutorial.
+    Each layer is a module of its own with explicit dropout in between, since `nn.LSTM(dropout>0)` on cuDNN is not
+    reproducible. There is dropout before the output as well, as in the tutorial.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -52,19 +53,19 @@ class CharNetwork(nn.Module):
         return self.output(self.dropout(hidden)), after
 
     def weights(self) -> Weights:
-        """Return the weights as float32 arrays, named as NetworkConfig.shapes; copies, on the CPU."""
+        """Return copies of the weights as float32 arrays on the CPU, with the names of NetworkConfig.shapes."""
         return {name: value.detach().float().cpu().numpy().copy() for name, value in self.state_dict().items()}
 
     def load_weights(self, weights: Weights) -> None:
-        """Set the weights; they must be those of `config`."""
+        """Set the weights; their names and shapes must be those of `config`."""
         self.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
 
 
 def initialise(network: CharNetwork, *, magnitude: float, generator: torch.Generator) -> None:
-    """Draw the initial weights, the embedding's too: Xavier, Gaussian, factor "avg"; biases 0.
+    """Draw all initial weights, including the embedding's, by Gaussian Xavier initialisation; biases are 0.
 
-    The standard deviation is sqrt(magnitude / ((fan_in + fan_out) / 2)) with the fans of each matrix as it is stored,
-    as MXNet's `mx.init.Xavier(rnd_type="gaussian", factor_type="avg", magnitude=3)` has it in the tutorial.
+    The standard deviation is sqrt(magnitude / ((fan_in + fan_out) / 2)), with the fans of each matrix as it is stored:
+    the same as MXNet's `mx.init.Xavier(rnd_type="gaussian", factor_type="avg", magnitude=3)`, which the tutorial uses.
     """
     with torch.no_grad():
         for value in network.parameters():
@@ -76,9 +77,9 @@ def initialise(network: CharNetwork, *, magnitude: float, generator: torch.Gener
 
 
 def start_at_frequencies(network: CharNetwork, counts: npt.NDArray[np.int64], *, generator: torch.Generator) -> None:
-    """Let the output layer begin at the characters' frequencies: biases their logarithms, weights near 0.
+    """Initialise the output layer so that it predicts the character frequencies: biases are logarithms, weights near 0.
 
-    `counts` is int64 [vocab]; half an occurrence is added to each, so that one that never occurs has a logarithm too.
+    `counts` is int64 [vocab]; 0.5 is added to each count, so that characters that never occur have a logarithm too.
     """
     with torch.no_grad():
         frequencies = torch.from_numpy((counts + 0.5) / counts.sum())

@@ -155,7 +155,7 @@ class _Trie:
         self.reserve(grams)
 
     def reserve(self, grams: int) -> None:
-        """Make space for so many more grams; the table is at most half full."""
+        """Make space for `grams` more grams; the table is at most half full."""
         needed = self.size + grams
         if needed > len(self.raw):
             more = max(needed, len(self.raw) * 3 // 2) - len(self.raw)

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from pipeline.core.kernel_cache import entry, part
+from pipeline.core.kernel_cache import kernel, kernel_helper
 
 SHIFT, SYMBOL = np.uint64(21), np.uint64((1 << 21) - 1)  # code points take 21 bits
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -20,13 +20,13 @@ EMPTY = np.uint64(0)
 ROOT, NONE, UNIQUE, ON_TEXT = 0, -1, -2, -2
 
 
-@part
+@kernel_helper
 def key_of(node, symbol):
     """Return the key of the gram that `symbol` extends `node` to."""
     return np.uint64(node) << SHIFT | np.uint64(symbol)
 
 
-@part
+@kernel_helper
 def row_of(table, key):
     """Return the row of `table` that holds `key`, or the empty one where it belongs."""
     mask = np.int64(len(table) - 1)
@@ -37,7 +37,7 @@ def row_of(table, key):
     return at
 
 
-@entry
+@kernel
 def rehash(table, larger):
     """Copy all rows of `table` into the empty table `larger`."""
     for at in range(len(table)):
@@ -46,7 +46,7 @@ def rehash(table, larger):
             larger[to, 0], larger[to, 1] = table[at, 0], table[at, 1]
 
 
-@entry
+@kernel
 def extend(text, nodes, level, first, stop, begin, table, raw, counts, where, size):
     """Replace the nodes of the grams of length `level - 1` that end in [first, stop) by those of length `level`.
 
@@ -86,7 +86,7 @@ def extend(text, nodes, level, first, stop, begin, table, raw, counts, where, si
     return size, unique
 
 
-@entry
+@kernel
 def sum_up(table, counts, levels, discounts, begin, totals, reserved):
     """Fill for each context the sum of its successors' counts, and what is discounted from them.
 
@@ -105,7 +105,7 @@ def sum_up(table, counts, levels, discounts, begin, totals, reserved):
         reserved[context] += discounts[level, min(counts[node], 3)]
 
 
-@part
+@kernel_helper
 def read(symbol, states, depth, longest, text, begin, table, counts, where, totals, reserved, discounts, p):
     """Return the probability of `symbol` where the uniform one is `p`, and the depth after it.
 
@@ -138,7 +138,7 @@ def read(symbol, states, depth, longest, text, begin, table, counts, where, tota
     return p, min(deepest, longest)
 
 
-@entry
+@kernel
 def score(ids, rows, longest, text, begin, table, counts, where, totals, reserved, discounts, uniform, out):
     """Fill `out` with log p of ids[first:stop] for each row (start, first, stop), one after the other.
 
@@ -156,7 +156,7 @@ def score(ids, rows, longest, text, begin, table, counts, where, totals, reserve
                 filled += 1
 
 
-@entry
+@kernel
 def spread(context, longest, text, begin, table, counts, where, totals, reserved, discounts, uniform, out):
     """Fill `out`, float64 [vocab], with the probability of every id but `begin` and padding after `context`."""
     states, depth = np.empty(longest, np.int64), 1

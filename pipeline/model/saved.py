@@ -1,4 +1,4 @@
-"""The saved form of a model: a folder of plain data, readable without torch.
+"""Saves and loads a model as a folder of plain data, readable without torch.
 
 weights.safetensors   float32, names and shapes as NetworkConfig.shapes
 config.json           NetworkConfig
@@ -23,7 +23,7 @@ GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 class NetworkConfig(BaseModel):
-    """The params that make the network's shape, and its vocabulary size (symbols included)."""
+    """The params that determine the network's shape, and its vocabulary size (including symbols)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,13 +36,13 @@ class NetworkConfig(BaseModel):
 
     @classmethod
     def of(cls, params: ModelParams, *, vocab_size: int) -> "NetworkConfig":
-        """Return the configuration that group `model` asks for."""
+        """Return the configuration for the params group `model`."""
         return cls(**params.model_dump(exclude={"init_magnitude", "init_output"}), vocab_size=vocab_size)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return every weight's name and shape, in the order in which they are saved.
+        """Return the name and shape of each weight, in the order in which they are saved.
 
-        The names and layouts are PyTorch's: `weight_ih` [gates * hidden, inputs] with the gates in the order i, f, g, o
+        Names and layouts are PyTorch's: `weight_ih` [gates * hidden, inputs] with the gates in the order i, f, g, o
         (LSTM) or r, z, n (GRU), and two bias vectors.
         """
         rows = GATES[self.cell] * self.num_hidden
@@ -70,14 +70,14 @@ Weights = dict[str, npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A network's shape, weights (float32) and dictionary."""
+    """A network's configuration, weights (float32) and dictionary."""
 
     config: NetworkConfig
     weights: Weights
     dictionary: Dictionary
 
     def save(self, folder: Path) -> None:
-        """Write the three files; `folder` is replaced as a whole or not at all."""
+        """Write the three files; `folder` is replaced completely or not at all."""
         with whole_folder(folder) as part:
             save_file(self.weights, part / WEIGHTS)
             write_json(part / CONFIG, self.config.model_dump())
@@ -87,8 +87,8 @@ class SavedModel:
     def load(cls, folder: Path) -> "SavedModel":
         """Return the model in `folder`.
 
-        UserError names the file if one is missing, cut off, holds NaN, or if the weights do not fit the configuration
-        or the dictionary.
+        Raises UserError, which names the file, if one is missing, truncated or contains NaN, or if weights,
+        configuration and dictionary do not match.
         """
         dictionary = Dictionary.load(folder / DICTIONARY)
         try:

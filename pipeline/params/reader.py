@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.params.base import Group
 
 PARAMS_FILE = Path("params.yaml")
@@ -33,7 +33,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path.name}: no such file") from None
     except (YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path.name}: not readable as YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path.name}: not readable as YAML: {one_line(error)}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path.name}: found {type(value).__name__}, allowed is a mapping of groups")
     return value

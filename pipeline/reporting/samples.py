@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.core.errors import SECRETS
+from pipeline.core.errors import LOGIN
 from pipeline.reporting.project import Project
 
 # What the breakdown's tables and the texts call characters that have no shape, and how each is shown.
@@ -65,7 +65,7 @@ def param(value: Any) -> str:
     if ABSOLUTE.match(value):
         last = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
         return f"…/{last}"
-    return SECRETS.sub("", value)
+    return LOGIN.sub("", value)
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ def _sample(one: dict[str, Any]) -> Sample:
     figures = [
         text
         for key, text in (
-            ("known_words", f"{percent(one.get('known_words'), 0)} of the words stand in the training text"),
+            ("known_words", f"{percent(one.get('known_words'), 0)} of the words occur in the training text"),
             ("longest_repeat", f"longest repeat {whole(one.get('longest_repeat'))}"),
-            ("longest_copy", f"longest copy from the training text {whole(one.get('longest_copy'))} characters"),
+            ("copied", f"{percent(one.get('copied'), 0)} copied from the training text"),
         )
         if is_number(one.get(key))
     ]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pipeline.generation.engine import State
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.generation.text_types import Draft, FinishReason, Piece
+from pipeline.generation.text_types import Chunk, FinishReason, TextInProgress
 
 # A step writes as many characters of each text as this many multiply-adds make: some milliseconds, so that a text that
 # joins does not wait long, and few steps make a text.
@@ -54,8 +54,8 @@ class Ticket:
     opening: Opening
     sampling: Sampling
     predictions: bool
-    deliver: Callable[[Piece | Exception, FinishReason | None], None]
-    draft: Draft | None = None
+    deliver: Callable[[Chunk | Exception, FinishReason | None], None]
+    draft: TextInProgress | None = None
     cancelled: bool = field(default=False)
 
     def cancel(self) -> None:
@@ -121,10 +121,10 @@ class Batcher:
         try:
             if not ticket.cancelled:
                 opening = ticket.opening
-                ticket.draft = ticket.writer.draft(opening.ids, ticket.sampling, state=opening.state)
+                ticket.draft = ticket.writer.start_text(opening.ids, ticket.sampling, state=opening.state)
                 opening.state = ticket.draft.row.state  # a row gets a new state when it is moved: this one stays
                 if ticket.draft.finish_reason is not None:  # no characters are asked for
-                    ticket.deliver(Piece.nothing(), ticket.draft.finish_reason)
+                    ticket.deliver(Chunk.empty(), ticket.draft.finish_reason)
         except Exception as error:  # noqa: BLE001  whatever it is, it is that request's answer
             ticket.cancel()
             ticket.deliver(error, None)
@@ -177,7 +177,7 @@ def _has_left(ticket: Ticket) -> bool:
     return ticket.cancelled or ticket.draft is None or ticket.draft.finish_reason is not None
 
 
-def _steps(writer: Writer, drafts: Sequence[Draft]) -> int:
+def _steps(writer: Writer, drafts: Sequence[TextInProgress]) -> int:
     return max(1, min(MOST_PER_STEP, PRODUCTS_PER_STEP // (writer.engine.products * len(drafts))))
 
 
@@ -185,7 +185,7 @@ class Part(NamedTuple):
     """What was written of text `number` of a request; with `finish_reason` it is the last of it."""
 
     number: int
-    piece: Piece
+    piece: Chunk
     finish_reason: FinishReason | None
 
 
@@ -220,9 +220,9 @@ class Writing:
             ticket.cancel()
 
     def _deliver_of(self, number: int):  # type: ignore[no-untyped-def]  # noqa: ANN202  a Ticket's `deliver`
-        kept: list[Piece] = []
+        kept: list[Chunk] = []
 
-        def deliver(piece: Piece | Exception, finish_reason: FinishReason | None) -> None:
+        def deliver(piece: Chunk | Exception, finish_reason: FinishReason | None) -> None:
             if isinstance(piece, Exception):
                 self._put(piece)
                 return
@@ -231,7 +231,7 @@ class Writing:
                 return
             kept.append(piece)
             if finish_reason is not None:
-                self._put(Part(number, Piece.of(kept), finish_reason))
+                self._put(Part(number, Chunk.concatenate(kept), finish_reason))
 
         return deliver
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json, sha256_of
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
@@ -161,7 +161,7 @@ def from_registry(address: str) -> tuple[Path, str]:
             version = str(found.version)
             folder = Path(download_artifacts(f"{REGISTRY}{name}/{version}"))
     except MlflowException as error:
-        raise UserError(f"--model: {address}: {' '.join(str(error.message).split())}") from None
+        raise UserError(f"--model: {address}: {one_line(error.message)}") from None
     for place in ("artifacts/charlm", "artifacts/model"):
         if (folder / place).is_dir():
             return folder / place, version

@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.generation.text_types import Character, Piece
+from pipeline.generation.text_types import Character, Chunk
 from pipeline.serving.batching import Opening, Part, StoppedError, Writing
 from pipeline.serving.completions import CompletionRequest, logprobs_of, usage_of
 from pipeline.serving.errors import described
@@ -41,7 +41,7 @@ class CompletionResponse:
             "system_fingerprint": f"charlm-{served.card['version'] or 'folder'}",
             "seed": sampling.seed,
         }
-        read = [self.writer.read_prompt(prompt) for prompt in asked.prompts]
+        read = [self.writer.encode_prompt(prompt) for prompt in asked.prompts]
         self.openings = [Opening(one.ids) for one in read]
         self.warnings = list(dict.fromkeys(warning for one in read for warning in one.warnings))
         self.begun = False
@@ -117,7 +117,7 @@ class CompletionResponse:
 def _scored(writer: Writer, prompt: str, alternatives: int) -> list[Character | None]:
     """Return each character of `prompt` with its log-probability; None for those that the model does not know."""
     scored = writer.score(prompt, predictions=alternatives > 0)
-    known = iter(writer.characters(Piece(scored.text, scored.log_probs, scored.predictions), alternatives))
+    known = iter(writer.characters(Chunk(scored.text, scored.log_probs, scored.predictions), alternatives))
     return [next(known) if char in writer.known else None for char in prompt]
 
 

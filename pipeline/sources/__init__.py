@@ -1,1 +1,1 @@
-"""The stages source and ingest: finding and opening files, from bytes to text or columns."""
+"""The stages source and ingest: find and open files (places/), turn bytes into text or columns (formats/)."""

@@ -1,4 +1,4 @@
-"""From a source's files to documents, as a stream of Arrow batches: never more of it in memory than some megabytes."""
+"""Opens the documents of a source, of any kind, as record batches."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ import pyarrow as pa
 from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams
 from pipeline.sources.describe import check_columns, describe
-from pipeline.sources.formats.columns import Wanted, widest
+from pipeline.sources.formats.columns import ColumnSelection, widest
 from pipeline.sources.formats.text import decode
 from pipeline.sources.places.finding import SOTU, find_files
 from pipeline.sources.places.source_file import SourceFile, hold_tables
-from pipeline.sources.places.streams import Allowance, Meter, chunks_of
+from pipeline.sources.places.streams import Allowance, Meter, read_chunks
 from pipeline.sources.speeches import METADATA, check_speeches, speeches
 from pipeline.sources.table_documents import TableDocuments, blocks_of, grouped
 from pipeline.text.documents import Row, batches_of, rows_of, schema_of
@@ -23,9 +23,9 @@ from pipeline.text.documents import Row, batches_of, rows_of, schema_of
 
 @dataclass
 class Documents:
-    """The documents of a source: batches with the schema `schema`, to be gone through once.
+    """The documents of a source: an iterable of batches with the schema `schema`, which can be read once.
 
-    Of tables, `table` counts the rows that were left out since they have no text.
+    For tables, `table` counts the rows that were left out because they have no text.
     """
 
     schema: pa.Schema
@@ -42,71 +42,73 @@ def open_documents(
     root: Path,
     cache: Path,
     expected: dict[str, Any] | None = None,
-    read: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Documents:
     """Return the documents of `data.source`, in the order of its files' names and of the rows in each.
 
-    `expected` is what `sources.describe` said; without it, it is asked. `read` is told of the bytes that are read, of
-    files as they are described. UserError for all that `describe` refuses, and at the end of a file that has changed
-    since; a selection of sotu that matches nothing.
+    `expected` is the result of `describe`; computed if omitted. `progress` is called with the numbers of bytes that
+    are read; they add up to the sizes in `expected`. UserError for everything that `describe` refuses, at the end of a
+    file that has changed since, and for a selection of sotu that matches nothing.
     """
     if params.source == SOTU:
         check_speeches(params)
         schema = schema_of(METADATA.items())
-        return Documents(schema, batches_of(speeches(params.select, read), schema))
-    said = expected if expected is not None else describe(params, root=root, cache=cache)
-    with _as_described():
-        known = {entry["name"]: entry for entry in said["files"]}
-    # What was fetched with the right hash need not be hashed again: each file is, while it is read.
+        return Documents(schema, batches_of(speeches(params.select, progress), schema))
+    description = expected if expected is not None else describe(params, root=root, cache=cache)
+    with _matching_description():
+        known = {entry["name"]: entry for entry in description["files"]}
+    # A fetched copy needs no check of its hash here: every file is hashed while it is read.
     files = find_files(params, root=root, cache=cache, sha256=lambda _: params.sha256 or "")
     tables = hold_tables(files, params.source)
     check_columns(params, tables=tables)
     if known.keys() != {file.name for file in files}:
-        raise UserError(f"data.source: {params.source}: other files than when the pipeline began; run it again")
-    source = _Source(params, cache, known, Allowance(params), read)
+        raise UserError(f"data.source: {params.source}: other files than when the pipeline started; run it again")
+    source = _Source(params, cache, known, Allowance(params), progress)
     if not tables:
         schema = schema_of()
         return Documents(schema, batches_of(source.texts(files), schema))
-    with _as_described():
+    with _matching_description():
         types = [(name, widest([entry["columns"][name] for entry in known.values()])) for name in params.metadata]
-    table = TableDocuments(Wanted.by(params), schema_of(types), params.errors)
+    table = TableDocuments(ColumnSelection.by(params), schema_of(types), params.errors)
     return Documents(table.schema, grouped(source.tables(files, table)), table)
 
 
 @contextmanager
-def _as_described() -> Iterator[None]:
+def _matching_description() -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError):
-        raise UserError("data/source.json: of another source or other columns; `dvc repro` makes it anew") from None
+        raise UserError(
+            "data/source.json: describes another source or other columns; `dvc repro` rebuilds it"
+        ) from None
 
 
 @dataclass
 class _Source:
-    """What reading each of the files takes; `known` is what was said of them."""
+    """What is needed to read the files; `known` has their descriptions by name."""
 
     params: DataParams
     cache: Path
     known: dict[str, Any]
     allowance: Allowance
-    read: Callable[[int], None]
+    progress: Callable[[int], None]
 
     def texts(self, files: list[SourceFile]) -> Iterator[Row]:
         for file in files:
-            meter = Meter(self.allowance, self.read)
+            meter = Meter(self.allowance, self.progress)
             params = self._params(file)
-            chunks = decode(chunks_of(file, meter), file.name, params.encoding, params.errors)
+            chunks = decode(read_chunks(file, meter), file.name, params.encoding, params.errors)
             yield from rows_of(file.name, chunks)
             self._check(file, meter)
 
     def tables(self, files: list[SourceFile], table: TableDocuments) -> Iterator[pa.RecordBatch]:
         for file in files:
-            meter = Meter(self.allowance, self.read)
+            meter = Meter(self.allowance, self.progress)
             yield from table.of(blocks_of(file, self._params(file), meter, scratch=self.cache), file.name)
             self._check(file, meter)
 
     def _params(self, file: SourceFile) -> DataParams:
-        """Return the params with the encoding that was guessed of `file`."""
+        """Return the params with the encoding that was guessed for `file`."""
         return self.params.model_copy(update={"encoding": self.known[file.name].get("encoding", self.params.encoding)})
 
     def _check(self, file: SourceFile, meter: Meter) -> None:

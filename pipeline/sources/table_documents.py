@@ -1,6 +1,6 @@
-"""A table's rows as blocks of Arrow columns: the few that are wanted, under their own names, as the file has them.
+"""Reads tables in blocks of the selected columns, and turns these into documents: one for each row with a text.
 
-A block has some megabytes, so that memory stays flat; a row may have up to LONGEST_ROW bytes.
+A block has a few megabytes, so that memory stays flat; a row may have up to LONGEST_ROW bytes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,43 +13,43 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams
-from pipeline.sources.formats.columns import Wanted, as_type
+from pipeline.sources.formats.columns import ColumnSelection, as_type
 from pipeline.sources.formats.csv_rows import csv_blocks, find_separator
 from pipeline.sources.formats.json_rows import json_blocks
 from pipeline.sources.formats.parquet_rows import parquet_blocks
 from pipeline.sources.formats.text import INSTEAD, NUL, decode
 from pipeline.sources.places.source_file import SourceFile
-from pipeline.sources.places.streams import Allowance, Meter, chunks_of, seekable
+from pipeline.sources.places.streams import Allowance, Meter, open_seekable, read_chunks
 from pipeline.text.documents import BASE, BATCH_BYTES, PIECE_BYTES, batches_of, rows_of
 
-# What usually separates the cells of a file with this ending.
+# The usual separator of the cells of a file with this ending.
 USUAL_SEPARATOR = {"csv": ",", "tsv": "\t"}
 
 
 def separator_of(file: SourceFile, params: DataParams) -> str | None:
-    """Return what separates the cells of `file`, None if that is what its ending says or if it is not CSV or TSV."""
+    """Return the separator of the cells of `file`; None if it is the usual one or the file is not CSV or TSV."""
     usual = USUAL_SEPARATOR.get(file.kind)
     if usual is None:
         return None
-    chunks = chunks_of(file, Meter(Allowance(params), lambda _: None))
+    chunks = read_chunks(file, Meter(Allowance(params), lambda _: None))
     text = decode(chunks, file.name, params.encoding, params.errors)
-    found = find_separator(text, file.name, Wanted.by(params), usual=usual)
+    found = find_separator(text, file.name, ColumnSelection.by(params), usual=usual)
     return None if found == usual else found
 
 
 def blocks_of(file: SourceFile, params: DataParams, meter: Meter, *, scratch: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the table `file`, read by `meter`; files without a name may go to `scratch`.
+    """Yield the selected columns of the table `file`, counted by `meter`; `scratch` is for unpacked temporary files.
 
-    UserError for what is no such table, a wanted column that is not there, and whatever its text is refused for.
+    UserError if the file is not such a table, a selected column is missing, or its text is refused.
     """
-    wanted = Wanted.by(params)
+    wanted = ColumnSelection.by(params)
     if file.kind == "parquet":
-        with seekable(file, meter, scratch=scratch) as stream:
+        with open_seekable(file, meter, scratch=scratch) as stream:
             yield from parquet_blocks(stream, file.name, wanted, meter.spend)
         return
 
     def text() -> Iterator[bytes]:
-        return decode(chunks_of(file, meter), file.name, params.encoding, params.errors)
+        return decode(read_chunks(file, meter), file.name, params.encoding, params.errors)
 
     if file.kind == "jsonl":
         yield from json_blocks(text(), file.name, wanted)
@@ -59,26 +59,26 @@ def blocks_of(file: SourceFile, params: DataParams, meter: Meter, *, scratch: Pa
 
 @dataclass
 class TableDocuments:
-    """Turns the blocks of tables into batches of documents with the schema `schema`; counts the rows without text."""
+    """Turns the blocks of tables into batches of documents with the schema `schema`; counts rows without text."""
 
-    wanted: Wanted
+    wanted: ColumnSelection
     schema: pa.Schema
     errors: str
     rows_without_text: int = 0
 
     def of(self, blocks: Iterable[pa.RecordBatch], name: str) -> Iterator[pa.RecordBatch]:
-        """Yield the documents of one file, which is called `name`; UserError if a text holds NUL under strict."""
+        """Yield the documents of the file `name`; UserError if a text contains NUL and `errors` is strict."""
         row = 1
         for block in blocks:
             batch = self._batch(block, name, row)
             row += block.num_rows
             self.rows_without_text += block.num_rows - batch.num_rows
-            yield from _short(batch, self.schema)
+            yield from _with_short_rows(batch, self.schema)
 
     def _batch(self, block: pa.RecordBatch, name: str, row: int) -> pa.RecordBatch:
         count = block.num_rows
         names = self._names(block, name, row)
-        text = self._tidy(block.column(self.wanted.text), name, row)
+        text = self._normalise(block.column(self.wanted.text), name, row)
         metadata = [as_type(block.column(field.name), field.type) for field in list(self.schema)[len(BASE) :]]
         batch = pa.RecordBatch.from_arrays(
             [names, pa.array(np.zeros(count, np.int32)), pa.array(np.ones(count, bool)), text, *metadata],
@@ -87,7 +87,7 @@ class TableDocuments:
         return batch.filter(text.is_valid()) if text.null_count else batch
 
     def _names(self, block: pa.RecordBatch, name: str, row: int) -> pa.Array:
-        """Return the documents' names: those that the block has, and "file:row" where it has none."""
+        """Return the documents' names: from the block, and "file:row" where it has none."""
         own = None if self.wanted.id is None else as_type(block.column(self.wanted.id), pa.string())
         if own is not None and not own.null_count:
             return own
@@ -95,7 +95,7 @@ class TableDocuments:
         names = pc.binary_join_element_wise(name, rows, ":")
         return names if own is None else pc.coalesce(own, names)
 
-    def _tidy(self, text: pa.Array, name: str, row: int) -> pa.Array:
+    def _normalise(self, text: pa.Array, name: str, row: int) -> pa.Array:
         content = _content(text)
         if self.errors == "strict":
             refuse_nul(text, name, row)
@@ -107,17 +107,17 @@ class TableDocuments:
 
 
 def refuse_nul(text: pa.Array, name: str, row: int) -> None:
-    """Raise UserError if a NUL stands in `text`, large strings from row `row` of the file `name` on."""
+    """Raise UserError if `text` contains NUL: large strings, the first of which is row `row` of the file `name`."""
     if (_content(text) == ord(NUL)).any():
         found = pc.index(pc.match_substring(text, NUL), value=True).as_py()
-        if found >= 0:  # else among the bytes of a null
+        if found >= 0:  # otherwise it is among the bytes of a null
             raise UserError(
                 f"data.source: {name}: NUL in the text of row {row + found}; set data.errors to replace or ignore"
             )
 
 
 def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield `batches` joined to such of about BATCH_BYTES: many small files make few batches."""
+    """Join consecutive `batches` until each has about BATCH_BYTES, so that many small files make few batches."""
     held: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
@@ -131,7 +131,7 @@ def grouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _content(text: pa.Array) -> np.ndarray:
-    """Return the bytes of large strings, one after the other (those of nulls may be among them)."""
+    """Return the bytes of large strings, one after the other (including those of nulls, if any)."""
     _, offsets, data = text.buffers()
     if data is None:
         return np.empty(0, np.uint8)
@@ -139,8 +139,8 @@ def _content(text: pa.Array) -> np.ndarray:
     return np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
 
 
-def _short(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Yield the documents of `batch`, those of more than PIECE_BYTES as several rows."""
+def _with_short_rows(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the documents of `batch`, splitting those of more than PIECE_BYTES into several rows."""
     sizes = pc.binary_length(batch.column("text"))
     start = 0
     for at in np.flatnonzero(sizes.to_numpy(zero_copy_only=False) > PIECE_BYTES).tolist():

@@ -1,1 +1,1 @@
-"""The stage split: which text trains and which evaluates, buckets, and encoding as ids."""
+"""The stage split: assigns text to training and evaluation, chooses buckets, and encodes the text as ids."""

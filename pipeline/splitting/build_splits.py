@@ -1,4 +1,4 @@
-"""Which bucket lengths suit documents of these lengths."""
+"""Builds the splits: the dictionary, the ids of each side, and its samples in buckets."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,17 +18,18 @@ from pipeline.splitting.assignment import EVAL, NAMES, TEST, TRAIN
 from pipeline.splitting.encoding import Side, count_sides, encode_sides
 from pipeline.splitting.side_text import Tables, streams
 
-# What a batch may hold of padding; the longest sample (a longer document is cut): what a network still learns from.
+# For `buckets: auto`: the largest share of padding, and the longest sample, since a network learns little from what is
+# further back. Longer documents are cut.
 MOST_PADDING = 0.05
 LONGEST = 256
-# What split.buckets allows.
+# The smallest bucket that split.buckets allows.
 SHORTEST = 2
 
 
 def lengths_of_samples(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return how many samples of each length documents with so many `positions` make, int64 [LONGEST + 1].
+    """Return the number of samples of each length, int64 [LONGEST + 1], for documents with `positions`, int64 [n].
 
-    Documents longer than LONGEST make samples of that length, and one of what is left.
+    Documents longer than LONGEST are cut into samples of that length and the remainder.
     """
     whole = (positions - 1) // LONGEST
     counts = np.bincount(positions - whole * LONGEST, minlength=LONGEST + 1)
@@ -37,18 +38,18 @@ def lengths_of_samples(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64
 
 
 def choose_buckets(counts: npt.NDArray[np.int64]) -> tuple[int, ...]:
-    """Return the fewest lengths with which at most MOST_PADDING of all places are padding, the best of as many.
+    """Return the fewest bucket lengths with at most MOST_PADDING of padding; among equally many, those with the least.
 
-    `counts` are those of `lengths_of_samples`. By dynamic programming: the least padding of the samples up to length j
-    in k buckets is that of those up to some i in k - 1 buckets, and of the others in a bucket of length j.
+    `counts` is the result of `lengths_of_samples`. By dynamic programming: the least padding of samples up to length j
+    in k buckets is that of samples up to some i in k - 1 buckets, and of the others in a bucket of length j.
     """
     lengths = np.arange(len(counts))
     counts = counts.copy()
-    counts[SHORTEST] += counts[:SHORTEST].sum()  # padded whatever is chosen
+    counts[SHORTEST] += counts[:SHORTEST].sum()  # padded in any case
     counts[:SHORTEST] = 0
     longest = int(lengths[counts > 0].max(initial=SHORTEST))
     samples, places = np.cumsum(counts)[: longest + 1], np.cumsum(counts * lengths)[: longest + 1]
-    # padded[i, j]: places of padding if the samples longer than i, up to j, stand in a bucket of length j.
+    # padded[i, j]: the amount of padding if the samples longer than i, up to j, are in a bucket of length j.
     ends = lengths[: longest + 1]
     padded = (samples[None, :] - samples[:, None]) * ends[None, :] - (places[None, :] - places[:, None])
     padded = np.where(ends[:, None] < ends[None, :], padded.astype(np.float64), np.inf)
@@ -65,13 +66,13 @@ def choose_buckets(counts: npt.NDArray[np.int64]) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
-# The bucket of a stream if none is named: nothing of it is padded.
+# For `buckets: auto` of a stream, which needs no padding.
 STREAM_BUCKETS = (32,)
 DOCUMENTS_AT_ONCE = 1 << 20
 
 
 def write_samples(folders: list[Path], params: SplitParams) -> tuple[int, ...]:
-    """Write what the samples of the splits in `folders` are, the first of which trains; returns the buckets."""
+    """Write the samples of the splits in `folders`, of which the first is train; return the buckets."""
     if params.samples == "stream":
         buckets = STREAM_BUCKETS if params.buckets == "auto" else params.buckets
         for folder in folders:
@@ -96,12 +97,12 @@ def write_samples(folders: list[Path], params: SplitParams) -> tuple[int, ...]:
 
 
 def _documents(folder: Path) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield where documents begin and end, int64 [n] each, some at a time."""
+    """Yield the positions of begin and end symbols, int64 [n] each, DOCUMENTS_AT_ONCE at a time."""
     starts, total = load_array(folder / "documents.npy"), len(load_array(folder / "ids.npy"))
     for at in range(0, len(starts), DOCUMENTS_AT_ONCE):
-        some = np.asarray(starts[at : at + DOCUMENTS_AT_ONCE])
+        chunk = np.asarray(starts[at : at + DOCUMENTS_AT_ONCE])
         following = starts[at + DOCUMENTS_AT_ONCE] if at + DOCUMENTS_AT_ONCE < len(starts) else total
-        yield some, np.append(some[1:], following) - 1
+        yield chunk, np.append(chunk[1:], following) - 1
 
 
 def build_splits(
@@ -110,20 +111,20 @@ def build_splits(
     params: SplitParams,
     *,
     separator: str = "\n",
-    read: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Write dictionary.json, train/, eval/ and, if there is one, test/ into `folder`; returns the figures.
+    """Write dictionary.json, train/, eval/ and, if there is a test text, test/ into `folder`; return the metrics.
 
-    `tables(columns)` gives the clean documents and is called anew for every pass; in a stream `separator` stands
-    between two of them. `read` is told of every so many bytes that were counted or encoded. UserError if a side is too
-    short to hold one prediction, or as the rules for sides say.
+    `tables(columns)` returns the batches of the clean documents and is called for every pass; in a stream, `separator`
+    is between two documents. `progress` is called with numbers of bytes that were counted or encoded. UserError if a
+    side is too short for one prediction, and from the rules that assign documents to sides.
     """
-    sides = count_sides(streams(tables, params, separator=separator), read)
+    sides = count_sides(streams(tables, params, separator=separator), progress)
     _refuse_short(sides, params)
     dictionary = _dictionary(sides, params)
     dictionary.save(folder / "dictionary.json")
     written = [side for side in (TRAIN, EVAL, TEST) if sides[side].ids]
-    hashes = encode_sides(streams(tables, params, separator=separator), folder, written, dictionary, read)
+    hashes = encode_sides(streams(tables, params, separator=separator), folder, written, dictionary, progress)
     buckets = write_samples([folder / NAMES[side] for side in written], params)
     figures: dict[str, Any] = {"characters": sum(side.chars for side in sides)}
     figures |= {f"{NAMES[side]}_chars": sides[side].chars for side in written}
@@ -138,9 +139,9 @@ def build_splits(
 
 def _refuse_short(sides: list[Side], params: SplitParams) -> None:
     total = sum(side.chars for side in sides)
-    asked = params.test_fraction > 0 or params.eval_until is not None
-    for side in (TRAIN, EVAL, *([TEST] if asked else [])):
-        if (size := sides[side].chars) < 2:  # noqa: PLR2004  one character to read and one to predict
+    has_test = params.test_fraction > 0 or params.eval_until is not None
+    for side in (TRAIN, EVAL, *([TEST] if has_test else [])):
+        if (size := sides[side].chars) < 2:  # noqa: PLR2004  one character as input and one to predict
             key = (
                 "train_fraction" if params.by != "column" else "column" if params.train_until is None else "train_until"
             )
@@ -162,6 +163,6 @@ def _dictionary(sides: list[Side], params: SplitParams) -> Dictionary:
 
 
 def _padding(split: Split) -> float:
-    """Return the share of all places in the buckets that are padding."""
+    """Return the share of padding among all positions in the buckets."""
     places = sum(length * len(samples) for length, samples in split.buckets.items())
     return 1 - split.num_positions / places if places else 0.0

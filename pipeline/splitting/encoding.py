@@ -1,4 +1,4 @@
-"""The two passes over the streams of a split: counting the characters of each side, and writing them as ids."""
+"""The two passes over the text of a split: counts the characters of each side, then writes them as ids."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -13,30 +13,30 @@ from pipeline.core.threads import available_cores, ordered_map
 from pipeline.dataset.arrays import ArrayWriter, array_writer
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK, UNKNOWN, Dictionary, Ids
 from pipeline.splitting.assignment import NAMES
-from pipeline.splitting.side_text import Piece
+from pipeline.splitting.side_text import Chunk
 from pipeline.text.char_table import Counts, count_characters
 from pipeline.text.kernels.utf8 import CODES, encode
 
 
 @dataclass
 class Side:
-    """What the first pass counts of one side: how often each code point stands in its stream, int64 [CODES]."""
+    """The counts of one side: how often each code point occurs in its stream, int64 [CODES]."""
 
     counts: Counts = field(default_factory=lambda: np.zeros(CODES, dtype=np.int64))
 
     @property
     def ids(self) -> int:
-        """How long the stream is."""
+        """The length of the stream in ids."""
         return int(self.counts.sum())
 
     @property
     def documents(self) -> int:
-        """How many documents have begun in it, if they are marked."""
+        """The number of documents, if they have marks."""
         return int(self.counts[ord(BEGIN_MARK)])
 
     @property
     def chars(self) -> int:
-        """Its characters, without marks."""
+        """The number of characters, without marks."""
         return self.ids - self.documents - int(self.counts[ord(END_MARK)])
 
     @property
@@ -45,31 +45,31 @@ class Side:
         return {chr(code) for code in np.flatnonzero(self.counts).tolist()} - {BEGIN_MARK, END_MARK}
 
 
-def count_sides(pieces: Iterator[Piece], read: Callable[[int], None]) -> list[Side]:
-    """Return what each side holds; `read` is told of every so many bytes."""
+def count_sides(chunks: Iterator[Chunk], progress: Callable[[int], None]) -> list[Side]:
+    """Return the counts of each side; `progress` is called with numbers of bytes."""
     sides = [Side() for _ in NAMES]
 
-    def counted(piece: Piece) -> tuple[Piece, Counts]:
-        return piece, count_characters(piece.data)
+    def counted(chunk: Chunk) -> tuple[Chunk, Counts]:
+        return chunk, count_characters(chunk.data)
 
-    for piece, found in ordered_map(counted, pieces, threads=available_cores()):
-        sides[piece.side].counts[: len(found)] += found
-        read(len(piece.data))
+    for chunk, found in ordered_map(counted, chunks, threads=available_cores()):
+        sides[chunk.side].counts[: len(found)] += found
+        progress(len(chunk.data))
     return sides
 
 
 def encode_sides(
-    pieces: Iterator[Piece], folder: Path, written: list[int], dictionary: Dictionary, read: Callable[[int], None]
+    chunks: Iterator[Chunk], folder: Path, written: list[int], dictionary: Dictionary, progress: Callable[[int], None]
 ) -> dict[int, str]:
-    """Write the ids of every side, and where its documents begin; returns the SHA-256 of each side's stream."""
+    """Write the ids of each side and the positions of its begin symbols; return the SHA-256 of each side's stream."""
     table = ids_by_code_point(dictionary)
 
-    def encoded(piece: Piece) -> tuple[Piece, Ids]:
-        ids = np.empty(len(piece.data), dtype=dictionary.dtype)
-        count = int(encode(piece.data, table, ids))
+    def encoded(chunk: Chunk) -> tuple[Chunk, Ids]:
+        ids = np.empty(len(chunk.data), dtype=dictionary.dtype)
+        count = int(encode(chunk.data, table, ids))
         if count < 0:
             raise ValueError(f"the dictionary lacks a character of the text: U+{-1 - count:04X}")
-        return piece, ids[:count]
+        return chunk, ids[:count]
 
     digests = {side: hashlib.sha256() for side in written}
     with ExitStack() as stack:
@@ -82,23 +82,23 @@ def encode_sides(
             if dictionary.bounded:
                 starts[side] = stack.enter_context(array_writer(own / "documents.npy", np.int64))
 
-        def write(done: tuple[Piece, Ids]) -> int:
-            piece, ids = done
+        def write(done: tuple[Chunk, Ids]) -> int:
+            chunk, ids = done
             if len(ids):
-                digests[piece.side].update(piece.data.data)
+                digests[chunk.side].update(chunk.data.data)
                 if dictionary.bounded:
-                    starts[piece.side].append(np.flatnonzero(ids == dictionary.begin) + writers[piece.side].rows)
-                writers[piece.side].append(ids)
-            return len(piece.data)
+                    starts[chunk.side].append(np.flatnonzero(ids == dictionary.begin) + writers[chunk.side].rows)
+                writers[chunk.side].append(ids)
+            return len(chunk.data)
 
-        # One thread writes, in order: this one has the reading.
-        for size in ordered_map(write, ordered_map(encoded, pieces, threads=available_cores()), threads=1):
-            read(size)
+        # Another thread writes, in order: this one reads.
+        for size in ordered_map(write, ordered_map(encoded, chunks, threads=available_cores()), threads=1):
+            progress(size)
     return {side: digest.hexdigest() for side, digest in digests.items()}
 
 
 def ids_by_code_point(dictionary: Dictionary) -> npt.NDArray[np.int32]:
-    """Return the id of every code point, int32 [CODES], the marks' too; -1 for those that have none."""
+    """Return the id of every code point, including the marks, int32 [CODES]; -1 for those without id."""
     table = np.full(CODES, UNKNOWN if dictionary.unknown else -1, dtype=np.int32)
     for position, char in enumerate(dictionary.characters):
         table[ord(char)] = dictionary.first_id + position

@@ -1,4 +1,4 @@
-"""Cutting a table of documents at the beginning of a line."""
+"""Turns the documents table into the text of each side (train, eval, test), as streams of UTF-8."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,24 +15,26 @@ from pipeline.text.shards import CHARS
 
 
 def cut_at_lines(batches: Iterable[pa.RecordBatch], borders: tuple[int, int]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the rows of each side with the side, which changes at the first line that begins at a border or after it.
+    """Yield rows with their side, which changes at the first line that begins at a border or after it.
 
-    `borders` are counted in characters. A row in which the side changes is yielded in two.
+    `borders` are positions in characters. A row in which the side changes is split in two.
     """
     side, at = TRAIN, 0
-    line_begins = True  # at the next row, whatever document it belongs to
+    line_begins = True  # whether a line begins at the next row, whichever document it belongs to
     for whole in batches:
         batch = whole
+        # While a border is in this batch: yield the rows before it, and continue with the rest on the next side.
         while side < TEST and batch.num_rows and at + characters_in(batch) > borders[side]:
             chars = np.asarray(batch.column("chars"))
             ends = at + np.cumsum(chars)
+            # The row in which the border is, and the first line that begins in it after the border.
             row = int(np.searchsorted(ends, borders[side], side="right"))
             if row:
                 line_begins = _ends_line(batch, row - 1)
             text = str(batch.column("text")[row])
             begins = line_begins or batch.column("part")[row].as_py() == 0
             cut = _line_start(text, max(borders[side] - int(ends[row] - chars[row]), 0), begins=begins)
-            # Without a line's start after the border the whole row stays, and the next one is looked through.
+            # If no line begins after the border, the whole row stays on this side, and the next row is searched.
             before = row + (cut is None)
             yield side, batch.slice(0, before)
             if cut is None:
@@ -55,7 +57,7 @@ def cut_at_lines(batches: Iterable[pa.RecordBatch], borders: tuple[int, int]) ->
 
 
 def _line_start(text: str, after: int, *, begins: bool) -> int | None:
-    """Return the first place in `text`, at `after` or later, at which a line begins; None if there is none."""
+    """Return the first index in `text`, `after` or greater, at which a line begins; None if there is none."""
     if after == 0 and begins:
         return 0
     newline = text.find("\n", max(after - 1, 0))
@@ -73,29 +75,29 @@ def _with_text(row: pa.RecordBatch, text: str) -> pa.RecordBatch:
 
 BEGIN, END = ord(BEGIN_MARK), ord(END_MARK)
 
-# The table of clean documents, anew for every pass: all of its columns, or those that are named.
+# Returns the batches of the clean documents, for one pass: with all columns, or only the given ones.
 Tables = Callable[[Sequence[str] | None], Iterable[pa.RecordBatch]]
 
 
-class Piece(NamedTuple):
-    """Some of a side's stream, as UTF-8."""
+class Chunk(NamedTuple):
+    """A chunk of a side's stream, as UTF-8."""
 
     side: int
     data: Bytes
 
 
-def streams(tables: Tables, params: SplitParams, *, separator: str) -> Iterator[Piece]:
-    """Yield the streams of all sides in pieces, each side's in order; UserError as the rules for sides."""
+def streams(tables: Tables, params: SplitParams, *, separator: str) -> Iterator[Chunk]:
+    """Yield the streams of all sides in chunks, those of each side in order; UserError from the rules for sides."""
     if params.samples == "stream" and params.by == "position":
         yield from _cut_stream(tables, params, separator)
         return
     joiners = [Joiner(params.samples, separator) for _ in NAMES]
     for side, batch in _sided(tables, params):
-        yield Piece(side, joiners[side].join(batch))
+        yield Chunk(side, joiners[side].join(batch))
 
 
 def _sided(tables: Tables, params: SplitParams) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Yield the rows of each side, in order, with the side."""
+    """Yield rows with their side, those of each side in order."""
     total = sum(map(characters_in, tables([CHARS]))) if params.by == "position" else 0
     if params.samples == "lines" and params.by == "position":
         yield from cut_at_lines(tables(None), cuts(params, total))
@@ -108,8 +110,8 @@ def _sided(tables: Tables, params: SplitParams) -> Iterator[tuple[int, pa.Record
             yield side, batch if chosen.all() else batch.filter(pa.array(chosen))
 
 
-def _cut_stream(tables: Tables, params: SplitParams, separator: str) -> Iterator[Piece]:
-    """Yield the one stream of all documents, cut at a character whatever document it is in."""
+def _cut_stream(tables: Tables, params: SplitParams, separator: str) -> Iterator[Chunk]:
+    """Yield the stream of all documents, cut at an exact character, even within a document."""
     total, documents = 0, 0
     for batch in tables([CHARS, "last"]):
         total += characters_in(batch)
@@ -123,15 +125,15 @@ def _cut_stream(tables: Tables, params: SplitParams, separator: str) -> Iterator
         data = joiner.join(batch)
         while (border := borders[side]) is not None and at + size >= border:
             before = len(str(data.data, "utf-8")[: border - at].encode())
-            yield Piece(side, data[:before])
+            yield Chunk(side, data[:before])
             data, size, at = data[before:], at + size - border, border
             side += 1
-        yield Piece(side, data)
+        yield Chunk(side, data)
         at += size
 
 
 class Joiner:
-    """Makes one stream of the rows of one side, given batch by batch."""
+    """Joins the rows of one side, batch by batch, to one stream."""
 
     def __init__(self, samples: str, separator: str) -> None:
         self.samples = samples
@@ -140,7 +142,7 @@ class Joiner:
         self._line_open = False
 
     def join(self, batch: pa.RecordBatch) -> Bytes:
-        """Return the next piece of the stream, UTF-8."""
+        """Return the next chunk of the stream, UTF-8."""
         data, offsets = buffers(batch.column("text"))
         first, last = np.asarray(batch.column("part")) == 0, flags(batch.column("last"))
         if self.samples == "lines":
@@ -154,6 +156,6 @@ class Joiner:
             before[0] = 0
         self.started = self.started or len(before) > 0
         if len(before) == 1 and not before[0] and not after[0]:
-            return data  # of a long document: nothing to add, and nothing is copied
+            return data  # part of a long document: there is nothing to add, so nothing is copied
         out = np.empty(len(data) + 2 * len(first), dtype=np.uint8)
         return out[: int(join(data, offsets, before, after, out))]

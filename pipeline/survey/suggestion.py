@@ -42,7 +42,7 @@ def try_split(
     params: SplitParams,
     *,
     keep_newlines: bool,
-    read: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Trial:
     """Split the table in `clean` as the stage split does, in the temporary folder `folder`, and measure the result.
 
@@ -53,7 +53,9 @@ def try_split(
     folder.mkdir()
     try:
         separator = "\n" if keep_newlines else " "
-        build_splits(lambda columns: read_batches(clean, columns), folder, params, separator=separator, read=read)
+        build_splits(
+            lambda columns: read_batches(clean, columns), folder, params, separator=separator, progress=progress
+        )
         dictionary = Dictionary.load(folder / "dictionary.json")
         splits = {name: load_split(folder / name) for name in NAMES if (folder / name).exists()}
         train = splits["train"].ids
@@ -128,7 +130,7 @@ def suggest(
     values: Values,
     *,
     given: Collection[str] = (),
-    read: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Suggestion:
     """Return params that suit the surveyed text, whose table is in the folder `documents`.
 
@@ -141,13 +143,13 @@ def suggest(
         first = [one for one in first if one.key != "clean.keep_newlines"]
     clean = scratch / "clean"
     clean.mkdir()
-    clean_documents(documents, clean, _params(values, first).clean, read=read)
+    clean_documents(documents, clean, _params(values, first).clean, progress=progress)
 
     def tried(advice: Sequence[Advice]) -> Suggestion:
         params = _params(values, advice)
         try:
             trial = try_split(
-                clean, scratch / "split", params.split, keep_newlines=params.clean.keep_newlines, read=read
+                clean, scratch / "split", params.split, keep_newlines=params.clean.keep_newlines, progress=progress
             )
         except UserError as error:
             return Suggestion(tuple(advice), None, str(error))

@@ -18,7 +18,7 @@ from pipeline.cleaning.rules import rule_of
 from pipeline.params.text import CleanParams
 from pipeline.text.char_table import Counts, buffers, count_characters, flags
 from pipeline.text.kernels.utf8 import ASCII, CODES, EXTRA_SPACES, INDENTED, LONGEST, LONGEST_ROW, STATE, survey_lines
-from pipeline.text.text_hashes import SeenTexts, joined, polynomials
+from pipeline.text.text_hashes import SeenTexts, hash_texts, join_hashes
 
 LONGEST_LINE = 4096
 
@@ -107,8 +107,8 @@ class Survey:
         return kept / max(self.characters, 1)
 
 
-def survey(batches: Iterable[pa.RecordBatch], *, read: Callable[[int], None] = lambda _: None) -> Survey:
-    """Measure the documents in `batches`; `read` is called with the number of bytes after each batch."""
+def survey(batches: Iterable[pa.RecordBatch], *, progress: Callable[[int], None] = lambda _: None) -> Survey:
+    """Measure the documents in `batches`; `progress` is called with the number of bytes after each batch."""
     found, seen = Survey(), SeenTexts()
     state = np.zeros(STATE, dtype=np.int64)
     lengths: list[npt.NDArray[np.int64]] = []
@@ -121,10 +121,10 @@ def survey(batches: Iterable[pa.RecordBatch], *, read: Callable[[int], None] = l
         survey_lines(data, offsets, last, found.line_lengths, state)
         if state[LONGEST_ROW] >= 0:
             found.longest_line_in = str(batch.column("document")[int(state[LONGEST_ROW])])
-        hashes, sizes = polynomials(texts), np.asarray(pc.utf8_length(texts)).astype(np.int64)
+        hashes, sizes = hash_texts(texts), np.asarray(pc.utf8_length(texts)).astype(np.int64)
         sizes_in_bytes = np.diff(offsets)
         for row in np.flatnonzero(~last | (np.asarray(batch.column("part")) > 0)).tolist():
-            begun = (joined(begun[0], int(hashes[row]), int(sizes_in_bytes[row])), begun[1] + int(sizes[row]))
+            begun = (join_hashes(begun[0], int(hashes[row]), int(sizes_in_bytes[row])), begun[1] + int(sizes[row]))
             if last[row]:
                 hashes[row], sizes[row] = begun
                 begun = (0, 0)
@@ -132,7 +132,7 @@ def survey(batches: Iterable[pa.RecordBatch], *, read: Callable[[int], None] = l
         found.duplicates += int((~new).sum())
         found.duplicate_characters += int(sizes[last][~new].sum())
         lengths.append(sizes[last])
-        read(len(data))
+        progress(len(data))
     found.document_lengths = np.concatenate([found.document_lengths, *lengths])
     found.longest_line = int(state[LONGEST])
     found.extra_spaces, found.indented_lines = int(state[EXTRA_SPACES]), int(state[INDENTED])

@@ -1,4 +1,4 @@
-"""A sweep from start to end, as `charlm sweep` asks for it."""
+"""Runs a whole sweep for `charlm sweep`: opens its study, runs the trials, prints the best."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import optuna
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.sweeping.definition import Definition
 from pipeline.sweeping.parent import ParentRun
 from pipeline.sweeping.process import Trials
@@ -35,13 +35,13 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 @contextmanager
 def open_study(path: Path, definition: Definition, *, label: str, jobs: int) -> Iterator[Study]:
-    """Give the study that the file at `path` holds, made when there is none.
+    """Open the study in the file `path`, which is created if there is none.
 
-    UserError if it is of another definition, or cannot be read.
+    Raises UserError if the study has another definition or cannot be read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna's hints are for who writes Python with it
+        warnings.simplefilter("ignore")  # Optuna's hints are for its Python users
         try:
             storage = optuna.storages.RDBStorage(
                 f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
@@ -50,32 +50,30 @@ def open_study(path: Path, definition: Definition, *, label: str, jobs: int) -> 
             _check_same(found, definition, label)
             yield Study(found, definition, label=label, jobs=jobs)
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            said = " ".join(str(getattr(error, "orig", None) or error.__cause__ or error).split())
-            raise UserError(f"{path.name}: the sweep's database cannot be used: {said}") from None
+            message = one_line(getattr(error, "orig", None) or error.__cause__ or error)
+            raise UserError(f"{path.name}: the sweep's database cannot be used: {message}") from None
 
 
 def _check_same(study: optuna.Study, definition: Definition, label: str) -> None:
     record = definition.record()
-    kept = study.user_attrs.get("definition")
-    if kept is None:
+    saved = study.user_attrs.get("definition")
+    if saved is None:
         study.set_user_attr("definition", record)
         return
-    for part in ("search", "params"):
-        for key in sorted(kept[part].keys() | record[part].keys()):
-            old, new = kept[part].get(key), record[part].get(key)
+    for group in ("search", "params"):
+        for key in sorted(saved[group].keys() | record[group].keys()):
+            old, new = saved[group].get(key), record[group].get(key)
             if old != new:
                 raise UserError(
-                    f"sweep {label}: {key}: found {_shown(new)}, started with {_shown(old)}; "
+                    f"sweep {label}: {key}: found {_format_value(new)}, started with {_format_value(old)}; "
                     "allowed is the same search, or another --name"
                 )
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dict):
         return (
-            "{"
-            + ", ".join(f"{key}: {part}" for key, part in value.items() if part is not None and part is not False)
-            + "}"
+            "{" + ", ".join(f"{key}: {one}" for key, one in value.items() if one is not None and one is not False) + "}"
         )
     return repr(value)
 
@@ -85,20 +83,20 @@ RUN_ID = "mlflow_run"
 
 
 def run_sweep(definition: Definition, trials: Trials, *, label: str, jobs: int) -> None:
-    """Run sweep `label` until it has its trials, or go on with it, and print the best.
+    """Run (or resume) sweep `label` until it has all its trials, and print the best.
 
-    UserError if another sweep runs, the label is taken, or no trial has a result.
+    Raises UserError if another sweep is running, the label is taken, or no trial has a result.
     """
     if not LABEL.fullmatch(label):
         raise UserError(f"--name: found {label!r}, allowed are up to 61 letters, digits, - and _, no - or _ first")
-    environment = dict(os.environ)  # as it is before MLflow adds to it
+    environment = dict(os.environ)  # before MLflow adds to it
     folder = state_folder() / "sweeps"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError("sweep: another one runs in this project; wait for it, or give it more --jobs") from None
+        raise UserError("sweep: another one is running in this project; wait for it, or give it more --jobs") from None
     with lock, open_study(folder / f"{label}.db", definition, label=label, jobs=jobs) as study:
         if study.is_new:
             _begin(study, trials, label)
@@ -128,7 +126,7 @@ def _run(study: Study, trials: Trials, folder: Path, environment: Mapping[str, s
         outcomes = runner.run()
     best = ranking(outcomes)
     if not best:
-        raise UserError(f"sweep {study.label}: no trial has a result; what they said is in {folder}")
+        raise UserError(f"sweep {study.label}: no trial has a result; their logs are in {folder}")
     screen.leaderboard(study.label, outcomes)
     screen.say("")
     screen.say(best_command(study.options_of(best[0].number)))
@@ -136,5 +134,5 @@ def _run(study: Study, trials: Trials, folder: Path, environment: Mapping[str, s
 
 def _headline(study: Study) -> str:
     wanted, ended = study.definition.trials, len(study.outcomes())
-    beside = f", {study.jobs} side by side" if study.jobs > 1 else ""
-    return f"sweep {study.label}: {f'{ended} of ' if ended else ''}{wanted} trials{' done' if ended else ''}{beside}"
+    parallel = f", {study.jobs} in parallel" if study.jobs > 1 else ""
+    return f"sweep {study.label}: {f'{ended} of ' if ended else ''}{wanted} trials{' done' if ended else ''}{parallel}"

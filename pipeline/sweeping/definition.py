@@ -1,4 +1,4 @@
-"""A sweep's definition: its YAML file, -S options and params.yaml; what is wrong is refused before anything runs."""
+"""Reads and validates the definition of a sweep: its YAML file, -S options and params.yaml."""
 
 import difflib
 import re
@@ -16,18 +16,19 @@ from pipeline.sweeping.space import Choices, Dimension, Range, corners, option_t
 FOLDER = Path(__file__).parents[2] / "presets/sweeps"
 KEYS = ("trials", "set", "search")
 MAX_TRIALS = 10_000
-# What may vary within a sweep: all else changes the eval text or how it is measured, and figures stay comparable.
+# The params that a sweep may search. All others change the eval text or its protocol, so perplexities would not be
+# comparable.
 COMPARABLE = re.compile(r"(model|train)\..*|split\.buckets")
-# Stages after evaluate: their params change no trial.
+# The params of stages after evaluate: they do not change a trial's result.
 AFTER = ("generate.", "register.")
 THREADS = "train.threads"
 
 
 @dataclass(frozen=True)
 class Definition:
-    """What is searched: `fixed` params for all trials and the `search` space, over the `base` of params.yaml.
+    """A sweep: `fixed` params of all trials and the `search` space, which override `base`, those of params.yaml.
 
-    `fixed` holds each param's value and its text in an -S option.
+    `fixed` has each param's value and its text in an -S option.
     """
 
     name: str
@@ -38,11 +39,11 @@ class Definition:
     base: dict[str, Any]
 
     def params(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all params of a trial with the searched `values`, by dotted key."""
+        """Return all params of the trial with the searched `values`, by dotted key."""
         return self.base | {key: value for key, (value, _) in self.fixed.items()} | dict(values)
 
     def options(self, values: Mapping[str, Any], *, jobs: int) -> list[str]:
-        """Return a trial's "key=value" options. Trials beside each other share the cores rather than fight for them."""
+        """Return a trial's "key=value" options; parallel trials get equal shares of the cores."""
         texts = {key: text for key, (_, text) in self.fixed.items()}
         if jobs > 1 and self.params(values)[THREADS] == 0:
             texts[THREADS] = str(max(1, available_cores() // jobs))
@@ -50,18 +51,18 @@ class Definition:
         return [f"{key}={text}" for key, text in texts.items()]
 
     def start(self) -> dict[str, Any] | None:
-        """Return the values that the search begins with, those of params.yaml, if the space holds them."""
+        """Return the values of params.yaml, with which the search starts, or None if they are outside of the space."""
         params = self.params({})
         values = {key: params[key] for key in self.search}
         return values if all(self.search[key].holds(value) for key, value in values.items()) else None
 
     def record(self) -> dict[str, Any]:
-        """Return as plain data what must stay the same for trials to be of one sweep."""
-        kept = [key for key in self.base if not key.startswith(AFTER) and key not in self.search]
+        """Return as JSON data what all trials of one sweep must have in common."""
+        keys = [key for key in self.base if not key.startswith(AFTER) and key not in self.search]
         params = self.params({})
         return {
             "search": {key: dimension.model_dump(mode="json") for key, dimension in self.search.items()},
-            "params": {key: params[key] for key in kept},
+            "params": {key: params[key] for key in keys},
         }
 
 
@@ -81,7 +82,10 @@ def find_sweep(name: str) -> Path:
 
 
 def load_sweep(path: Path, options: Sequence[str], trials: int | None) -> Definition:
-    """Return the sweep of `path` over params.yaml, with -S `options`; UserError if any value of it is refused."""
+    """Return the sweep in the file `path`, with -S `options`, over params.yaml; UserError if any value is invalid.
+
+    `trials` overrides the file's number of trials.
+    """
     read_groups(GROUPS)
     base = flatten(read_yaml(PARAMS_FILE))
     found = read_sweep(path, base)
@@ -90,13 +94,14 @@ def load_sweep(path: Path, options: Sequence[str], trials: int | None) -> Defini
         raise UserError(f"-S {key}: found a param that {path.name} searches, allowed are others")
     check_params(base | {key: value for key, (value, _) in given.items()}, "-S")
     sweep = replace(found, fixed=found.fixed | given, base=base, trials=trials or found.trials)
+    # If the extreme values are valid params, all values between them are.
     for values in corners(sweep.search):
         check_params(sweep.params(values), path.name)
     return sweep
 
 
 def read_sweep(path: Path, base: Mapping[str, Any]) -> Definition:
-    """Return the sweep that a file holds; with `base` its keys must be among those of params.yaml."""
+    """Return the sweep in a file; if `base` (params.yaml) is not empty, the file's keys must be in it."""
     content = read_yaml(path)
     for key in content:
         if key not in KEYS:
@@ -121,7 +126,7 @@ def read_sweep(path: Path, base: Mapping[str, Any]) -> Definition:
 
 
 def check_params(params: Mapping[str, Any], file: str) -> None:
-    """Check all params (dotted keys) against their groups; UserError as if they stood in `file`."""
+    """Validate all params (dotted keys); the UserError names `file` as their origin."""
     nested: dict[str, Any] = {}
     for key, value in params.items():
         *groups, last = key.split(".")
@@ -140,7 +145,7 @@ def _check_keys(path: Path, fixed: Iterable[str], search: Iterable[str], base: M
                 raise UserError(f"{path.name}: {kind}.{key}: no such param{_suggest(key, base)}")
     for key in search:
         if key in fixed:
-            raise UserError(f"{path.name}: {key}: stands under set and under search, allowed is one of them")
+            raise UserError(f"{path.name}: {key}: found under set and under search, allowed is one of them")
         if not COMPARABLE.fullmatch(key):
             raise UserError(
                 f"{path.name}: search.{key}: perplexities would not be comparable; "
@@ -156,10 +161,10 @@ def _mapping(path: Path, content: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _dimensions(value: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Yield dotted keys and what stands there: nested mappings are groups until one has a dimension's keys."""
+    """Yield dotted keys and their values: nested mappings are groups until one has a dimension's keys."""
     for key, inner in value.items():
         name = f"{prefix}{key}"
-        if isinstance(inner, dict) and inner and all(isinstance(part, dict) for part in inner.values()):
+        if isinstance(inner, dict) and inner and all(isinstance(one, dict) for one in inner.values()):
             yield from _dimensions(inner, f"{name}.")
         else:
             yield name, inner

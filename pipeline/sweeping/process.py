@@ -1,7 +1,7 @@
-"""One trial's processes: started in a group of their own, found again by whoever goes on, ended as a group.
+"""Starts and controls the processes of one trial, a DVC experiment.
 
-They outlive whoever started them. What marks them is CHARLM_CURVE in their environment, the file that the training
-writes its curve to.
+They run in their own process group and outlive the sweep's process if it is killed. A resumed sweep finds them by
+CHARLM_CURVE in their environment: the file to which the training writes its curve.
 """
 
 import json
@@ -30,30 +30,30 @@ TEMPORARY = Path(".dvc/tmp/exps")
 
 
 class Trials(Protocol):
-    """How trials run."""
+    """How trials are run; tests replace DvcTrials by trials of a second."""
 
     def command(self, name: str, options: list[str]) -> list[str]:
         """Return the command that runs trial `name` with "key=value" options."""
         ...
 
     def environment(self) -> dict[str, str]:
-        """Return what the command's environment must have."""
+        """Return the environment variables that the command needs."""
         ...
 
     def is_apart(self, log: str) -> bool:
-        """Return whether the one whose command has said `log` may be interrupted."""
+        """Return whether the trial with output `log` may be interrupted."""
         ...
 
     def is_set_up(self, log: str) -> bool:
-        """Return whether another trial may start beside the one whose command has said `log`."""
+        """Return whether another trial may start while the trial with output `log` is running."""
         ...
 
     def is_ending(self, log: str) -> bool:
-        """Return whether no other trial may start any more until the one that has said `log` has ended."""
+        """Return whether no other trial may start until the trial with output `log` has ended."""
         ...
 
     def result(self, name: str) -> float | None:
-        """Return the perplexity of trial `name`, None if it has not ended well."""
+        """Return the perplexity of trial `name`, None if it has not succeeded."""
         ...
 
     def names(self, label: str) -> list[str]:
@@ -61,7 +61,7 @@ class Trials(Protocol):
         ...
 
     def clean(self, name: str) -> None:
-        """Remove what trial `name`, whose processes were killed, has left."""
+        """Remove the temporary files of trial `name` after its processes were killed."""
         ...
 
 
@@ -71,24 +71,24 @@ class DvcTrials:
     def command(self, name: str, options: list[str]) -> list[str]:
         """Return the command that runs experiment `name` with "key=value" options."""
         set_params = [word for option in options for word in ("-S", option)]
-        # A dvc command of the person's own only delays a trial.
+        # With --wait-for-lock, another dvc command in the project delays a trial instead of failing it.
         return [sys.executable, "-m", "dvc", "--wait-for-lock", "exp", "run", "--temp", "-n", name, *set_params, TARGET]
 
     def environment(self) -> dict[str, str]:
-        """Return what the command's environment must have: this Python first, for the stages too."""
+        """Return the environment variables that the command needs; this Python is first in PATH, for the stages."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
         return {"PATH": path, "DVC_NO_ANALYTICS": "true", "PYTHONUNBUFFERED": "1"}
 
     def is_apart(self, log: str) -> bool:
-        """Return whether the experiment is off the stack and in its own copy, from what the command has said."""
+        """Return whether the experiment has left the workspace and runs in its own copy."""
         return "Reproducing experiment '" in log
 
     def is_set_up(self, log: str) -> bool:
-        """Return whether the training has begun."""
+        """Return whether the training has started."""
         return bool(re.search(r"[Ss]tage 'train'", log))
 
     def is_ending(self, log: str) -> bool:
-        """Return whether the command may soon look for another experiment."""
+        """Return whether the command may soon read the list of experiments, which another start would change."""
         return bool(re.search(rf"[Ss]tage '{TARGET}'", log))
 
     def result(self, name: str) -> float | None:
@@ -102,17 +102,17 @@ class DvcTrials:
         return None
 
     def names(self, label: str) -> list[str]:
-        """Return the experiments that have the names of the trials of `label`."""
+        """Return the experiments whose names are those of trials of sweep `label`."""
         refs = _git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{label}-*").split()
         return sorted(name for ref in refs if re.fullmatch(rf"{label}-\d{{4,}}", name := ref.rpartition("/")[2]))
 
     def clean(self, name: str) -> None:
-        """Remove the copy that a killed experiment leaves: `dvc exp show` would show it as running."""
-        for note in TEMPORARY.glob("standalone/run/*/*.run"):
+        """Remove the copy that a killed experiment leaves; otherwise `dvc exp show` would show it as running."""
+        for path in TEMPORARY.glob("standalone/run/*/*.run"):
             try:
-                said = read_json(note)
-                if said["name"] == name and not said["result_hash"]:
-                    copy = Path(said["root_dir"])
+                info = read_json(path)
+                if info["name"] == name and not info["result_hash"]:
+                    copy = Path(info["root_dir"])
                     if copy.resolve().is_relative_to((project_root() / TEMPORARY).resolve()):
                         shutil.rmtree(copy, ignore_errors=True)
             except (OSError, ValueError, KeyError, TypeError):
@@ -132,7 +132,7 @@ class Point:
 
 
 class TrialProcess:
-    """The processes of trial `name`, whose files are FOLDER/NUMBER.log and .jsonl."""
+    """The processes of trial `name`; their output is FOLDER/NUMBER.log, the training's curve FOLDER/NUMBER.jsonl."""
 
     def __init__(self, name: str, number: int, folder: Path, trials: Trials) -> None:
         self.name = name
@@ -144,7 +144,7 @@ class TrialProcess:
         self._read = 0
 
     def start(self, options: list[str], environment: Mapping[str, str]) -> None:
-        """Start the trial in an environment; OSError if that cannot be done."""
+        """Start the trial in an environment; OSError if that fails."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.curve.unlink(missing_ok=True)
         own = {**environment, **self._trials.environment(), VARIABLE: str(self.curve.resolve())}
@@ -155,22 +155,22 @@ class TrialProcess:
             )  # fmt: skip
 
     def adopt(self) -> bool:
-        """Take over the processes that an earlier runner started; returns whether their leader still runs."""
+        """Take over the processes that an earlier runner started; returns whether the first one is still running."""
         members = self._members()
         self._leader = next((process for process in members if _leads(process)), None)
-        if self._leader is None:  # what is left of it does no good
+        if self._leader is None:  # the trial cannot succeed without it
             _kill(members)
         return self._leader is not None
 
     def ended(self) -> float:
-        """Return when the trial last said something, in seconds since 1970."""
+        """Return the time of the trial's last output, in seconds since 1970."""
         try:
             return self.log.stat().st_mtime
         except OSError:
             return time.time()
 
     def is_alive(self) -> bool:
-        """Return whether the trial's first process runs."""
+        """Return whether the trial's first process is running."""
         if isinstance(self._leader, subprocess.Popen):
             return self._leader.poll() is None
         try:
@@ -182,39 +182,39 @@ class TrialProcess:
 
     def is_apart(self) -> bool:
         """Return whether the trial may be interrupted."""
-        return self._trials.is_apart(self.said())
+        return self._trials.is_apart(self.output())
 
     def is_set_up(self) -> bool:
-        """Return whether another trial may start beside this one."""
-        return self._trials.is_set_up(self.said())
+        """Return whether another trial may start while this one is running."""
+        return self._trials.is_set_up(self.output())
 
     def is_ending(self) -> bool:
         """Return whether no other trial may start until this one has ended."""
-        return self._trials.is_ending(self.said())
+        return self._trials.is_ending(self.output())
 
-    def said(self) -> str:
-        """Return the log."""
+    def output(self) -> str:
+        """Return the log's text."""
         try:
             return self.log.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
 
     def new_points(self) -> list[Point]:
-        """Return the evaluations in the curve that have come since the last call."""
+        """Return the points of the curve that were written since the last call."""
         try:
             with self.curve.open("rb") as file:
                 file.seek(self._read)
                 content = file.read()
         except OSError:
             return []
-        whole = content[: content.rfind(b"\n") + 1]
+        whole = content[: content.rfind(b"\n") + 1]  # the last line may be incomplete
         self._read += len(whole)
         rows: list[dict[str, Any]] = [json.loads(line) for line in whole.splitlines()]
         return [Point(row["epoch"], row["eval_perplexity"]) for row in rows if "eval_perplexity" in row]
 
     def reason(self) -> str:
-        """Return why the trial ended without a result, in one line: the last error that its log holds."""
-        lines = [line.strip() for line in self.said().splitlines()]
+        """Return why the trial ended without a result, in one line: the last error in its log."""
+        lines = [line.strip() for line in self.output().splitlines()]
         for start in ("error: ", "ERROR: "):
             if found := [line for line in lines if line.startswith(start)]:
                 return found[-1].removeprefix(start)
@@ -222,23 +222,23 @@ class TrialProcess:
         return crash[-1] if crash else "ended without a result"
 
     def interrupt(self) -> None:
-        """Ask the whole group to end."""
+        """Send SIGINT to the whole process group."""
         self._signal(signal.SIGINT)
 
     def kill(self) -> None:
-        """End the whole group at once, and remove what it leaves."""
+        """Kill the whole process group, and remove its temporary files."""
         self._signal(signal.SIGKILL)
         if isinstance(self._leader, subprocess.Popen):
             self._leader.wait()
         self.clean()
 
     def clean(self) -> None:
-        """End what is left of the group after its first process, and remove its temporary files."""
+        """Kill the remaining processes after the first one has ended, and remove the temporary files."""
         _kill(self._members())
         self._trials.clean(self.name)
 
     def checkpoints(self) -> list[Path]:
-        """Return the folders of checkpoints that the trial's training holds a lock in."""
+        """Return the folders of checkpoints that the trial's training has locked."""
         parent = (state_folder() / "checkpoints").resolve()
         folders = set()
         for process in self._members():
@@ -261,7 +261,7 @@ class TrialProcess:
 
 
 def remove_checkpoints(folders: list[Path]) -> None:
-    """Remove the checkpoints of trainings that nobody will go on with."""
+    """Remove the checkpoints of trainings that will not be resumed."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 

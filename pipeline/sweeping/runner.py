@@ -1,7 +1,7 @@
-"""Running a sweep: trials are started, watched, pruned and counted until there are enough.
+"""Runs the trials of a sweep: starts, watches, prunes and counts them until there are enough.
 
-All that must outlast this process is in the study, in the trials' own files and in their processes: a runner that
-takes over after a kill finds the trials that still run and goes on watching them.
+Everything that must survive this process is in the study, in the trials' files and in their processes: after a kill,
+the next runner finds the trials that are still running and continues to watch them.
 """
 
 import math
@@ -18,11 +18,11 @@ from pipeline.sweeping.study import Outcome, Proposal, State, Study, ranking
 
 
 @dataclass(eq=False)
-class Watched:
-    """Its proposal, its processes and its last perplexity.
+class RunningTrial:
+    """A trial that is running: its proposal, its processes and its last perplexity.
 
-    If it was asked to end, `prune_by` is the time (monotonic) by which it must have, and `checkpoints` are what it
-    leaves.
+    If it is being pruned, `prune_by` is the time (monotonic) at which it is killed, and `checkpoints` are the folders
+    to remove then.
     """
 
     proposal: Proposal
@@ -33,16 +33,16 @@ class Watched:
 
 
 POLL_SECONDS = 0.25
-# How long a trial that was asked to end may take: MLflow may be waiting for a server.
+# How long an interrupted trial may take to end: MLflow may be waiting for a server.
 GRACE_SECONDS = 30.0
-# So many failures in a row are not the params' fault.
+# This number of failures in a row is not caused by the searched params.
 MAX_FAILURES = 3
-# What a training says whose loss exploded (pipeline/training/loop.py).
+# The message of a training whose loss exploded (pipeline/training/loop.py).
 DIVERGED = "train: the loss is"
 
 
 class Runner:
-    """Runs the trials of a study, `jobs` at a time, in `folder`; `environment` is that of the trials."""
+    """Runs the trials of a study, `jobs` at a time; `folder` has their files, `environment` is their environment."""
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class Runner:
         self.folder = folder
         self.jobs = jobs
         self.environment = environment
-        self._running: list[Watched] = []
+        self._running: list[RunningTrial] = []
         self._failed: list[int] = []
         self._used_up = False
 
     def run(self) -> list[Outcome]:
-        """Run until the study has the trials that its definition asks for; returns how all have ended.
+        """Run until the study has the number of trials of its definition; returns the outcomes of all.
 
-        UserError after too many failures in a row. When this is left early, by Ctrl-C or that error, the trials that
-        run are ended, and take their turn again when the sweep goes on.
+        Raises UserError after too many failures in a row. After that error or Ctrl-C, running trials are ended; they
+        are repeated when the sweep is resumed.
         """
         self._take_over()
         self.study.propose_lost_again()
@@ -92,31 +92,31 @@ class Runner:
         for proposal in self.study.running():
             process = self._process(proposal.number)
             if process.adopt():
-                self.screen.say(f"{process.name} still runs: watching it again")
-                self._running.append(Watched(proposal, process))
+                self.screen.say(f"{process.name} is still running: watching it again")
+                self._running.append(RunningTrial(proposal, process))
             elif self.trials.result(process.name) is not None:
-                self._running.append(Watched(proposal, process))  # it ended well while nobody watched
+                self._running.append(RunningTrial(proposal, process))  # it succeeded while no runner was watching
             else:
                 process.clean()
                 self.parent.mark_killed(process.name, pruned=False)
                 self.study.lose(proposal.number)
 
     def _step(self) -> bool:
-        """Look after everything once; returns whether there is more to do."""
-        for watched in list(self._running):
-            alive = watched.process.is_alive()  # before its files are read: what it wrote last is seen
-            self._read_curve(watched)
+        """Check all trials once, and start the next one if possible; returns whether there is more to do."""
+        for trial in list(self._running):
+            alive = trial.process.is_alive()  # checked before its files are read, so that its last output is seen
+            self._read_curve(trial)
             if not alive:
-                self._running.remove(watched)
-                self._finish(watched)
-            elif watched.prune_by is not None and time.monotonic() > watched.prune_by:
-                watched.process.kill()
+                self._running.remove(trial)
+                self._finish(trial)
+            elif trial.prune_by is not None and time.monotonic() > trial.prune_by:
+                trial.process.kill()
         wanted = self.study.definition.trials
         more = not self._used_up and self.study.counted() < wanted
         if more and len(self._running) < self.jobs and self._may_start():
             self._start()
         ended = self.study.counted() - len(self._running)
-        running = {f"{watched.proposal.number:04}": watched.perplexity for watched in self._running}
+        running = {f"{trial.proposal.number:04}": trial.perplexity for trial in self._running}
         self.screen.progress(ended=ended, wanted=wanted, running=running)
         return bool(self._running) or (more and not self._used_up)
 
@@ -127,44 +127,46 @@ class Runner:
         proposal = self.study.ask()
         if proposal is None:
             self._used_up = True
-            self.screen.say("all values of so small a space have been tried")
+            self.screen.say("the search space is exhausted")
             return
         process = self._process(proposal.number)
         process.start(proposal.options, {**self.environment, **self.parent.environment()})
-        self._running.append(Watched(proposal, process))
+        self._running.append(RunningTrial(proposal, process))
 
-    def _read_curve(self, watched: Watched) -> None:
-        for point in watched.process.new_points():
-            watched.perplexity = point.perplexity
+    def _read_curve(self, trial: RunningTrial) -> None:
+        for point in trial.process.new_points():
+            trial.perplexity = point.perplexity
             hopeless = math.isfinite(point.perplexity) and self.study.report(
-                watched.proposal.number, epoch=point.epoch, perplexity=point.perplexity
+                trial.proposal.number, epoch=point.epoch, perplexity=point.perplexity
             )
-            if hopeless and watched.prune_by is None and watched.process.is_alive():
-                watched.prune_by = time.monotonic() + GRACE_SECONDS
-                watched.checkpoints = watched.process.checkpoints()
-                watched.process.interrupt()
+            if hopeless and trial.prune_by is None and trial.process.is_alive():
+                trial.prune_by = time.monotonic() + GRACE_SECONDS
+                trial.checkpoints = trial.process.checkpoints()
+                trial.process.interrupt()
 
-    def _finish(self, watched: Watched) -> None:
-        process, number = watched.process, watched.proposal.number
+    def _finish(self, trial: RunningTrial) -> None:
+        process, number = trial.process, trial.proposal.number
         perplexity, reason = self.trials.result(process.name), ""
         state: State = "done"
         if perplexity is None:
             process.clean()
-            perplexity, state = watched.perplexity, "pruned"
-            if watched.prune_by is None:
+            # Without a result it was pruned by this runner, has diverged, or has failed.
+            perplexity, state = trial.perplexity, "pruned"
+            if trial.prune_by is None:
                 reason = process.reason()
                 state = "diverged" if reason.startswith(DIVERGED) else "failed"
             else:
-                remove_checkpoints(watched.checkpoints)
+                remove_checkpoints(trial.checkpoints)
                 self.parent.mark_killed(process.name, pruned=True)
         outcome = Outcome(
-            number=number, state=state, perplexity=perplexity, values=watched.proposal.values, reason=reason,
-            seconds=round(process.ended() - watched.proposal.started, 1),
+            number=number, state=state, perplexity=perplexity, values=trial.proposal.values, reason=reason,
+            seconds=round(process.ended() - trial.proposal.started, 1),
         )  # fmt: skip
         self.study.end(outcome)
         best = next(iter(ranking(self.study.outcomes())), None)
         self.screen.ended(outcome, is_best=best is not None and best.number == number)
         self._write_note()
+        # A series of failures is an error in the project; it must not use up the trials.
         self._failed = [*self._failed, number] if state == "failed" else []
         if len(self._failed) == MAX_FAILURES:
             self.study.forget(self._failed)
@@ -175,31 +177,31 @@ class Runner:
     def _write_note(self) -> None:
         outcomes = self.study.outcomes()
         best = next((one.perplexity for one in ranking(outcomes)), None)
-        # By how many have ended, not by number: beside each other they end in another order.
+        # The step is the number of ended trials, not the trial's number: parallel trials end in another order.
         self.parent.update(note(self.study.definition, outcomes), best, step=len(outcomes))
 
     def _end_all(self) -> None:
-        """End the trials that run: asked first, and killed at a second Ctrl-C or when they take too long."""
+        """End all running trials: interrupt them, and kill them after a second Ctrl-C or if they take too long."""
         if not self._running:
             return
         self.screen.say(f"ending {len(self._running)} running trials")
         deadline = time.monotonic() + GRACE_SECONDS
-        asked: set[int] = set()
+        interrupted: set[int] = set()
         try:
             while alive := [one for one in self._running if one.process.is_alive()]:
-                for watched in alive:
-                    # Until then DVC is changing the workspace, and takes it back when it is through.
-                    if watched.proposal.number not in asked and watched.process.is_apart():
-                        asked.add(watched.proposal.number)
-                        watched.process.interrupt()
+                for trial in alive:
+                    # Before that, DVC is changing the workspace and will restore it.
+                    if trial.proposal.number not in interrupted and trial.process.is_apart():
+                        interrupted.add(trial.proposal.number)
+                        trial.process.interrupt()
                     if time.monotonic() > deadline:
-                        watched.process.kill()
+                        trial.process.kill()
                 time.sleep(POLL_SECONDS)
         finally:
-            for watched in self._running:
-                watched.process.kill()
-                if self.trials.result(watched.process.name) is None:
-                    self.study.lose(watched.proposal.number)
+            for trial in self._running:
+                trial.process.kill()
+                if self.trials.result(trial.process.name) is None:
+                    self.study.lose(trial.proposal.number)
             self._running.clear()
 
     def _process(self, number: int) -> TrialProcess:

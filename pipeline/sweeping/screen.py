@@ -1,4 +1,4 @@
-"""What a person sees of a running sweep: a line for each trial that ended, and on a terminal how the others stand."""
+"""The output of a sweep: a line for each ended trial, a live status on a terminal, the leaderboard, MLflow's note."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ STYLES = {"done": "", "pruned": "dim", "diverged": "yellow", "failed": "red"}
 
 
 class Screen:
-    """Prints to standard output; `keys` are the params that the trials differ in."""
+    """Prints to standard output; `keys` are the searched params."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
@@ -42,15 +42,15 @@ class Screen:
 
     def ended(self, outcome: Outcome, *, is_best: bool) -> None:
         """Print the line of a trial that ended."""
-        values = "  ".join(f"{name} {shown(outcome.values[key])}" for key, name in self._names.items())
-        line = f"{outcome.number:04}  {figure(outcome):18}  {outcome.seconds:5.0f} s  {values}"
+        values = "  ".join(f"{name} {format_value(outcome.values[key])}" for key, name in self._names.items())
+        line = f"{outcome.number:04}  {format_perplexity(outcome):18}  {outcome.seconds:5.0f} s  {values}"
         style = STYLES[outcome.state]
         self.console.print(escape(line + ("  best so far" if is_best else "")), style="bold" if is_best else style)
         if outcome.reason:
             self.console.print(escape(f"      {outcome.reason}"), style=style)
 
     def progress(self, *, ended: int, wanted: int, running: Mapping[str, float | None]) -> None:
-        """Show how many trials have ended, and how those that run stand."""
+        """Show the number of ended trials, and the last perplexity of each running trial."""
         if self._status:
             each = ", ".join(f"{name} {f'{last:.3f}' if last else '…'}" for name, last in running.items())
             self._status.update(f"{ended} of {wanted} trials" + (f"   running: {each}" if each else ""))
@@ -62,21 +62,23 @@ class Screen:
         for column in ("experiment", "perplexity", "seconds", *self._names.values()):
             table.add_column(column, justify="left" if column == "experiment" else "right", no_wrap=True)
         for one in best:
-            values = [shown(one.values[key]) for key in self._names]
-            table.add_row(f"{label}-{one.number:04}", figure(one), f"{one.seconds:.0f}", *map(escape, values))
+            values = [format_value(one.values[key]) for key in self._names]
+            table.add_row(
+                f"{label}-{one.number:04}", format_perplexity(one), f"{one.seconds:.0f}", *map(escape, values)
+            )
         self.console.print()
         self.console.print(table)
 
 
-def shown(value: Any) -> str:
-    """Return a param's value for people."""
+def format_value(value: Any) -> str:
+    """Return a param's value as readable text."""
     if isinstance(value, float):
         return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def figure(outcome: Outcome) -> str:
-    """Return a trial's perplexity, or what became of it."""
+def format_perplexity(outcome: Outcome) -> str:
+    """Return a trial's perplexity, or its state if it has no result."""
     perplexity = "" if outcome.perplexity is None else f"{outcome.perplexity:.3f}"
     if outcome.state == "done":
         return perplexity
@@ -84,23 +86,23 @@ def figure(outcome: Outcome) -> str:
 
 
 def note(definition: Definition, outcomes: list[Outcome]) -> str:
-    """Return what the sweep's run in MLflow says of itself, in Markdown."""
+    """Return the description of the sweep's MLflow run, in Markdown."""
     names = short_names(list(definition.search))
     lines = [definition.title, "", "| param | searched |", "| --- | --- |"]
-    lines += [f"| {key} | {_described(dimension)} |" for key, dimension in definition.search.items()]
+    lines += [f"| {key} | {_format_dimension(dimension)} |" for key, dimension in definition.search.items()]
     ended = {state: sum(one.state == state for one in outcomes) for state in ("done", "pruned", "diverged", "failed")}
     counts = ", ".join(f"{count} {state}" for state, count in ended.items() if count) or "none yet"
     lines += ["", f"Trials: {counts}; {definition.trials} wanted.", ""]
     if best := ranking(outcomes)[:NOTED]:
         lines += [f"| trial | perplexity | {' | '.join(names.values())} |", f"| --- | --- |{' --- |' * len(names)}"]
         for one in best:
-            values = " | ".join(shown(one.values[key]) for key in names)
+            values = " | ".join(format_value(one.values[key]) for key in names)
             lines.append(f"| {one.number:04} | {one.perplexity:.3f} | {values} |")
     return "\n".join(lines)
 
 
-def _described(dimension: Dimension) -> str:
+def _format_dimension(dimension: Dimension) -> str:
     if isinstance(dimension, Choices):
-        return ", ".join(shown(choice) for choice in dimension.choices)
-    step = f", step {shown(dimension.step)}" if dimension.step is not None else ""
-    return f"{shown(dimension.low)} to {shown(dimension.high)}{', log' if dimension.log else ''}{step}"
+        return ", ".join(format_value(choice) for choice in dimension.choices)
+    step = f", step {format_value(dimension.step)}" if dimension.step is not None else ""
+    return f"{format_value(dimension.low)} to {format_value(dimension.high)}{', log' if dimension.log else ''}{step}"

@@ -1,4 +1,4 @@
-"""What a sweep searches: ranges and choices of params, strictly validated, and their values as dvc's -S takes them."""
+"""The search space of a sweep: ranges and choices of params, and their values as text for dvc's -S option."""
 
 import itertools
 import json
@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.params.base import Group
 
-# Ranges are sampled to this many digits: what is printed is then exactly what was trained.
+# Drawn values are rounded to this number of significant digits, so that the printed value is exactly the trained one.
 DIGITS = 4
 MAX_CORNERS = 512
 
@@ -24,9 +24,9 @@ Number = Annotated[Any, BeforeValidator(_number)]
 
 
 class Range(Group):
-    """Numbers from `low` to `high`, both included: whole ones if both are written as whole ones.
+    """Numbers from `low` to `high`, both included; integers if both are integers.
 
-    `log` draws their logarithm evenly; `step` leaves only low, low + step, …
+    `log` draws the logarithm uniformly; `step` restricts the values to low, low + step, …
     """
 
     low: Number
@@ -55,7 +55,7 @@ class Range(Group):
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def rounded(self, value: float) -> int | float:
-        """Return a drawn value as it is used."""
+        """Return a drawn value as an int, or rounded to DIGITS digits within the range."""
         if self.is_whole:
             return int(value)
         return float(min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high))
@@ -65,7 +65,7 @@ class Range(Group):
         return [self.low, self.high]
 
     def holds(self, value: Any) -> bool:
-        """Return whether `value` is one that can be drawn."""
+        """Return whether `value` can be drawn."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not self.low <= value <= self.high:
             return False
         if self.is_whole and value != int(value):
@@ -77,7 +77,7 @@ class Range(Group):
 
 
 class Choices(Group):
-    """One of several values, of any type that params.yaml has."""
+    """One of several values, of any type that params.yaml can have."""
 
     choices: Annotated[tuple[Any, ...], Field(min_length=2)]
 
@@ -88,7 +88,7 @@ class Choices(Group):
         return self
 
     def texts(self) -> list[str]:
-        """Return the choices as JSON: what Optuna keeps, so that a list can be chosen as well."""
+        """Return the choices as JSON, which is what Optuna stores, so that lists can be choices too."""
         return [json.dumps(choice) for choice in self.choices]
 
     def ends(self) -> list[Any]:
@@ -104,7 +104,7 @@ Dimension = Range | Choices
 
 
 def corners(search: Mapping[str, Dimension]) -> Iterator[dict[str, Any]]:
-    """Yield combinations of extreme values: all of them, or, if they are very many, each value once."""
+    """Yield combinations of the extreme values: all of them, or each value once if there are too many."""
     ends = {key: dimension.ends() for key, dimension in search.items()}
     count = 1
     for values in ends.values():
@@ -118,5 +118,5 @@ def corners(search: Mapping[str, Dimension]) -> Iterator[dict[str, Any]]:
 
 
 def option_text(value: Any) -> str:
-    """Return a value as it stands after "key=" in an -S option."""
+    """Return a value as the text after "key=" in an -S option."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,7 +1,7 @@
-"""A sweep's memory: an Optuna study, from which a sweep goes on whatever ended it.
+"""Stores a sweep's trials as an Optuna study in SQLite, so that a sweep can resume after any kind of exit.
 
-Trials are counted from 1 here. One that was lost with the process that watched it (user attribute `lost`) does not
-count; its values are proposed again by a new trial (`again`: the number of the lost one).
+Trials are numbered from 1. A trial that was lost with its runner's process (user attribute `lost`) does not count; a
+new trial tries its values again (attribute `again`: the number of the lost trial).
 """
 
 import json
@@ -16,13 +16,14 @@ from pipeline.core.seeds import derive_seed
 from pipeline.sweeping.definition import Definition
 from pipeline.sweeping.space import Range
 
-# Trials before the first that is proposed from the others' results, and before the first that may be pruned.
+# The number of trials before the sampler uses their results, and before the first one may be pruned.
 STARTUP, BEFORE_PRUNING = 6, 4
-# Values that were tried already are drawn again, at last at random: so small a space is used up.
+# How often values that were tried before are drawn again, the second half of the times at random. If all draws fail,
+# the space is considered exhausted.
 MAX_DRAWS = 40
-# A curve says little before this share of the epochs: the learning rate is still high.
+# A curve predicts little before this share of the epochs, since the learning rate is still high.
 WARMUP = 0.3
-# Curves are compared at the same twentieth of an epoch: with other batches evaluations are a little apart.
+# Curves are compared at the same twentieth of an epoch, since evaluations differ slightly with the batch size.
 STEPS_PER_EPOCH = 20
 
 
@@ -33,7 +34,7 @@ State = Literal["done", "pruned", "diverged", "failed"]
 class Outcome:
     """A trial that has ended: `perplexity` is evaluate's if it is done, else the last of its curve, or None.
 
-    `values` are those that the sweep searches, `reason` is why it failed or diverged.
+    `values` are the searched params, `reason` is why it failed or diverged.
     """
 
     number: int
@@ -52,7 +53,7 @@ def ranking(outcomes: list[Outcome]) -> list[Outcome]:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A trial that is to run, or runs: its number, its values, and all its "key=value" options.
+    """A trial before its end: its number, its searched values, and all its "key=value" options.
 
     `started` is in seconds since 1970.
     """
@@ -79,23 +80,23 @@ class Study:
 
     @property
     def is_new(self) -> bool:
-        """Return whether no trial was ever made."""
+        """Return whether the study has no trials."""
         return not self._all()
 
     def recall(self, name: str) -> str | None:
-        """Return what `remember` was told."""
+        """Return the text that was saved with `remember`, None if there is none."""
         return self._study.user_attrs.get(name)
 
     def remember(self, name: str, value: str) -> None:
-        """Keep a text with the study."""
+        """Save a text in the study."""
         self._study.set_user_attr(name, value)
 
     def counted(self) -> int:
-        """Return how many trials have ended or run."""
+        """Return the number of trials that are running or have ended."""
         return sum(trial.state != TrialState.WAITING for trial in self._counting())
 
     def ask(self) -> Proposal | None:
-        """Propose a trial: one that was lost, or the sampler's next; None if only values come up that were tried."""
+        """Propose a trial: a lost one again, or the sampler's next; None if the space is exhausted."""
         for draw in range(MAX_DRAWS):
             trial = self._study_for(draw).ask()
             number = trial.number + 1
@@ -112,11 +113,11 @@ class Study:
         return None
 
     def running(self) -> list[Proposal]:
-        """Return the trials that a runner before this one left running, those that never started being lost."""
+        """Return the trials that an earlier runner left running; those that were never started become lost."""
         left = []
         for trial in self._all(TrialState.RUNNING):
             number = trial.number + 1
-            # Private, but the one way to report to a trial that another process asked for.
+            # Private, but the only way to report to a trial that another process created.
             self._trials[number] = Trial(self._study, trial._trial_id)  # noqa: SLF001
             if "options" in trial.user_attrs:
                 started = trial.datetime_start.timestamp() if trial.datetime_start else time.time()
@@ -126,34 +127,34 @@ class Study:
         return left
 
     def report(self, number: int, *, epoch: float, perplexity: float) -> bool:
-        """Take a point of a trial's curve; returns whether the trial is hopeless."""
+        """Add a point of a trial's curve; returns whether the trial should be pruned."""
         trial, step = self._trials[number], round(STEPS_PER_EPOCH * epoch)
         trial.report(perplexity, step)
         return step < self._last_step and trial.should_prune()
 
     def end(self, outcome: Outcome) -> None:
-        """Keep how a trial ended."""
+        """Save the outcome of a trial."""
         trial = self._trials.pop(outcome.number)
         trial.set_user_attr("seconds", outcome.seconds)
         if outcome.reason:
             trial.set_user_attr("reason", outcome.reason)
-        # A training that diverged is a bad result, and the sampler is to learn from it.
+        # A diverged training is stored as pruned, so that the sampler avoids its values.
         pruned = TrialState.PRUNED if outcome.state in {"pruned", "diverged"} else TrialState.FAIL
         done = outcome.state == "done"
         self._study.tell(trial, outcome.perplexity if done else None, None if done else pruned)
 
     def lose(self, number: int) -> None:
-        """Keep that a trial was cut short from outside; `propose_lost_again` gives it another turn."""
+        """Save that a trial was interrupted; `propose_lost_again` repeats it."""
         trial = self._trials.pop(number)
         trial.set_user_attr("lost", value=True)
         self._study.tell(trial, state=TrialState.FAIL)
 
     def forget(self, numbers: list[int]) -> None:
-        """Let failed trials not count, since their failure says nothing of their values."""
+        """Exclude failed trials from the count, since their failure was not caused by their values."""
         self._study.set_user_attr("forgotten", [*self._study.user_attrs.get("forgotten", []), *numbers])
 
     def propose_lost_again(self) -> None:
-        """Enqueue the values of all lost trials which no later trial has taken up."""
+        """Enqueue the values of all lost trials that no later trial has repeated."""
         trials = self._all()
         taken = {trial.user_attrs.get("again") for trial in trials}
         for trial in trials:
@@ -164,11 +165,11 @@ class Study:
     def propose(self, values: dict[str, Any]) -> None:
         """Enqueue values to be tried next."""
         search = self.definition.search
-        kept = {key: value if isinstance(search[key], Range) else json.dumps(value) for key, value in values.items()}
-        self._study.enqueue_trial(kept)
+        stored = {key: value if isinstance(search[key], Range) else json.dumps(value) for key, value in values.items()}
+        self._study.enqueue_trial(stored)
 
     def outcomes(self) -> list[Outcome]:
-        """Return how the trials that count have ended, in their order."""
+        """Return the outcomes of the counted trials that have ended, by number."""
         return [_outcome(trial) for trial in self._counting() if trial.state.is_finished()]
 
     def options_of(self, number: int) -> list[str]:
@@ -176,9 +177,9 @@ class Study:
         return list(self._all()[number - 1].user_attrs["options"])
 
     def _study_for(self, draw: int) -> optuna.Study:
-        """Return the study with a sampler of its own for the next trial, seeded by its number.
+        """Return the study with a new sampler for the next trial, seeded by the number of trials.
 
-        Thus a sweep that goes on after a stop proposes what it would have without, and does not repeat its draws.
+        Thus a resumed sweep proposes the same trials as an uninterrupted one, and does not repeat draws.
         """
         seed = derive_seed(0, "sweep", self.label, len(self._all())) % 2**32
         if draw < MAX_DRAWS // 2:

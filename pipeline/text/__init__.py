@@ -1,1 +1,1 @@
-"""The documents table and its shards, and compiled loops over UTF-8 that several stages use."""
+"""The documents table and its files, and compiled loops over UTF-8 that several stages use."""

@@ -1,4 +1,4 @@
-"""Columns of text as the kernels read them: the bytes of all rows, and where each row begins."""
+"""Gives text columns to the kernels as bytes and offsets, counts their characters, and rewrites them by a table."""
 
 import threading
 from collections.abc import Callable
@@ -14,9 +14,9 @@ Offsets = npt.NDArray[np.int64]
 
 
 def buffers(texts: pa.Array) -> tuple[Bytes, Offsets]:
-    """Return the UTF-8 of all rows of a large_string array, uint8, and where each begins, int64 [n + 1].
+    """Return the UTF-8 of all rows of a large_string array, uint8, and the offset of each row in it, int64 [n + 1].
 
-    The last of these is where the last row ends. A null row is empty. Nothing is copied but the offsets of a slice.
+    The last offset is the end of the last row. A null row is empty. Nothing is copied except the offsets of a slice.
     """
     _, offset_buffer, data_buffer = texts.buffers()
     offsets = np.frombuffer(offset_buffer, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
@@ -27,7 +27,7 @@ def buffers(texts: pa.Array) -> tuple[Bytes, Offsets]:
 
 
 def text_array(data: Bytes, offsets: Offsets) -> pa.LargeStringArray:
-    """Return rows of text, given as `buffers` gives them, as a large_string array."""
+    """Return the large_string array of these bytes and offsets: the inverse of `buffers`."""
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
 
 
@@ -36,21 +36,22 @@ def flags(column: pa.Array) -> npt.NDArray[np.bool_]:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
+# Bytes that are allocated for replacements at first.
 BLOB = 1 << 16
 
 Counts = npt.NDArray[np.int64]
 
 
 def count_characters(data: Bytes) -> Counts:
-    """Return how often each code point stands in UTF-8 `data`, int64 [greatest code point + 1]."""
+    """Return how often each code point occurs in UTF-8 `data`, int64 [greatest code point + 1]."""
     counts = np.zeros(CODES, dtype=np.int64)
     return counts[: int(count(data, counts)) + 1]
 
 
 class Rewriter:
-    """Replaces every character by what `rule` makes of it; serves any number of threads.
+    """Replaces every character by the string that `rule` returns for it; several threads may share one.
 
-    What the characters become is kept as one run of UTF-8, and for each code point where in it, and how long.
+    The replacements are stored one after the other as UTF-8, with the start and length of each code point's.
     """
 
     def __init__(self, rule: Callable[[str], str]) -> None:
@@ -63,7 +64,7 @@ class Rewriter:
         self._used = 0
 
     def rewrite(self, texts: pa.LargeStringArray, counts: Counts | None = None) -> pa.LargeStringArray:
-        """Return `texts` rewritten; `counts` are those of their characters, if they are known."""
+        """Return `texts` rewritten; `counts` are the counts of their characters, computed if omitted."""
         data, offsets = buffers(texts)
         found = count_characters(data) if counts is None else counts
         self._learn(np.flatnonzero(found))

@@ -1,12 +1,12 @@
-"""Documents as Arrow tables: one row a document, or several if it is long, so that no row is larger than memory allows.
+"""The documents table: one row for a document, or several rows for a long one, so that no row is too large for memory.
 
     document  string        the document's name, unique in the corpus
-    part      int32         from 0; rows of one document follow each other
+    part      int32         the number of the row within the document, from 0; a document's rows follow each other
     last      bool          whether this is the document's last row
-    text      large_string  UTF-8; the texts of a document's rows joined are its text
-    …                       what else is known of it (metadata), the same in all of its rows
+    text      large_string  UTF-8; a document's text is the texts of its rows, joined
+    …                       metadata, the same in all rows of a document
 
-Texts are cut where no rule of cleaning looks over the cut: see `cut_pieces`.
+Long texts are cut where no cleaning rule needs to look across the cut: see `cut_pieces`.
 """
 
 import re
@@ -20,15 +20,15 @@ import pyarrow as pa
 
 BASE = pa.schema([("document", pa.string()), ("part", pa.int32()), ("last", pa.bool_()), ("text", pa.large_string())])
 
-# A row has at most about as many bytes, a batch of rows too.
+# The most bytes of text in a row, and about the most in a batch of rows.
 PIECE_BYTES = 4 << 20
 BATCH_BYTES = 8 << 20
 
-# A word that begins after a space: neither a run of spaces nor a composed character goes over such a place.
+# A word that begins after a space: neither a run of spaces nor a composed character extends across such a place.
 WORD_START = re.compile(rb"[ \n](?=[0-9A-Za-z])")
-# How far back such a place, and then any other, is looked for.
+# How far back from the end of a row the search for such a place goes, and in which steps.
 LOOKED_BACK, STEP = 1 << 16, 1 << 10
-# What a run of whitespace may be made of, before control characters go.
+# What a run of whitespace may consist of before control characters are dropped.
 BLANK = bytes([*range(0x21), 0x7F])
 CONTEXT = 32
 LONGEST_CHARACTER = 4
@@ -36,7 +36,7 @@ LONGEST_CHARACTER = 4
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table of documents: `text` is UTF-8, `metadata` the values of the columns after the first four."""
+    """One row of a documents table: `text` is UTF-8, `metadata` has the values of the columns after the first four."""
 
     document: str
     text: bytes
@@ -46,14 +46,14 @@ class Row:
 
 
 def schema_of(metadata: Iterable[tuple[str, pa.DataType]] = ()) -> pa.Schema:
-    """Return the schema of a table of documents with these further columns."""
+    """Return the schema of a documents table with these metadata columns."""
     return pa.schema([*BASE, *metadata])
 
 
 def rows_of(document: str, chunks: Iterable[bytes], metadata: Mapping[str, Any] | None = None) -> Iterator[Row]:
-    """Yield the rows of a document whose text comes as UTF-8 in `chunks` of any length; without text one that is empty.
+    """Yield the rows of a document from its text, UTF-8 in `chunks` of any length; one empty row if there is no text.
 
-    No character may stand in two chunks.
+    No character may be split between two chunks.
     """
     part, waiting = 0, None
     for piece in cut_pieces(chunks):
@@ -79,10 +79,10 @@ def batches_of(rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.RecordBatc
 
 
 def cut_pieces(chunks: Iterable[bytes], most: int = PIECE_BYTES) -> Iterator[bytes]:
-    """Yield the UTF-8 that comes in `chunks` in pieces of at most `most` bytes, none empty.
+    """Cut the UTF-8 text that comes in `chunks` into pieces of at most `most` bytes; no piece is empty.
 
-    A piece but the first begins with a word after a space; in a text without such places with a letter or digit that
-    no normal form joins to what stands before it; in one without these too, with any character.
+    Every piece except the first begins with a word after a space. Where the text has no such place, it begins with a
+    letter or digit that no normal form joins to the characters before it; failing that, with any character.
     """
     most = max(most, LONGEST_CHARACTER)
     held: list[bytes] = []
@@ -103,20 +103,23 @@ def cut_pieces(chunks: Iterable[bytes], most: int = PIECE_BYTES) -> Iterator[byt
 
 
 def _cut(data: bytes, begin: int, end: int) -> int:
-    """Return where to cut `data`, after `begin` and at `end` at the latest."""
+    """Return where to cut `data`: after `begin`, and at `end` or before."""
+    # First choice: the last word that begins after a space.
     for start in range(end - STEP, max(begin, end - LOOKED_BACK) - STEP, -STEP):
         found = list(WORD_START.finditer(data, max(start, begin), min(start + STEP, end) + 1))
         if found:
             return found[-1].end()
+    # Second: before a long run of whitespace, which then begins the next piece as a whole.
     if (before_blanks := begin + len(data[begin:end].rstrip(BLANK))) > begin and before_blanks < end:
-        return before_blanks  # a long run of whitespace, whole at the begin of the next piece
+        return before_blanks
+    # Third: before a letter or digit that no normal form joins to the characters before it; else before any character.
     while data[end] & 0xC0 == 0x80:  # noqa: PLR2004  not the first byte of a character
         end -= 1
     start = max(begin, end - STEP)
     before = data[start:end].decode(errors="ignore")
     place, following = end, _first_character(data, end)
     for at in range(len(before), 0, -1):
-        if following.isalnum() and _apart(before[max(at - CONTEXT, 0) : at], following):
+        if following.isalnum() and _is_separate(before[max(at - CONTEXT, 0) : at], following):
             return place
         following = before[at - 1]
         place -= len(following.encode())
@@ -127,8 +130,8 @@ def _first_character(data: bytes, at: int) -> str:
     return data[at : at + LONGEST_CHARACTER].decode(errors="ignore")[:1]
 
 
-def _apart(before: str, char: str) -> bool:
-    """Return whether no normal form joins `char` to what stands `before` it."""
+def _is_separate(before: str, char: str) -> bool:
+    """Return whether no normal form joins `char` to the characters `before` it."""
     return all(
         unicodedata.normalize(form, before + char)
         == unicodedata.normalize(form, before) + unicodedata.normalize(form, char)

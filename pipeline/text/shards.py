@@ -1,9 +1,9 @@
-"""Tables of documents on disk: a folder of Parquet files, read and written a row group at a time.
+"""Writes and reads documents tables on disk: folders of Parquet files (shards), one row group in memory at a time.
 
     part-00000.parquet, part-00001.parquet, …    about SHARD_BYTES of text each
 
-Each file is a table of its own, so that several machines could read or write a corpus side by side. The column `chars`
-(int64, the text's characters) is added when a table is written.
+Each file is a complete table, so that several machines can read or write a corpus in parallel. Writing adds the column
+`chars` (int64, the number of characters of the text).
 """
 
 from collections import deque
@@ -16,18 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 
 SHARD_BYTES = 64 << 20
 CHARS = "chars"
-# Batches that may wait to be written.
+# The most batches that wait to be written.
 WAITING = 2
 
 
 class ShardWriter:
-    """Writes record batches in their order, in a thread of its own: compression is most of the work.
+    """Writes record batches in order, in a separate thread: compression is most of the work.
 
-    `take_back` removes all that was written since `mark`.
+    `take_back` removes everything that was written since `mark`.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
@@ -43,7 +43,7 @@ class ShardWriter:
         self._marked: tuple[int, int, int] | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows: a batch with the schema that the writer was made with."""
+        """Add a batch of rows, which has the schema that was given to the writer."""
         chars = pc.utf8_length(batch.column("text")).cast(pa.int64())
         self.documents += pc.sum(batch.column("last")).as_py() or 0
         self.characters += pc.sum(chars).as_py() or 0
@@ -53,13 +53,13 @@ class ShardWriter:
             self._waiting.popleft().result()
 
     def mark(self) -> None:
-        """Remember this place, until `take_back` or the next mark. What follows goes to a file of its own."""
+        """Remember this place for `take_back`, until the next mark. What follows is written to a new file."""
         self._settle()
         self._close_file()
         self._marked = self._shard, self.documents, self.characters
 
     def take_back(self) -> None:
-        """Remove what was written since the last mark."""
+        """Remove everything that was written since the last mark."""
         if self._marked is None:
             raise ValueError("nothing was marked")
         self._settle()
@@ -70,10 +70,10 @@ class ShardWriter:
         self._shard = shard
 
     def close(self) -> None:
-        """Write what is waiting and end the last file."""
+        """Write the waiting batches and close the last file."""
         try:
             self._settle()
-        finally:  # after a write that failed, none of those that wait may run beside the closing
+        finally:  # after a failed write, no waiting one may run while the file is closed
             self._pool.shutdown(cancel_futures=True)
             self._close_file()
 
@@ -83,12 +83,12 @@ class ShardWriter:
 
     def _write(self, batch: pa.RecordBatch) -> None:
         if self._file is None:
-            # Names and texts are nearly all distinct: a dictionary of them costs time and space.
+            # Nearly all names and texts are distinct, so encoding them with a dictionary would cost time and space.
             names = [name for name in self.schema.names if name not in {"document", "text"}]
             self._file = pq.ParquetWriter(
                 self._path(self._shard),
                 self.schema,
-                compression="lz4",  # half as long as zstd, and the reading too; half as large again
+                compression="lz4",  # takes half the time of zstd, also to read; the files are 1.5 times as large
                 use_dictionary=names,
                 write_statistics=False,
             )
@@ -110,7 +110,7 @@ class ShardWriter:
 
 @contextmanager
 def shard_writer(folder: Path, schema: pa.Schema) -> Iterator[ShardWriter]:
-    """Give a writer of tables into `folder`, closed at the end."""
+    """Yield a writer of a table into `folder`, and close it at the end."""
     writer = ShardWriter(folder, schema)
     try:
         yield writer
@@ -119,26 +119,26 @@ def shard_writer(folder: Path, schema: pa.Schema) -> Iterator[ShardWriter]:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """Return the files of a table, in order; UserError if there are none."""
+    """Return the files of a table in order; UserError if there are none."""
     found = sorted(folder.glob("part-*.parquet"), key=lambda path: (len(path.name), path.name))  # part-100000 is last
     if not found:
-        raise UserError(f"{folder}: no table of documents; `dvc repro` or `dvc checkout` makes it")
+        raise UserError(f"{folder}: no documents table; `dvc repro` or `dvc checkout` creates it")
     return found
 
 
 def schema_in(folder: Path) -> pa.Schema:
     """Return the schema of the table in `folder`, without `chars`."""
     path = shards_in(folder)[0]
-    with _damage(path):
+    with _reporting_damage(path):
         schema = pq.read_schema(path)
     return schema.remove(schema.get_field_index(CHARS)).remove_metadata()
 
 
 def text_bytes(folder: Path) -> int:
-    """Return how many bytes of text the table in `folder` holds, about, from what its files say of themselves."""
+    """Return about how many bytes of text the table in `folder` has, from the metadata of its files."""
     total = 0
     for path in shards_in(folder):
-        with _damage(path), pq.ParquetFile(path) as table:
+        with _reporting_damage(path), pq.ParquetFile(path) as table:
             column = table.schema_arrow.get_field_index("text")
             groups = (table.metadata.row_group(number) for number in range(table.num_row_groups))
             total += sum(group.column(column).total_uncompressed_size for group in groups)
@@ -146,7 +146,7 @@ def text_bytes(folder: Path) -> int:
 
 
 def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the table in `folder` (only these `columns`), one row group in memory at a time.
+    """Yield the rows of the table in `folder` (only these `columns`), with one row group in memory at a time.
 
     UserError if a file is damaged.
     """
@@ -155,16 +155,16 @@ def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator
 
 
 def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of one file of a table, as `read_batches`."""
-    with _damage(path), pq.ParquetFile(path, pre_buffer=False) as table:
+    """Yield the rows of one file of a table, as `read_batches` does."""
+    with _reporting_damage(path), pq.ParquetFile(path, pre_buffer=False) as table:
         for group in range(table.num_row_groups):
             for batch in table.read_row_group(group, columns=columns).combine_chunks().to_batches():
                 yield batch.replace_schema_metadata(None)
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def _reporting_damage(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: damaged: {error}; `dvc checkout` brings it back") from None
+        raise UserError(f"{path}: damaged: {one_line(error)}; `dvc checkout` restores it") from None

@@ -1,7 +1,7 @@
-"""Which texts were seen before, by a 64-bit hash.
+"""64-bit hashes of texts, and the set of those that were seen before: finds duplicates.
 
-Among ten million different texts two are taken for the same with a chance of one in 370,000: n^2 / 2^65. That is for
-texts as people have them: whoever sets out to make two different ones with the same hash can.
+Among ten million different texts, two have the same hash with a probability of one in 370,000 (n^2 / 2^65). This holds
+for ordinary texts: two different ones with the same hash can be constructed on purpose.
 """
 
 import numpy as np
@@ -9,24 +9,24 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.text.char_table import buffers
-from pipeline.text.kernels.hashing import add_new, chained, hash_rows, mixed
+from pipeline.text.kernels.hashing import add_new, hash_rows, join_hash, mix_in_place
 
 SMALLEST = 1 << 16
 
 Hashes = npt.NDArray[np.uint64]
 
 
-def polynomials(texts: pa.Array) -> Hashes:
-    """Return a hash of each row of a large_string array, uint64 [rows], that `joined` can go on from."""
+def hash_texts(texts: pa.Array) -> Hashes:
+    """Return a hash of each row of a large_string array, uint64 [rows]; `join_hashes` joins two of them."""
     data, offsets = buffers(texts)
     out = np.empty(len(texts), dtype=np.uint64)
     hash_rows(data, offsets, out)
     return out
 
 
-def joined(before: int, after: int, num_bytes: int) -> int:
-    """Return the hash of a text from those of its two parts, of which the second is `num_bytes` long."""
-    return int(chained(np.uint64(before), np.uint64(after), num_bytes))
+def join_hashes(first: int, second: int, num_bytes: int) -> int:
+    """Return the hash of a text from those of its two parts, of which the second has `num_bytes` bytes."""
+    return int(join_hash(np.uint64(first), np.uint64(second), num_bytes))
 
 
 class SeenTexts:
@@ -41,7 +41,7 @@ class SeenTexts:
         while 2 * (self._count + len(hashes)) > len(self._table):
             self._grow()
         values = hashes.copy()
-        mixed(values)
+        mix_in_place(values)
         is_new = np.empty(len(values), dtype=np.bool_)
         self._count += int(add_new(self._table, values, is_new))
         return is_new

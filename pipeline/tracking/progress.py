@@ -17,7 +17,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from pipeline.training.loop import Report
+from pipeline.training.curve import StepMetrics
 
 # What takes less is not worth a line in a log.
 LONG_SECONDS = 10.0
@@ -67,7 +67,7 @@ def _speed_line(name: str, done: int, seconds: float) -> str:
 REFRESH_SECONDS = 0.2
 
 
-def show_training(reports: Iterable[Report]) -> Iterator[Report]:
+def show_training(reports: Iterable[StepMetrics]) -> Iterator[StepMetrics]:
     """Pass `reports` through, showing them: a live bar on a terminal, and one line per evaluation everywhere."""
     console = Console(stderr=True, soft_wrap=True)
     bar = Progress(
@@ -93,7 +93,7 @@ def show_training(reports: Iterable[Report]) -> Iterator[Report]:
             yield report
 
 
-def _figures(report: Report) -> str:
+def _figures(report: StepMetrics) -> str:
     loss = math.log(report.train_perplexity)
     speed = report.chars / max(report.seconds, 1e-9)
     return f"loss {loss:.3f}  perplexity {report.train_perplexity:.2f}  {speed:,.0f} chars/s"
@@ -104,7 +104,7 @@ def _epoch(epoch: float) -> str:
     return f"{epoch:5.2f}" if epoch >= 0.1 else f"{epoch:5.2g}"  # noqa: PLR2004
 
 
-def _line(report: Report) -> str:
+def _line(report: StepMetrics) -> str:
     best = "  best so far" if report.is_best else ""
     speed = report.chars / max(report.seconds, 1e-9)
     return (

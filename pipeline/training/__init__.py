@@ -1,1 +1,1 @@
-"""The stage train: the loop, optimisers, schedules, checkpoints and resume."""
+"""The stage train: the training loop, optimisers, learning-rate schedules, and resuming from checkpoints."""

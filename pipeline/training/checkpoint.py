@@ -1,8 +1,8 @@
-"""Checkpoints: what a training needs to go on where it was killed, in files that are whole or not there.
+"""Checkpoints of a training, and resuming from them after any kind of interruption.
 
 A checkpoint is one safetensors file (tensors, and the rest as JSON in its metadata), named by its update and by the
-first digits of its SHA-256, so that a damaged one is known. The folder is named by the key: what determines the
-result. The last two are kept, and none once the training has ended.
+first digits of its SHA-256, which reveals a damaged file. The folder is named by the training's key: a hash of
+everything that determines the result. The last two checkpoints are retained, and none once the training has ended.
 """
 
 import hashlib
@@ -20,13 +20,14 @@ from safetensors.torch import save
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_of, whole_file
-from pipeline.training.loop import Report, Snapshot, Trainer
+from pipeline.training.curve import StepMetrics
+from pipeline.training.loop import Snapshot, Trainer
 
-KEPT = 2
-DIGITS = 16
+MAX_CHECKPOINTS = 2
+HASH_DIGITS = 16
 
 
-def key_of(settings: dict[str, Any], files: Iterable[Path]) -> str:
+def training_key(settings: dict[str, Any], files: Iterable[Path]) -> str:
     """Return the key of a training: a hash of the settings (JSON data) and of every file's name and content."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in files:
@@ -35,26 +36,26 @@ def key_of(settings: dict[str, Any], files: Iterable[Path]) -> str:
 
 
 class Checkpoints:
-    """The checkpoints of one training."""
+    """The checkpoints of one training, in `folder`; `damaged` are the names of the files that `load` skipped."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.damaged: list[str] = []
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a checkpoint; the older ones but one are removed."""
+        """Write a checkpoint, and remove all but the newest MAX_CHECKPOINTS."""
         metadata = {"snapshot": json.dumps({"step": snapshot.step, "data": snapshot.data})}
         content = save({name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}, metadata)
-        name = f"{snapshot.step:012d}-{hashlib.sha256(content).hexdigest()[:DIGITS]}.safetensors"
+        name = f"{snapshot.step:012d}-{hashlib.sha256(content).hexdigest()[:HASH_DIGITS]}.safetensors"
         with whole_file(self.folder / name) as part:
             part.write_bytes(content)
-        for path in self._newest_first()[KEPT:]:
+        for path in self._newest_first()[MAX_CHECKPOINTS:]:
             path.unlink()
 
     def load(self) -> Snapshot | None:
-        """Return the newest checkpoint that is whole, None if there is none; the names of others go to `damaged`."""
+        """Return the newest undamaged checkpoint, None if there is none."""
         for path in self._newest_first():
-            if sha256_of(path)[:DIGITS] == path.stem.partition("-")[2]:
+            if sha256_of(path)[:HASH_DIGITS] == path.stem.partition("-")[2]:
                 try:
                     return _read(path)
                 except (SafetensorError, ValueError, KeyError):
@@ -63,7 +64,7 @@ class Checkpoints:
         return None
 
     def remove(self) -> None:
-        """Remove all checkpoints: the training has ended."""
+        """Remove all checkpoints, when the training has ended."""
         for path in self._newest_first():
             path.unlink()
 
@@ -73,9 +74,9 @@ class Checkpoints:
 
 @contextmanager
 def open_checkpoints(parent: Path, key: str) -> Iterator[Checkpoints]:
-    """Give the checkpoints of the training `key`, under a lock that ends with the process.
+    """Open the checkpoints of the training `key`, under a lock that ends with the process.
 
-    UserError if another training with the same key is running.
+    Raises UserError if another training with the same key is running.
     """
     folder = parent / key
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,31 +101,33 @@ def _read(path: Path) -> Snapshot:
 
 
 class ResumableTraining:
-    """A training that goes on from the newest checkpoint, if there is one.
+    """A training that resumes from the newest checkpoint, if there is one.
 
-    `points` are the reports that are points of the curve, those before a crash included. `resumed_from` is the update
-    after which it continues (None: from the start), `first_run` the MLflow run in which it began.
+    `points` are the metrics of the updates that are points of the curve, including those before the interruption.
+    `resumed_from` is the update after which it resumes (None: it starts), `first_run` the id of the MLflow run in which
+    it started.
     """
 
     def __init__(self, trainer: Trainer, checkpoints: Checkpoints, *, run_id: str | None) -> None:
         self.trainer = trainer
         self.checkpoints = checkpoints
-        self.points: list[Report] = []
+        self.points: list[StepMetrics] = []
         self.resumed_from: int | None = None
         self.first_run = run_id
+        # The trainer must get its state back before `run` draws the first batch.
         if snapshot := checkpoints.load():
-            trainer.restore(replace(snapshot, data=snapshot.data["sums"]))
-            self.points = [Report(**point) for point in snapshot.data["points"]]
+            trainer.restore(replace(snapshot, data=snapshot.data["counters"]))
+            self.points = [StepMetrics(**point) for point in snapshot.data["points"]]
             self.resumed_from = snapshot.step
             self.first_run = snapshot.data["run_id"]
 
-    def run(self, *, checkpoint_seconds: float) -> Iterator[Report]:
-        """Yield the trainer's reports; a checkpoint is written when `checkpoint_seconds` have passed since the last."""
+    def run(self, *, checkpoint_seconds: float) -> Iterator[StepMetrics]:
+        """Yield the trainer's metrics; writes a checkpoint when `checkpoint_seconds` have passed since the last."""
         saved = time.monotonic()
-        for report in self.trainer.run():
-            if report.is_point:
-                self.points.append(report)
-            yield report
+        for metrics in self.trainer.run():
+            if metrics.is_point:
+                self.points.append(metrics)
+            yield metrics
             if time.monotonic() - saved >= checkpoint_seconds:
                 self.checkpoints.save(self._snapshot())
                 saved = time.monotonic()
@@ -132,4 +135,4 @@ class ResumableTraining:
     def _snapshot(self) -> Snapshot:
         snapshot = self.trainer.snapshot()
         points = [asdict(point) for point in self.points]
-        return replace(snapshot, data={"sums": snapshot.data, "points": points, "run_id": self.first_run})
+        return replace(snapshot, data={"counters": snapshot.data, "points": points, "run_id": self.first_run})

@@ -1,15 +1,44 @@
-"""The training curve as a CSV file, whole at every moment: `dvc plots show` follows a running training."""
+"""Writes the training curve as CSV (complete at any time, so `dvc plots show` works meanwhile), and the tutorial's."""
 
 import csv
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.files import whole_file
 from pipeline.params.training import ModelParams, TrainParams
-from pipeline.training.loop import Report
 
 
-def write_curve(path: Path, points: Iterable[Report]) -> None:
+@dataclass(frozen=True)
+class StepMetrics:
+    """The metrics after update `step` (from 1) of `steps`.
+
+    `seconds` are those since the start of training, including evaluations; `chars` is the number of characters trained
+    on so far. `train_perplexity` is over the updates since the last evaluation, with dropout. `recent_perplexity` is
+    the same over the updates since the last point of the curve, and None if this update is not a point: every
+    evaluation is one, and at least one update in each 2 % of the training. `eval_perplexity` is None between
+    evaluations. `gradient_norm` is measured before clipping. `is_best`: this eval perplexity is the lowest yet.
+    """
+
+    step: int
+    steps: int
+    epoch: float
+    seconds: float
+    chars: int
+    train_perplexity: float
+    learning_rate: float
+    gradient_norm: float
+    recent_perplexity: float | None = None
+    eval_perplexity: float | None = None
+    is_best: bool = False
+
+    @property
+    def is_point(self) -> bool:
+        """Whether the update is a point of the curve."""
+        return self.recent_perplexity is not None
+
+
+def write_curve(path: Path, points: Iterable[StepMetrics]) -> None:
     """Write one row per point of the curve."""
     with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -20,8 +49,8 @@ def write_curve(path: Path, points: Iterable[Report]) -> None:
             rows.writerow(row.values())
 
 
-def curve_row(point: Report) -> dict[str, str]:
-    """Return a point of the curve as the CSV's columns; `eval_perplexity` is empty where it was not measured.
+def curve_row(point: StepMetrics) -> dict[str, str]:
+    """Return the CSV's columns of a point of the curve; `eval_perplexity` is empty where it was not measured.
 
     `train_perplexity` is over the updates since the row before.
     """
@@ -38,11 +67,12 @@ def curve_row(point: Report) -> dict[str, str]:
     }
 
 
-EVAL_PERPLEXITY = {1: 4.92, 2: 4.30, 3: 4.07, 4: 3.98, 5: 3.90}
+# The eval perplexities that the MXNet tutorial printed, by epoch.
+TUTORIAL_PERPLEXITY = {1: 4.92, 2: 4.30, 3: 4.07, 4: 3.98, 5: 3.90}
 
 
 def is_tutorial(model: ModelParams, train: TrainParams) -> bool:
-    """Return whether a training has the tutorial's network, optimiser and batches."""
+    """Return whether a training has the network, optimiser and batches of the tutorial, so that it is comparable."""
     network = (model.cell, model.num_layers, model.num_hidden, model.num_embed)
     return (
         network == ("lstm", 2, 96, 64)
@@ -52,8 +82,8 @@ def is_tutorial(model: ModelParams, train: TrainParams) -> bool:
 
 
 def write_tutorial(path: Path, *, compare: bool) -> None:
-    """Write the tutorial's points as CSV, none if they are not to be compared with."""
+    """Write the tutorial's curve as CSV; without `compare` only the header, so that the plot shows nothing."""
     with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["epoch", "tutorial_eval_perplexity"])
-        rows.writerows(EVAL_PERPLEXITY.items() if compare else [])
+        rows.writerows(TUTORIAL_PERPLEXITY.items() if compare else [])

@@ -1,4 +1,4 @@
-"""Where and in which precision a training runs."""
+"""Chooses the device and precision of a training, and makes PyTorch deterministic."""
 
 import os
 from functools import cache
@@ -11,20 +11,24 @@ from pipeline.core.threads import available_cores
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device that `train.device` asks for; "auto" is CUDA, then MPS, then the CPU."""
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """Return the device for `train.device`; "auto" is the first available of CUDA, MPS and CPU.
+
+    Raises UserError if this machine does not have the device.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        name = next(kind for kind, is_here in here.items() if is_here)
-    if not here[name]:
-        allowed = ", ".join(["auto", *(kind for kind, is_here in here.items() if is_here)])
+        name = next(kind for kind, is_available in available.items() if is_available)
+    if not available[name]:
+        allowed = ", ".join(["auto", *(kind for kind, is_available in available.items() if is_available)])
         raise UserError(f"train.device: found {name}, which this machine lacks; allowed here: {allowed}")
     return torch.device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return float32 or bfloat16 for `train.precision`; "auto" is bfloat16 where the hardware has it.
+    """Return float32 or bfloat16 for `train.precision`; "auto" is bfloat16 where the hardware supports it.
 
-    Weights, optimiser and evaluation stay float32; bfloat16 is autocast. UserError if it is asked for and cannot run.
+    bfloat16 means autocast: weights, optimiser and final evaluation stay float32. Raises UserError if bf16 is requested
+    but not supported.
     """
     can = _bf16_runs(device.type)
     if name == "bf16" and not can:
@@ -40,7 +44,7 @@ def _bf16_runs(device_type: str) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device_type != "cpu" or not torch.cpu._is_avx512_bf16_supported():  # noqa: SLF001  there is no public one
         return False
-    # The instructions alone do not say that this build's LSTM runs with them.
+    # The processor may have the instructions although this build of PyTorch cannot run an LSTM with them.
     try:
         with torch.autocast(device_type, torch.bfloat16):
             nn.LSTM(8, 8)(torch.zeros(2, 1, 8))[0].sum().backward()
@@ -50,10 +54,10 @@ def _bf16_runs(device_type: str) -> bool:
 
 
 def make_deterministic(*, threads: int) -> None:
-    """Fix what could change sums: threads (0: every core this process may use) and algorithms."""
-    # cuBLAS is deterministic only with a fixed workspace; read when CUDA starts.
+    """Fix what could change the order of sums: the number of threads (0: all available cores) and the algorithms."""
+    # cuBLAS is deterministic only with a fixed workspace. The variable is read when CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads or available_cores())
     torch.use_deterministic_algorithms(True)
-    # Filling fresh memory guards against reading it before it is written; nothing here does, and it costs time.
+    # Filling new memory makes reads of uninitialised memory reproducible; nothing here does that, and it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

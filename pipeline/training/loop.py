@@ -1,7 +1,7 @@
-"""The training loop: reads top to bottom, yields a report after every update, keeps the best weights.
+"""The training loop: yields metrics after every update, and remembers the best weights.
 
-Knows arrays and a network; knows no files, no MLflow and no progress bar: whoever iterates does with the reports what
-it likes.
+It works on arrays and a network, and knows nothing of files, MLflow or progress bars: callers iterate over the metrics
+and use them as they like.
 """
 
 import math
@@ -23,42 +23,15 @@ from pipeline.evaluation.perplexity import measure, total, window_batches
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import Weights
 from pipeline.params.training import ClipParams, TrainParams
+from pipeline.training.curve import StepMetrics
 from pipeline.training.optimizers import make_optimizer, rate_at
 
 EVAL_BATCH = 128
 # The curve has a point at least every 2 % of a training, so that a short one is more than a dot.
 POINTS = 50
-# Far over any loss of a network that can still learn: a uniform guess among all of Unicode costs 14 nats.
+# A loss per character far above that of any network that can still learn: a uniform guess among all Unicode characters
+# costs 14 nats.
 EXPLODED_NATS = 100.0
-
-
-@dataclass(frozen=True)
-class Report:
-    """How it stands after update `step` of `steps`.
-
-    `seconds` count from the start of training, evaluation included; `chars` are the positions trained on so far.
-    `train_perplexity` is over the updates since the last evaluation, with dropout. `recent_perplexity` is the same over
-    the updates since the last point of the curve, and None if this report is not a point: evaluations are points, and
-    one update in every 2 % of the training. `eval_perplexity` is None between evaluations; `gradient_norm` is that
-    before clipping. `is_best` is whether this evaluation is the lowest so far.
-    """
-
-    step: int
-    steps: int
-    epoch: float
-    seconds: float
-    chars: int
-    train_perplexity: float
-    learning_rate: float
-    gradient_norm: float
-    recent_perplexity: float | None = None
-    eval_perplexity: float | None = None
-    is_best: bool = False
-
-    @property
-    def is_point(self) -> bool:
-        """Whether the report is a point of the curve."""
-        return self.recent_perplexity is not None
 
 
 @dataclass(frozen=True)
@@ -71,11 +44,11 @@ class Snapshot:
 
 
 @dataclass
-class Sums:
-    """What is counted as a training goes: plain numbers, so that a checkpoint keeps them.
+class Counters:
+    """The running totals of a training: plain numbers, which are saved in checkpoints.
 
-    `nll` and `positions` are those since the last evaluation, `recent_nll` and `recent_positions` those since the last
-    point of the curve, `chars` all.
+    `nll` (nats) and `positions` are those since the last evaluation, `recent_nll` and `recent_positions` those since
+    the last point of the curve; `chars` counts all positions.
     """
 
     step: int = 0
@@ -89,7 +62,7 @@ class Sums:
     evaluations_without_gain: int = 0
 
     def add(self, nll: float, positions: int) -> None:
-        """Count an update."""
+        """Add an update."""
         self.step += 1
         self.nll += nll
         self.positions += positions
@@ -99,7 +72,11 @@ class Sums:
 
 
 class Trainer:
-    """One training, from its start or from a snapshot; `best` are the weights of the lowest eval perplexity."""
+    """One training; `best` are the weights with the lowest eval perplexity so far, None before the first evaluation.
+
+    `train` and `evaluation` are the two texts as ids, `window` is the evaluation's window in characters, `dtype` the
+    precision of the matrix products (autocast).
+    """
 
     def __init__(
         self,
@@ -123,61 +100,69 @@ class Trainer:
         self.per_epoch = batches_per_epoch(train, params.batch_size)
         self.steps = max(1, round(params.epochs * self.per_epoch))
         self.best: Weights | None = None
-        self.sums = Sums()
+        self.counters = Counters()
 
-    def run(self) -> Iterator[Report]:
-        """Train to the end, yielding a report after every update; UserError if the loss explodes or is no number."""
-        if self.sums.step == 0:
+    def run(self) -> Iterator[StepMetrics]:
+        """Train to the end, or until `train.patience` is exhausted; yields metrics after every update.
+
+        Raises UserError if the loss explodes or is not a number.
+        """
+        if self.counters.step == 0:
             torch.manual_seed(derive_seed(self.params.seed, "dropout"))
-        started = time.perf_counter() - self.sums.seconds
+        # A resumed training continues to count the seconds of the one before.
+        started = time.perf_counter() - self.counters.seconds
         every = evaluation_steps(self.steps, per_epoch=self.per_epoch, per_epoch_evals=self.params.evals_per_epoch)
         points = curve_steps(self.steps) | every
-        sums = self.sums
-        for batch in self._batches(sums.step):
+        counters = self.counters
+        for batch in self._batches(counters.step):
             rate = self.params.optimizer.lr * rate_at(
-                sums.step, steps=self.steps, steps_per_epoch=self.per_epoch, schedule=self.params.schedule
+                counters.step, steps=self.steps, steps_per_epoch=self.per_epoch, schedule=self.params.schedule
             )
             nll, norm = self._update(batch, rate)
-            sums.add(nll, batch.num_positions)
+            counters.add(nll, batch.num_positions)
+            # Written so that NaN fails too.
             if not nll / batch.num_positions < EXPLODED_NATS:
                 raise UserError(
-                    f"train: the loss is {nll / batch.num_positions:g} per character at update {sums.step}; "
+                    f"train: the loss is {nll / batch.num_positions:g} per character at update {counters.step}; "
                     f"lower train.optimizer.lr ({self.params.optimizer.lr:g}) or clip.at ({self.params.clip.at:g})"
                 )
-            report = Report(
-                step=sums.step,
+            metrics = StepMetrics(
+                step=counters.step,
                 steps=self.steps,
-                epoch=sums.step / self.per_epoch,
+                epoch=counters.step / self.per_epoch,
                 seconds=time.perf_counter() - started,
-                chars=sums.chars,
-                train_perplexity=math.exp(sums.nll / sums.positions),
+                chars=counters.chars,
+                train_perplexity=math.exp(counters.nll / counters.positions),
                 learning_rate=rate,
                 gradient_norm=norm,
             )
-            if sums.step in points:
-                report = replace(report, recent_perplexity=math.exp(sums.recent_nll / sums.recent_positions))
-                sums.recent_nll, sums.recent_positions = 0.0, 0
-            if sums.step in every:
+            # train_perplexity starts anew after each evaluation, recent_perplexity after each point of the curve.
+            if counters.step in points:
+                recent = math.exp(counters.recent_nll / counters.recent_positions)
+                metrics = replace(metrics, recent_perplexity=recent)
+                counters.recent_nll, counters.recent_positions = 0.0, 0
+            if counters.step in every:
                 perplexity, is_best = self._evaluate()
                 seconds = time.perf_counter() - started
-                report = replace(report, eval_perplexity=perplexity, is_best=is_best, seconds=seconds)
-                sums.nll, sums.positions = 0.0, 0
-            sums.seconds = report.seconds
-            yield report
+                metrics = replace(metrics, eval_perplexity=perplexity, is_best=is_best, seconds=seconds)
+                counters.nll, counters.positions = 0.0, 0
+            counters.seconds = metrics.seconds
+            yield metrics
             if self._is_stuck():
                 return
 
     def snapshot(self) -> Snapshot:
-        """Return all that `restore` needs; call it between two reports."""
+        """Return everything that `restore` needs. Call it only while `run` is suspended at a yield."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": torch.from_numpy(value) for name, value in (self.best or {}).items()}
         tensors |= random_state(self.device)
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        return Snapshot(step=self.sums.step, tensors=tensors, data=asdict(self.sums))
+        return Snapshot(step=self.counters.step, tensors=tensors, data=asdict(self.counters))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on from `snapshot`, of a trainer that was made with the same arguments."""
+        """Continue from `snapshot`, made by a trainer that was created with the same arguments."""
+        # The tensors' names begin with what they belong to, see `snapshot`.
         kinds: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}, "random": {}}
         for name, tensor in snapshot.tensors.items():
             kind, _, rest = name.partition(".")
@@ -188,14 +173,16 @@ class Trainer:
         for name, tensor in kinds["optimizer"].items():
             index, _, rest = name.partition(".")
             states.setdefault(int(index), {})[rest] = tensor
+        # The options come from params, which are the same: only the state is restored.
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": states})
         restore_random_state(snapshot.tensors, self.device)
-        self.sums = Sums(**snapshot.data)
+        self.counters = Counters(**snapshot.data)
 
     def _batches(self, done: int) -> Iterator[Batch]:
         """Yield the batches of the updates after the first `done`."""
         left = self.steps - done
         for epoch in range(done // self.per_epoch, math.ceil(self.steps / self.per_epoch)):
+            # A resumed training skips the batches of its epoch that it has seen.
             skip = max(0, done - epoch * self.per_epoch)
             batches = epoch_batches(
                 self.train,
@@ -212,10 +199,11 @@ class Trainer:
                 yield batch
 
     def _update(self, batch: Batch, rate: float) -> tuple[float, float]:
-        """Make one update; returns the batch's summed negative log-likelihood and the gradient's norm."""
+        """Do one update; returns the batch's total negative log-likelihood (nats) and the gradient's norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.network.train()
+        # The network reads time first, which is the fastest layout for recurrent layers.
         inputs = torch.from_numpy(batch.inputs.T.copy()).to(self.device)
         labels = torch.from_numpy(batch.labels.T.copy()).to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
@@ -224,6 +212,8 @@ class Trainer:
         nll = functional.cross_entropy(
             logits.flatten(0, 1).float(), labels.flatten(), ignore_index=PADDING, reduction="sum"
         )
+        # "mean" divides by the characters; the tutorial's "window_sum" by the windows, so its gradients grow with the
+        # length of the window.
         share = batch.num_positions if self.params.loss == "mean" else len(batch.inputs)
         (nll / share).backward()  # type: ignore[no-untyped-call]
         norm = clip_gradients(list(self.network.parameters()), self.params.clip)
@@ -233,18 +223,18 @@ class Trainer:
     def _evaluate(self) -> tuple[float, bool]:
         batches = window_batches(self.evaluation, window=self.window, batch_size=EVAL_BATCH)
         perplexity = total(measure(self.network, batches, device=self.device, dtype=self.dtype)).perplexity
-        is_best = perplexity < self.sums.best_perplexity
-        self.sums.evaluations_without_gain = 0 if is_best else self.sums.evaluations_without_gain + 1
+        is_best = perplexity < self.counters.best_perplexity
+        self.counters.evaluations_without_gain = 0 if is_best else self.counters.evaluations_without_gain + 1
         if is_best:
-            self.best, self.sums.best_perplexity = self.network.weights(), perplexity
+            self.best, self.counters.best_perplexity = self.network.weights(), perplexity
         return perplexity, is_best
 
     def _is_stuck(self) -> bool:
-        return 0 < self.params.patience <= self.sums.evaluations_without_gain
+        return 0 < self.params.patience <= self.counters.evaluations_without_gain
 
 
 def evaluation_steps(steps: int, *, per_epoch: int, per_epoch_evals: float) -> set[int]:
-    """Return the updates (from 1) after which the eval text is measured: evenly spaced, and the last one always."""
+    """Return the updates (from 1) that an evaluation follows: evenly spaced, and always the last one."""
     every = max(1.0, per_epoch / per_epoch_evals)
     return {round(n * every) for n in range(1, math.floor(steps / every) + 1)} | {steps}
 
@@ -255,7 +245,7 @@ def curve_steps(steps: int) -> set[int]:
 
 
 def clip_gradients(weights: list[nn.Parameter], clip: ClipParams) -> float:
-    """Clip the gradients in place, as group `train.clip` says; returns their norm before."""
+    """Clip the gradients in place, according to `train.clip`; returns their norm before clipping."""
     norm = nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
     if clip.by == "value":
         nn.utils.clip_grad_value_(weights, clip.at)
@@ -265,7 +255,7 @@ def clip_gradients(weights: list[nn.Parameter], clip: ClipParams) -> float:
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of the random numbers that dropout draws from."""
+    """Return the states of the random number generators that dropout uses."""
     states = {"random.cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["random.cuda"] = torch.cuda.get_rng_state(device)
@@ -273,7 +263,7 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_random_state(tensors: dict[str, Tensor], device: torch.device) -> None:
-    """Set the random states that `random_state` returned."""
+    """Restore the generators' states that `random_state` returned."""
     torch.set_rng_state(tensors["random.cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(tensors["random.cuda"], device)

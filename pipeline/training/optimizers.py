@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, from their params."""
+"""Builds the optimiser, and computes the learning rate of each update, from params.yaml."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from pipeline.params.training import OptimizerParams, ScheduleParams
 
 
 def make_optimizer(network: nn.Module, params: OptimizerParams) -> Optimizer:
-    """Return the optimiser over all weights of `network`; options left at null are PyTorch's defaults."""
+    """Return the optimiser for all weights of `network`; options that are null have PyTorch's defaults."""
     weights = list(network.parameters())
     common: dict[str, Any] = {"lr": params.lr, "weight_decay": params.weight_decay}
     common |= _named("momentum", params.momentum) | _named("eps", params.eps)
@@ -29,7 +29,10 @@ def make_optimizer(network: nn.Module, params: OptimizerParams) -> Optimizer:
 
 
 def rate_at(step: int, *, steps: int, steps_per_epoch: float, schedule: ScheduleParams) -> float:
-    """Return the factor on the learning rate at update `step` (from 0) of `steps`."""
+    """Return the factor by which the learning rate is multiplied at update `step` (from 0) of `steps`.
+
+    It rises linearly during the warm-up, then follows the schedule.
+    """
     warmup = round(schedule.warmup * steps)
     if step < warmup:
         return (step + 1) / warmup

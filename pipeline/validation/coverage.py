@@ -14,8 +14,8 @@ from pipeline.core.threads import available_cores, ordered_map
 from pipeline.dataset.arrays import chunks_of
 from pipeline.dataset.batches import gather
 from pipeline.dataset.dictionary import PADDING, Dictionary, Ids
-from pipeline.dataset.splits import Rows, Samples, Split, chunks_of_samples
-from pipeline.validation.kernels.coverage import add_spans, count_misplaced, tally
+from pipeline.dataset.splits import Samples, Spans, Split, chunks_of_samples
+from pipeline.validation.kernels import add_spans, count_misplaced, tally
 
 # The number of samples read at once, roughly as many as start in a stretch.
 READ = 1 << 17
@@ -31,7 +31,7 @@ class Stretch:
     at: int
     size: int
     ids: Ids
-    samples: dict[int, Rows]
+    samples: dict[int, Spans]
 
 
 def stretches(split: Split) -> Iterator[Stretch]:
@@ -47,7 +47,7 @@ def stretches(split: Split) -> Iterator[Stretch]:
         at, held = at + len(held), np.array(chunk)
 
 
-def within(samples: Rows, bucket: int, num_ids: int) -> npt.NDArray[np.bool_]:
+def within(samples: Spans, bucket: int, num_ids: int) -> npt.NDArray[np.bool_]:
     """Return which `samples`, int64 [n, 2], lie within a text of `num_ids` ids and their bucket, bool [n]."""
     start, length = samples[:, 0], samples[:, 1]
     return (start >= 0) & (length > 0) & (length <= bucket) & (start < num_ids - length)
@@ -60,7 +60,7 @@ class _Reader:
         self._chunks = (rows[within(rows, bucket, num_ids)] for rows in chunks_of_samples(samples, READ))
         self._held = np.empty((0, 2), dtype=np.int64)
 
-    def take(self, begin: int, end: int) -> Rows:
+    def take(self, begin: int, end: int) -> Spans:
         """Return the next samples: those that start at `begin` or later, and before `end`."""
         while not len(self._held) or self._held[-1, 0] < end:
             if (more := next(self._chunks, None)) is None:

@@ -18,7 +18,7 @@ from pipeline.dataset.splits import Samples, Split, chunks_of_samples
 from pipeline.params.text import SplitParams
 from pipeline.splitting.assignment import NAMES, TRAIN
 from pipeline.text.char_table import flags
-from pipeline.text.text_hashes import SeenTexts, polynomials
+from pipeline.text.text_hashes import SeenTexts, hash_texts
 from pipeline.validation.coverage import READ, Covered, within
 
 COLUMNS = ("document", "part", "last", "text")
@@ -94,7 +94,7 @@ class _Counter:
         figures["without_text"] += text.null_count
         named = names.filter(pc.greater(pc.binary_length(names), 0))
         figures["unnamed"] += len(names) - len(named)
-        figures["repeated"] += int((~self.seen.add(polynomials(named))).sum())
+        figures["repeated"] += int((~self.seen.add(hash_texts(named))).sum())
         wanted = np.append(self._next, np.where(last, 0, part + 1)[:-1])
         figures["broken"] += int((part != wanted).sum())
         self._next = 0 if last[-1] else int(part[-1]) + 1

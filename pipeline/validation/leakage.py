@@ -1,11 +1,11 @@
-"""Leakage: how much of one text stands in another, by substrings of fixed length.
+"""Measures which share of a text is copied from another one, by substrings of fixed length.
 
-A perplexity flatters if what it is measured on was trained on. Substrings of 50 are what Lee et al. 2022 (Deduplicating
-Training Data Makes Language Models Better) take for a copy: in tokens there, in characters here, so also what people
-repeat word for word counts. Nothing here knows what the limit is.
+A perplexity is too low if the model was trained on the text that it is measured on; and a generated text is not new if
+it repeats the training text. Substrings of 50 are the criterion of Lee et al. 2022 (Deduplicating Training Data Makes
+Language Models Better), in tokens there, in characters here, so phrases that people repeat literally count too.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,42 +17,62 @@ from pipeline.dataset.dictionary import Dictionary, Ids
 from pipeline.params.text import SplitParams
 from pipeline.splitting.assignment import NAMES, TRAIN, side_rule
 from pipeline.text.char_table import buffers, flags
-from pipeline.text.text_hashes import Hashes, joined, polynomials
-from pipeline.validation.kernels.substrings import add_substrings, find_substrings
+from pipeline.text.text_hashes import Hashes, hash_texts, join_hashes
+from pipeline.validation.kernels import add_keys, find_substrings, hash_substrings
 
 LENGTH = 50
-# Substrings that are looked for at most: their set takes 112 MiB then, whatever the text's size.
+# The maximal number of substrings that are searched for: their hashes and the set of them take about 110 MiB.
 MOST = 4_000_000
 
 
 def overlap(text: Ids, other: Ids, dictionary: Dictionary, *, length: int = LENGTH, most: int = MOST) -> float:
-    """Return the share of the substrings of `text` that stand anywhere in `other`; 0 if it is too short to have one.
+    """Return the share of the substrings of `text` that occur anywhere in `other`; 0 if it is too short to have one."""
+    return overlaps([text], other, dictionary, length=length, most=most)[0]
 
-    Both are unsigned integers [ids]. A substring is `length` ids that follow each other, at every position, or, if
-    there may be more than `most`, at every so many-th one: up to 200 million ids no copy of 100 escapes. None goes over
-    the begin or the end of a document. They are compared by 64-bit hashes.
+
+def overlaps(
+    texts: Sequence[Ids], other: Ids, dictionary: Dictionary, *, length: int = LENGTH, most: int = MOST
+) -> list[float]:
+    """Return `overlap` for each of several texts; `other`, which may be far larger than memory, is read once.
+
+    All are integers [ids]. A substring is `length` consecutive ids, at every position, or, if there may be more than
+    `most`, at every n-th one: up to 200 million ids no copy of 100 is missed. No substring crosses the begin or the end
+    of a document. Substrings are compared by 64-bit hashes.
     """
     begin, end = (-1, -1) if dictionary.begin is None or dictionary.end is None else (dictionary.begin, dictionary.end)
-    step = -(-max(len(text), 1) // most)
-    room = 1 << max(2 * -(-len(text) // step), 64).bit_length()
-    keys, counts = np.zeros(room, dtype=np.uint64), np.zeros(room, dtype=np.uint32)
-    marks, found = np.zeros(room, dtype=np.uint8), np.zeros(room, dtype=np.bool_)
-    total = 0
-    for at, piece in _pieces(text, length):
-        total += int(add_substrings(piece, length, begin, end, at, step, keys, counts, marks))
+    step = -(-max(sum(map(len, texts)), 1) // most)
+    hashes = [_hashes(text, length, begin, end, step) for text in texts]
+    total = sum(map(len, hashes))
     if not total:
-        return 0.0
+        return [0.0] * len(texts)
+
+    # The set of all of their substrings; then `other` is searched for them by several threads.
+    size = 1 << max(2 * total, 64).bit_length()
+    keys, marks = np.zeros(size, dtype=np.uint64), np.zeros(size, dtype=np.uint8)
+    found = np.zeros(size, dtype=np.bool_)
+    for own in hashes:
+        add_keys(own, keys, marks)
 
     def find(piece: Ids) -> None:
         find_substrings(piece, length, begin, end, keys, marks, found)
 
     for _ in ordered_map(find, (piece for _, piece in _pieces(other, length)), threads=available_cores()):
         pass
-    return int(counts[found].sum(dtype=np.int64)) / total
+    copied = keys[found]
+    return [int(np.isin(own, copied).sum()) / len(own) if len(own) else 0.0 for own in hashes]
+
+
+def _hashes(text: Ids, length: int, begin: int, end: int, step: int) -> npt.NDArray[np.uint64]:
+    """Return the hashes of the substrings of `text` that start at multiples of `step`, uint64 [n]."""
+    found = [np.empty(0, dtype=np.uint64)]
+    for at, piece in _pieces(text, length):
+        own = np.empty(-(-len(piece) // step), dtype=np.uint64)
+        found.append(own[: hash_substrings(piece, length, begin, end, at, step, own)])
+    return np.concatenate(found)
 
 
 def _pieces(ids: Ids, length: int) -> Iterator[tuple[int, Ids]]:
-    """Yield `ids` in pieces, each with the number of its first id: every substring is in exactly one."""
+    """Yield `ids` in pieces, each with the number of its first id; every substring is in exactly one of them."""
     at, before = 0, ids[:0]
     for chunk in chunks_of(ids):
         piece = np.concatenate([before, chunk])
@@ -88,11 +108,11 @@ def _documents(
     for batch in batches:
         sides, last = rule(batch), flags(batch.column("last"))
         part = np.asarray(batch.column("part"))
-        hashes, sizes = polynomials(batch.column("text")), np.diff(buffers(batch.column("text"))[1])
+        hashes, sizes = hash_texts(batch.column("text")), np.diff(buffers(batch.column("text"))[1])
         for row in np.flatnonzero(~last | (part > 0)).tolist():
             if part[row] == 0:
                 begun, size = 0, 0
-            begun, size = joined(begun, int(hashes[row]), int(sizes[row])), size + int(sizes[row])
+            begun, size = join_hashes(begun, int(hashes[row]), int(sizes[row])), size + int(sizes[row])
             hashes[row], sizes[row] = begun, size
         whole = last & (sizes > 0)
         yield hashes[whole], sides[whole]

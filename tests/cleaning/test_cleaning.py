@@ -18,7 +18,7 @@ from pipeline.text.shards import read_batches, shard_writer
 TUTORIAL = CleanParams(charset="ascii", keep_newlines=False)
 UNICODE = CleanParams(charset="unicode")
 
-# What cleaning looks at: marks that compose, Hangul's parts, spaces of all kinds, controls, signs that NFKC takes
+# What rules depend on: marks that compose, Hangul's parts, spaces of all kinds, controls, signs that NFKC takes
 # apart, capitals whose small letters are two characters.
 TRICKY = st.text(
     st.sampled_from(
@@ -60,20 +60,20 @@ def folders(tmp_path_factory):
 
 
 def clean_all(folders, texts, params, **options):
-    """Clean documents through files; returns the texts that stay, in order, and what was told."""
+    """Clean documents through files; returns the retained texts, in order, and the result."""
     raw, clean = folders()
     with shard_writer(raw, schema_of()) as writer:
         for batch in tables(*texts, **options)():
             writer.write(batch.drop_columns(["chars"]))
-    done = clean_documents(raw, clean, params)
-    joined, stay = "", []
+    result = clean_documents(raw, clean, params)
+    joined, retained = "", []
     for batch in read_batches(clean):
         for text, last in zip(batch.column("text").to_pylist(), batch.column("last").to_pylist(), strict=True):
             joined += text
             if last:
-                stay.append(joined)
+                retained.append(joined)
                 joined = ""
-    return stay, done
+    return retained, result
 
 
 def test_the_tutorials_rule():
@@ -94,11 +94,11 @@ def test_unicode_keeps_every_script():
     assert cleaned("ﬁ①", CleanParams(charset="unicode", normalize="nfkc")) == "fi1"
 
 
-def test_control_characters_go_become_a_space_or_stay():
+def test_control_characters_are_dropped_become_a_space_or_stay():
     text = "a\x07b\u2028c\x02d"
     assert cleaned(text, UNICODE) == "abcd"
     assert cleaned(text, CleanParams(charset="unicode", control="space")) == "a b c d"
-    # The marks of a document's ends are never text.
+    # The marks of a document's begin and end are never text.
     assert cleaned(text, CleanParams(charset="unicode", control="keep")) == "a\x07b\u2028cd"
 
 
@@ -114,7 +114,7 @@ def test_long_documents_are_cleaned_as_whole_ones(folders, most):
     params = CleanParams(charset="unicode", whitespace="collapse")
     whole, _ = clean_all(folders, [text], params)
     assert whole == [cleaned(text, params)]
-    if most > 5:  # below that there is no place at which a text may be cut
+    if most > 5:  # below that there is no suitable place for a cut
         assert clean_all(folders, [text], params, most=most)[0] == whole
 
 
@@ -133,12 +133,12 @@ def test_cleaning_a_clean_corpus_changes_nothing(folders, texts, params):
     try:
         once, _ = clean_all(folders, texts, params)
     except UserError:
-        return  # nothing stays
-    again, done = clean_all(folders, once, params)
+        return  # no text is left
+    again, result = clean_all(folders, once, params)
     assert again == once
-    said = figures(done, params)
+    numbers = figures(result, params)
     assert not any(
-        said[rule] for rule in ("replaced", "dropped", "composed", "collapsed", "rare", "duplicate_documents")
+        numbers[rule] for rule in ("replaced", "dropped", "composed", "collapsed", "rare", "duplicate_documents")
     )
 
 
@@ -148,8 +148,8 @@ def test_ascii_is_printable_ascii(text):
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(["NFC", "NFKC"]))
-def test_a_text_without_fragile_characters_is_normal(text, form):
-    """What lets most texts go without being asked."""
+def test_a_text_without_fragile_characters_is_normalised(text, form):
+    """Most texts need no normalisation for this reason."""
     codes = np.array(sorted(set(map(ord, text))), dtype=np.int64)
     if not FragileCharacters(form).among(codes):
         assert unicodedata.is_normalized(form, text)
@@ -158,17 +158,17 @@ def test_a_text_without_fragile_characters_is_normal(text, form):
     assert normalised(rows, form).to_pylist() == [unicodedata.normalize(form, text)]
 
 
-def test_every_rule_tells_what_it_did(folders, tmp_path):
+def test_the_changes_of_every_rule_are_counted(folders, tmp_path):
     params = CleanParams(charset="unicode", whitespace="collapse", lowercase=True, min_count=2)
     texts = ["A  be\u0301e\u0301\x07", "", "a be\u0301e\u0301", "aa\u00a0bb x"]
-    stay, done = clean_all(folders, texts, params)
-    assert stay == ["a béé", "aa bb \ufffd"]
-    assert figures(done, params) == {
+    retained, result = clean_all(folders, texts, params)
+    assert retained == ["a béé", "aa bb \ufffd"]
+    assert figures(result, params) == {
         "documents": 2,
         "empty_documents": 1,
         "duplicate_documents": 1,
         "characters_before": sum(map(len, texts)),
-        "characters": sum(map(len, stay)),
+        "characters": sum(map(len, retained)),
         "replaced": 2,
         "dropped": 1,
         "composed": 4,
@@ -176,7 +176,7 @@ def test_every_rule_tells_what_it_did(folders, tmp_path):
         "rare": 1,
         "rare_characters": 1,
     }
-    write_changes(tmp_path / "changes.csv", done, params)
+    write_changes(tmp_path / "changes.csv", result, params)
     table = (tmp_path / "changes.csv").read_text().splitlines()
     assert table[0] == "codepoint,character,became,count,rule"
     assert "U+0041,A,a,1,lowercase" in table
@@ -185,30 +185,30 @@ def test_every_rule_tells_what_it_did(folders, tmp_path):
     assert "U+0078,x,\ufffd,1,min_count" in table
 
 
-def test_duplicates_go_and_the_first_stays(folders):
+def test_only_the_first_of_duplicates_is_retained(folders):
     long = "word " * 40
     texts = ["one", long, "two", "one\t", long, "three", long + "\x07", "one"]
     for most in (10, 1000):
-        stay, done = clean_all(folders, texts, CleanParams(), most=most, at_once=3)
-        assert stay == ["one", long, "two", "three"]
-        assert done.kept.duplicates == 4
+        retained, result = clean_all(folders, texts, CleanParams(), most=most, at_once=3)
+        assert retained == ["one", long, "two", "three"]
+        assert result.stats.duplicates == 4
     assert len(clean_all(folders, texts, CleanParams(duplicates="keep"))[0]) == len(texts)
 
 
-def test_long_documents_without_text_go(folders):
-    stay, done = clean_all(folders, ["\x07\x08" * 20, "a"], CleanParams(), most=9)
-    assert stay == ["a"]
-    assert done.kept.empty == 1
+def test_long_documents_without_text_are_dropped(folders):
+    retained, result = clean_all(folders, ["\x07\x08" * 20, "a"], CleanParams(), most=9)
+    assert retained == ["a"]
+    assert result.stats.empty == 1
 
 
-def test_a_long_run_of_whitespace_is_one_wherever_a_document_is_cut(folders):
+def test_a_long_run_of_whitespace_collapses_wherever_a_document_is_cut(folders):
     params = CleanParams(whitespace="collapse")
     text = "word " * 200_000 + " \x07" * 1_000_000 + "\n" * 200_000 + "end"
     for most in (2_300_000, 2_999_000, 3_100_000):
         assert clean_all(folders, [text], params, most=most)[0] == ["word " * 199_999 + "word\n\nend"]
 
 
-def test_rare_characters_leave_no_second_table_behind_when_they_fail(folders, monkeypatch):
+def test_no_second_table_is_left_when_replacing_rare_characters_fails(folders, monkeypatch):
     made = []
     real = cleaned_module.schema_in
 
@@ -224,21 +224,21 @@ def test_rare_characters_leave_no_second_table_behind_when_they_fail(folders, mo
     assert not made[1].exists()
 
 
-def test_the_table_of_what_changed(folders, tmp_path):
-    _, done = clean_all(folders, ["éé\t\ta"], TUTORIAL)
-    write_changes(tmp_path / "changes.csv", done, TUTORIAL)
+def test_the_table_of_changes(folders, tmp_path):
+    _, result = clean_all(folders, ["éé\t\ta"], TUTORIAL)
+    write_changes(tmp_path / "changes.csv", result, TUTORIAL)
     assert (tmp_path / "changes.csv").read_text() == (
         "codepoint,character,became,count,rule\nU+0009,,,2,keep_tabs\nU+00E9,é,e,2,charset\n"
     )
 
 
-def test_nothing_left_is_refused(folders):
-    with pytest.raises(UserError, match=r"clean: its rules .charset ascii. leave nothing of 2 characters"):
+def test_cleaning_that_leaves_no_text_is_refused(folders):
+    with pytest.raises(UserError, match=r"clean: its rules .charset ascii. leave none of 2 characters"):
         clean_all(folders, ["\t\t"], CleanParams())
 
 
-def test_a_thousand_characters_are_learnt_by_many_threads(folders):
-    """The replacements do not fit where they first are, and two threads learn them at once."""
+def test_several_threads_can_learn_replacements_at_once(folders):
+    """The replacements outgrow the buffer, and two threads add to it at once."""
     texts = ["".join(chr(0x4E00 + (i * 37 + j) % 9000) for j in range(500)) for i in range(60)]
-    stay, _ = clean_all(folders, texts, CleanParams(duplicates="keep"), at_once=1)
-    assert stay == [cleaned(text, CleanParams()) for text in texts]
+    retained, _ = clean_all(folders, texts, CleanParams(duplicates="keep"), at_once=1)
+    assert retained == [cleaned(text, CleanParams()) for text in texts]

@@ -8,31 +8,31 @@ from pipeline.core.files import read_json, sha256_of, whole_file, whole_folder, 
 from pipeline.core.seeds import derive_seed
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):
     path = tmp_path / "new/file"
-    with whole_file(path) as part:
-        part.write_text("one")
-    with pytest.raises(RuntimeError), whole_file(path) as part:
-        part.write_text("two")
+    with whole_file(path) as temporary:
+        temporary.write_text("one")
+    with pytest.raises(RuntimeError), whole_file(path) as temporary:
+        temporary.write_text("two")
         raise RuntimeError
     assert path.read_text() == "one"
     assert [inner.name for inner in path.parent.iterdir()] == ["file"]
 
 
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
+def test_a_folder_is_replaced_completely_or_not_at_all(tmp_path):
     path = tmp_path / "folder"
-    with whole_folder(path) as part:
-        (part / "a").write_text("one")
-    with pytest.raises(RuntimeError), whole_folder(path) as part:
-        (part / "b").write_text("two")
+    with whole_folder(path) as temporary:
+        (temporary / "a").write_text("one")
+    with pytest.raises(RuntimeError), whole_folder(path) as temporary:
+        (temporary / "b").write_text("two")
         raise RuntimeError
     assert [inner.name for inner in tmp_path.rglob("*")] == ["folder", "a"]
-    with whole_folder(path) as part:
-        (part / "c").write_text("three")
+    with whole_folder(path) as temporary:
+        (temporary / "c").write_text("three")
     assert [inner.name for inner in path.iterdir()] == ["c"]
 
 
-def test_what_a_killed_process_left_is_removed_and_a_living_ones_not(tmp_path):
+def test_only_temporary_files_of_killed_processes_are_removed(tmp_path):
     killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
     dead, alive = int(killed.stdout), os.getppid()
     for pid in (dead, alive):
@@ -43,10 +43,10 @@ def test_what_a_killed_process_left_is_removed_and_a_living_ones_not(tmp_path):
         (tmp_path / f".folder.{pid}.old").mkdir()
     (tmp_path / f".other.{dead}.part").write_text("another file's")
     (tmp_path / ".file.notes.part").write_text("somebody's own")
-    with whole_file(tmp_path / "file") as part:
-        part.write_text("whole")
-    with whole_folder(tmp_path / "folder") as part:
-        (part / "a").write_text("whole")
+    with whole_file(tmp_path / "file") as temporary:
+        temporary.write_text("whole")
+    with whole_folder(tmp_path / "folder") as temporary:
+        (temporary / "a").write_text("whole")
     assert {path.name for path in tmp_path.iterdir()} == {
         "file", "folder", ".file.notes.part", f".other.{dead}.part",
         f".file.{alive}.part", f".folder.{alive}.part", f".folder.{alive}.part.common", f".folder.{alive}.old",
@@ -61,7 +61,7 @@ def test_json_and_hashes(tmp_path):
     assert sha256_of(tmp_path / "y").startswith("ba7816bf")
 
 
-def test_seeds_are_fixed_for_good():
+def test_seeds_never_change():
     # These numbers are part of every published figure: a change of the rule would change them all.
     assert derive_seed(7, "weights") == 6795307509797646295
     assert derive_seed(7, "epoch", 1) != derive_seed(7, "epoch", 2) != derive_seed(8, "epoch", 2)

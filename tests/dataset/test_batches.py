@@ -20,18 +20,18 @@ def test_gather_pads_inputs_and_labels():
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 1000])
-def test_every_character_is_predicted_once_an_epoch(batch_size):
+def test_every_character_is_predicted_once_in_an_epoch(batch_size):
     labels = np.concatenate([batch.labels.ravel() for batch in epoch(batch_size=batch_size)])
     assert sorted(labels[labels != 0].tolist()) == IDS[1:].tolist()
 
 
-def test_labels_are_the_inputs_one_on():
+def test_labels_are_the_inputs_one_position_later():
     for batch in epoch():
         counted = batch.labels != 0
         assert (batch.labels[counted] == batch.inputs[counted] + 1).all()
 
 
-def test_a_batch_is_of_one_bucket_and_their_number_is_known():
+def test_a_batch_is_of_one_bucket_and_the_number_of_batches_is_known():
     batches = epoch()
     assert {batch.inputs.shape[1] for batch in batches} == {7, 20}
     assert len(batches) == batches_per_epoch(SPLIT, 4)
@@ -46,13 +46,13 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     assert order() != order(seed=2)
 
 
-def test_a_large_split_is_shuffled_in_parts_and_none_is_left_out(monkeypatch):
+def test_a_large_split_is_shuffled_in_groups_without_losing_samples(monkeypatch):
     monkeypatch.setattr("pipeline.dataset.batches.SHUFFLED_AT_ONCE", 4)
     batches = epoch(batch_size=2)
     assert len(batches) == batches_per_epoch(SPLIT, 2)
     labels = np.concatenate([batch.labels.ravel() for batch in batches])
     assert sorted(labels[labels != 0].tolist()) == IDS[1:].tolist()
-    # A part has samples from all of the text.
+    # A group has samples from all of the text.
     first = [int(row[0]) for batch in batches[:2] for row in batch.inputs]
     assert max(first) - min(first) > len(IDS) / 3
     for skip in (1, 3, 5, len(batches)):
@@ -71,14 +71,14 @@ def test_documents_are_padded_and_never_shifted():
         assert sorted(int(row[0]) for batch in batches for row in batch.inputs) == [1, 1, 1, 9]
 
 
-def test_shifted_windows_begin_elsewhere_in_each_epoch():
+def test_shifted_windows_begin_at_different_places_in_each_epoch():
     ids = np.arange(1, 102, dtype=np.uint8)
     split = Split(ids, cut_windows(len(ids), (10,)))
 
     def starts(epoch, *, shift):
         batches = list(epoch_batches(split, 4, seed=1, epoch=epoch, shift=shift))
         for batch in batches:
-            assert (batch.labels == batch.inputs + 1).all()  # none is padded, none goes over the end
+            assert (batch.labels == batch.inputs + 1).all()  # none is padded or extends beyond the end
         return sorted(int(row[0]) - 1 for batch in batches for row in batch.inputs)
 
     assert starts(0, shift=False) == list(range(0, 100, 10))

@@ -40,7 +40,7 @@ def test_the_dtype_is_the_smallest_that_holds_every_id(size, dtype):
 
 
 @pytest.mark.parametrize("unknown", [False, True])
-def test_it_survives_saving(tmp_path, unknown):
+def test_a_dictionary_is_loaded_as_saved(tmp_path, unknown):
     dictionary = Dictionary.of("añ\n", unknown=unknown)
     dictionary.save(tmp_path / "d.json")
     assert Dictionary.load(tmp_path / "d.json") == dictionary
@@ -50,12 +50,12 @@ def test_it_survives_saving(tmp_path, unknown):
 @pytest.mark.parametrize(
     "content", [{}, [], {"characters": ["ab"], "unknown": None}, {"characters": ["a"], "unknown": 5}]
 )
-def test_what_is_no_dictionary_is_refused(tmp_path, content):
+def test_a_file_that_is_not_a_dictionary_is_refused(tmp_path, content):
     write_json(tmp_path / "d.json", content)
     with pytest.raises(UserError, match="not a dictionary"):
         Dictionary.load(tmp_path / "d.json")
 
 
-def test_a_missing_dictionary_is_told(tmp_path):
+def test_a_missing_dictionary_is_reported(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         Dictionary.load(tmp_path / "d.json")

@@ -13,13 +13,15 @@ def rows(samples):
     return np.concatenate([np.empty((0, 2), np.int64), *chunks_of_samples(samples, 7)])
 
 
-def test_the_tutorials_windows():
+def test_the_windows_of_the_tutorial():
     samples = cut_windows(1_069_397, (100,))[100]
-    assert samples.rounds == 10_693  # as many as the tutorial has
-    assert samples.rows(np.array([len(samples) - 1])).tolist() == [[1_069_300, 96]]  # and what it leaves out, padded
+    assert samples.rounds == 10_693  # the same number as in the tutorial
+    assert samples.rows(np.array([len(samples) - 1])).tolist() == [
+        [1_069_300, 96]
+    ]  # which the tutorial omits; padded here
 
 
-def test_buckets_take_turns():
+def test_windows_take_the_lengths_of_buckets_in_turn():
     samples = cut_windows(31, (4, 8))
     assert rows(samples[4]).tolist() == [[0, 4], [12, 4]]
     assert rows(samples[8]).tolist() == [[4, 8], [16, 8], [24, 6]]
@@ -38,14 +40,14 @@ def test_every_character_but_the_first_is_the_label_of_one_position(num_ids, buc
     assert labelled[0] == labelled[num_ids] == 0
 
 
-def test_a_document_is_a_sample_and_a_long_one_is_cut():
+def test_a_document_is_one_sample_and_a_long_one_is_cut():
     samples = cut_documents(np.array([0, 4, 20]), np.array([3, 19, 21]), (3, 6))
     assert samples[3].tolist() == [[0, 3], [16, 3], [20, 1]]
     assert samples[6].tolist() == [[4, 6], [10, 6]]
 
 
 @given(st.lists(st.integers(0, 200)), BUCKETS)
-def test_every_character_of_a_document_and_its_end_are_labels_once_and_begins_never(lengths, buckets):
+def test_characters_and_ends_of_documents_are_labels_once_and_begins_never(lengths, buckets):
     sizes = np.array(lengths, dtype=np.int64) + 2
     starts = np.cumsum(sizes) - sizes
     labelled = np.zeros(int(sizes.sum()), dtype=int)
@@ -68,13 +70,13 @@ def padding(counts, buckets):
 
 
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=60))
-def test_buckets_that_are_chosen_hold_all_and_keep_padding_low(positions):
+def test_chosen_buckets_fit_all_samples_with_little_padding(positions):
     counts = lengths_of_samples(np.array(positions))
     assert counts @ np.arange(len(counts)) == sum(positions)
     buckets = choose_buckets(counts)
     assert list(buckets) == sorted(set(buckets))
     assert max(2, min(max(positions), LONGEST)) == buckets[-1]
-    # A bucket holds two positions at least, so that documents of one are padded whatever is chosen.
+    # A bucket has at least two positions, so documents of one position are padded in any case.
     counts[2], counts[1] = counts[2] + counts[1], 0
     assert padding(counts, buckets) <= MOST_PADDING
     for at in range(len(buckets) - 1):
@@ -82,5 +84,5 @@ def test_buckets_that_are_chosen_hold_all_and_keep_padding_low(positions):
 
 
 @pytest.mark.parametrize(("positions", "expected"), [([10] * 9, (10,)), ([10] * 9 + [100], (10, 100)), ([1], (2,))])
-def test_as_few_buckets_as_it_takes(positions, expected):
+def test_the_fewest_buckets_are_chosen(positions, expected):
     assert choose_buckets(lengths_of_samples(np.array(positions))) == expected

@@ -7,7 +7,7 @@ from conftest import random_model
 
 from pipeline.dataset.batches import ordered_batches
 from pipeline.dataset.splits import Split, Table, cut_documents, cut_windows
-from pipeline.evaluation.breakdown import Breakdown, show
+from pipeline.evaluation.breakdown import Breakdown, symbol_name
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork
 
@@ -51,8 +51,8 @@ def test_bucketing_does_not_change_what_is_counted(network):
 
 
 @pytest.mark.parametrize("chunk", [10, 100, 1000])
-def test_the_carried_state_does_not_depend_on_the_chunk(network, chunk, monkeypatch):
-    monkeypatch.setattr("pipeline.evaluation.perplexity.PIECE", chunk)
+def test_the_stateful_perplexity_does_not_depend_on_the_chunk_length(network, chunk, monkeypatch):
+    monkeypatch.setattr("pipeline.evaluation.perplexity.CHUNK_LENGTH", chunk)
     found = total(measure(network, whole_batches(SPLIT)))
     assert found.chars == len(IDS) - 1
     assert found.perplexity == pytest.approx(by_hand(network, len(IDS)), rel=1e-6)
@@ -95,9 +95,9 @@ def test_the_perplexity_of_documents_depends_on_neither_batch_size_nor_buckets(n
 
 
 @pytest.mark.parametrize("chunk", [7, 1000])
-def test_the_state_is_carried_through_a_document_and_no_further(network, chunk, monkeypatch):
-    monkeypatch.setattr("pipeline.evaluation.perplexity.PIECE", chunk)
-    monkeypatch.setattr("pipeline.evaluation.perplexity.TOGETHER", 3)
+def test_the_state_is_carried_only_within_a_document(network, chunk, monkeypatch):
+    monkeypatch.setattr("pipeline.evaluation.perplexity.CHUNK_LENGTH", chunk)
+    monkeypatch.setattr("pipeline.evaluation.perplexity.MAX_DOCUMENTS", 3)
     found = total(measure(network, whole_batches(documents((20,)))))
     perplexity, count = each_by_hand(network, 1000)
     assert found.chars == count
@@ -111,13 +111,13 @@ def test_the_tutorials_mean_is_over_batches(network):
     assert found.bits_per_char == pytest.approx(math.log2(found.perplexity))
 
 
-def test_measuring_leaves_the_mode_as_it_was(network):
+def test_measuring_restores_the_networks_mode(network):
     network.train()
     next(measure(network, window_batches(SPLIT, window=50, batch_size=2)))
     assert network.training
 
 
-def test_nothing_measured_is_nan():
+def test_the_perplexity_of_no_characters_is_nan():
     assert math.isnan(Total().perplexity)
 
 
@@ -140,5 +140,5 @@ def test_the_breakdown_adds_up(network):
     assert not [mistake for mistake in mistakes["mistake"] if len(set(mistake.split(" → "))) == 1]
 
 
-def test_symbols_without_a_shape_are_named():
-    assert [show(symbol) for symbol in " \n\ta\x07"] == ["space", "newline", "tab", "a", "U+0007"]
+def test_invisible_symbols_are_named():
+    assert [symbol_name(symbol) for symbol in " \n\ta\x07"] == ["space", "newline", "tab", "a", "U+0007"]

@@ -1,4 +1,4 @@
-"""Models with a begin and an end symbol: texts that start after the one and stop at the other."""
+"""Models with begin and end symbols: texts start after the first and stop at the second."""
 
 import math
 
@@ -9,7 +9,7 @@ from conftest import random_model
 from pipeline.core.errors import UserError
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.generation.text_types import Draft, Piece, StopFilter
+from pipeline.generation.text_types import Chunk, StopFilter, TextInProgress
 
 WRITER = Writer(random_model(bounded=True, unknown=True, ending=-0.5))
 CERTAIN = Writer(random_model(bounded=True, ending=100))
@@ -22,8 +22,8 @@ def written(prompt="abc", writer=WRITER, **options):
 
 
 def streamed(prompt, sampling):
-    draft = WRITER.draft(WRITER.read_prompt(prompt).ids, sampling)
-    return list(WRITER.follow(draft)), draft
+    draft = WRITER.start_text(WRITER.encode_prompt(prompt).ids, sampling)
+    return list(WRITER.stream_text(draft)), draft
 
 
 def ids_of(prompt, sampling, steps):
@@ -46,7 +46,7 @@ def test_a_text_ends_before_the_first_end_symbol():
     assert 5 < reasons.count("stop") < 100
 
 
-def test_alone_in_a_stream_and_in_company_it_is_the_same_text():
+def test_streamed_completed_alone_and_in_a_batch_a_text_is_the_same():
     for prompt in ("", "abc"):
         together = WRITER.generate([prompt] * 100, MANY)
         for sampling, done in zip(MANY, together, strict=True):
@@ -67,23 +67,23 @@ def test_an_end_that_never_comes_changes_nothing():
     assert (len(done.completion), done.finish_reason) == (300, "length")
 
 
-def test_no_characters_are_no_end():
+def test_zero_characters_finish_by_length():
     assert written(writer=CERTAIN, max_new_chars=0).finish_reason == "length"
 
 
-def test_the_most_characters_are_an_upper_bound():
+def test_max_new_chars_is_an_upper_bound():
     texts = {sampling.seed: WRITER.complete("abc", sampling) for sampling in MANY}
     seed = next(at for at, one in texts.items() if one.finish_reason == "stop" and len(one.completion) > 3)
     length = len(texts[seed].completion)
     reasons = [written(seed=seed, max_new_chars=most).finish_reason for most in (length - 1, length, length + 1)]
-    # The end symbol takes a step of its own: a text that has all its characters is over before.
+    # The end symbol takes a step of its own: a text with all its characters has ended before.
     assert reasons == ["length", "length", "stop"]
 
 
-def test_what_is_written_after_the_end_does_not_count():
-    piece = Piece("abcdef", np.arange(6, dtype=np.float32), None)
-    drafts = [Draft(None, left, StopFilter([])) for left in (3, 6, 7)]
-    taken = [draft.take(piece, ended=True) for draft in drafts]
+def test_characters_after_the_end_are_dropped():
+    chunk = Chunk("abcdef", np.arange(6, dtype=np.float32), None)
+    drafts = [TextInProgress(None, left, StopFilter([])) for left in (3, 6, 7)]
+    taken = [draft.take(chunk, ended=True) for draft in drafts]
     assert [one.text for one in taken] == ["abc", "abcdef", "abcdef"]
     assert [(one.finish_reason, one.ended) for one in drafts] == [("length", False), ("length", False), ("stop", True)]
 
@@ -105,7 +105,7 @@ def test_greedy_ends_where_the_end_is_likeliest():
     assert done.completion == writer.complete("abc", Sampling(max_new_chars=300, temperature=0, seed=5)).completion
 
 
-def test_whatever_is_allowed_a_text_may_end():
+def test_a_text_may_end_whatever_characters_are_allowed():
     texts = [written(allowed="ab", seed=seed, max_new_chars=200) for seed in range(20)]
     assert {one.finish_reason for one in texts} >= {"stop"}
     assert set("".join(one.completion for one in texts)) == {"a", "b"}
@@ -114,13 +114,13 @@ def test_whatever_is_allowed_a_text_may_end():
         written(allowed="\u2403\ufffd")
 
 
-def test_a_stop_string_before_the_end_counts_and_one_that_has_only_begun_does_not():
+def test_a_stop_string_ends_a_text_only_when_it_is_complete():
     seed, whole = next((at, one) for at in range(100) if len((one := written(seed=at)).completion) > 20)
     assert whole.finish_reason == "stop"
     stop = whole.completion[10:13]
     stopped = written(seed=seed, stop=(stop,))
     assert (stopped.completion, stopped.finish_reason) == (whole.completion[: whole.completion.index(stop)], "stop")
-    # The last characters are held back, in case that the stop string goes on; the end gives them free.
+    # The last characters are held back, in case the stop string continues; the end releases them.
     begun = written(seed=seed, stop=(whole.completion[-2:] + "hhhhhhhh",))
     assert begun == whole
     characters, draft = streamed("abc", Sampling(max_new_chars=300, seed=seed, stop=(whole.completion[-2:] + "hhhhh",)))
@@ -146,7 +146,7 @@ def test_a_text_is_scored_after_the_begin_symbol():
     np.testing.assert_allclose(WRITER.score(done.completion).log_probs, done.log_probs, atol=1e-5)
 
 
-def test_the_end_is_scored_if_asked():
+def test_the_end_symbol_is_scored_on_request():
     dictionary, engine = WRITER.dictionary, WRITER.engine
     scored = WRITER.score("abc", predictions=True, ended=True)
     state = engine.read([dictionary.begin, *dictionary.encode("abc")])
@@ -156,20 +156,20 @@ def test_the_end_is_scored_if_asked():
     assert Writer(random_model()).score("abc", ended=True).text == "abc"
 
 
-def test_alternatives_name_the_end_by_its_sign():
+def test_alternatives_show_the_end_symbol_by_its_sign():
     one = next(WRITER.stream("abc", Sampling(max_new_chars=5, seed=1, top_k=3), alternatives=len(WRITER.dictionary)))
     shares = dict(one.alternatives)
     assert shares["\u2403"] < 0
     assert sum(map(math.exp, shares.values())) == pytest.approx(1, abs=1e-4)
 
 
-def test_a_kept_state_is_gone_on_from():
+def test_a_saved_state_can_be_continued():
     kept = WRITER.read("c", WRITER.read("ab"))
     characters = WRITER.stream("", Sampling(max_new_chars=300, seed=3), state=kept)
     assert "".join(one.char for one in characters) == written("abc").completion
 
 
-def test_the_unknown_symbols_sign_in_a_prompt_is_dropped():
-    read = WRITER.read_prompt("a\ufffdb\u2402")
+def test_symbol_signs_in_a_prompt_are_dropped():
+    read = WRITER.encode_prompt("a\ufffdb\u2402")
     assert read.ids.tolist() == WRITER.dictionary.encode("ab").tolist()
     assert read.warnings == ("dropped 2 characters that the model does not know: '\u2402', '\ufffd'",)

@@ -56,7 +56,7 @@ def test_greedy_is_the_networks_greedy_on_a_long_text(cell):
 
 @CELLS
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_text_does_not_depend_on_its_company_or_on_threads(cell, precision):
+def test_a_text_depends_neither_on_the_batch_nor_on_threads(cell, precision):
     model = random_model(cell, layers=2, hidden=36)
     options = [
         Sampling(seed=1),
@@ -73,16 +73,16 @@ def test_a_text_does_not_depend_on_its_company_or_on_threads(cell, precision):
         engine = Engine(model, threads=threads, precision=precision)
         which = np.random.default_rng(count).integers(0, len(options), count)
         rows = [engine.row(engine.read([at + 1, 2]), options[at], before=[at + 1, 2]) for at in which]
-        pieces = [engine.write(rows, steps) for steps in (1, 5, 54)]  # and not on the steps it is written in
+        chunks = [engine.write(rows, steps) for steps in (1, 5, 54)]  # and not on the steps it is written in
         for number, at in enumerate(which):
-            ids = np.concatenate([piece[number].ids for piece in pieces])
-            scores = np.concatenate([piece[number].log_probs for piece in pieces])
+            ids = np.concatenate([chunk[number].ids for chunk in chunks])
+            scores = np.concatenate([chunk[number].log_probs for chunk in chunks])
             assert ids.tolist() == alone[at].ids.tolist()
             assert scores.tobytes() == alone[at].log_probs.tobytes()
 
 
 @CELLS
-def test_reading_at_once_is_reading_one_by_one(cell):
+def test_reading_many_ids_equals_reading_them_one_by_one(cell):
     engine = Engine(random_model(cell))
     ids = np.random.default_rng(2).integers(1, 10, 1300)  # more than is read in one product
     state = engine.start()
@@ -93,7 +93,7 @@ def test_reading_at_once_is_reading_one_by_one(cell):
     assert whole.c.tobytes() == state.c.tobytes()
 
 
-def test_what_was_written_scores_as_it_was_written():
+def test_scores_equal_the_log_probabilities_of_generation():
     engine = Engine(random_model())
     state = engine.read([1, 2, 3])
     (written,) = engine.write([engine.row(state, Sampling(seed=5))], 700, predictions=True)
@@ -105,7 +105,7 @@ def test_what_was_written_scores_as_it_was_written():
     assert after.h.tobytes() == engine.read(written.ids, state).h.tobytes()
 
 
-def test_a_state_can_be_forked():
+def test_a_state_can_be_continued_twice():
     engine = Engine(random_model())
     state = engine.read([1, 2, 3])
     one, other = engine.read([4], state), engine.read([5], state)
@@ -136,12 +136,12 @@ print(sorted({"torch", "mlflow", "pandas"} & set(sys.modules)))
 """
 
 
-def test_compiled_code_is_found_again_from_another_folder_and_nothing_heavy_is_loaded(tmp_path):
+def test_a_copy_of_the_code_uses_the_cached_kernels_and_imports_nothing_heavy(tmp_path):
     from shutil import copytree, ignore_patterns
 
     random_model().save(tmp_path / "model")
     copytree(ROOT / "pipeline", tmp_path / "copy/pipeline", ignore=ignore_patterns("__pycache__"))
-    kept, said = [], []
+    cached, outputs = [], []
     for folder in (ROOT, tmp_path / "copy"):
         done = subprocess.run(
             [sys.executable, "-I", "-c", SCRIPT, str(folder), str(tmp_path / "model")],
@@ -149,22 +149,22 @@ def test_compiled_code_is_found_again_from_another_folder_and_nothing_heavy_is_l
             env=os.environ | {"CHARLM_CACHE_DIR": str(tmp_path / "cache")},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
+        outputs.append(done.stdout)
         files = (tmp_path / "cache").rglob("*.nb*")
-        kept.append({str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in files})
-    assert said[0] == said[1]
-    assert said[0].endswith("[]\n")
-    assert kept[0] == kept[1]
-    assert len(kept[0]) >= 4  # an index and the code, of reading and of writing
+        cached.append({str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in files})
+    assert outputs[0] == outputs[1]
+    assert outputs[0].endswith("[]\n")
+    assert cached[0] == cached[1]
+    assert len(cached[0]) >= 4  # an index and the code, of reading and of writing
 
 
-def test_machine_code_that_others_can_write_to_is_not_run(tmp_path, monkeypatch):
-    from pipeline.core import kernel_cache as compiling
+def test_a_cache_folder_that_others_can_write_to_is_not_used(tmp_path, monkeypatch):
+    from pipeline.core import kernel_cache
 
     monkeypatch.setenv("CHARLM_CACHE_DIR", str(tmp_path))
-    folder = compiling.cache_folder(Path(__file__).parent)
+    folder = kernel_cache.cache_folder(Path(__file__).parent)
     folder.mkdir()
     folder.chmod(0o777)
-    assert compiling.OneFolder.from_function(test_a_state_can_be_forked, "") is None
+    assert kernel_cache.KernelCacheLocator.from_function(test_a_state_can_be_continued_twice, "") is None
     folder.chmod(0o700)
-    assert compiling.OneFolder.from_function(test_a_state_can_be_forked, "") is not None
+    assert kernel_cache.KernelCacheLocator.from_function(test_a_state_can_be_continued_twice, "") is not None

@@ -11,7 +11,7 @@ from pipeline.generation.engine import rule_of
 from pipeline.generation.kernels import drawing
 from pipeline.generation.sampling import Sampling
 
-# Steps of a quarter: likelier characters are likelier by enough to be told apart in float32.
+# Steps of a quarter: two different logits stay different in float32.
 LOGITS = st.lists(st.integers(-60, 60).map(lambda n: n / 4), min_size=3, max_size=90)
 
 
@@ -87,7 +87,7 @@ def reference(logits, sampling, allowed, recent, number, bias, counts):
     st.sampled_from([(0.0, 0.0), (0.5, 0.0), (0.0, 1.25), (-2.0, 2.0)]),
     st.floats(0, 1, exclude_max=True),
 )
-def test_the_rule_is_the_documented_one(logits, data, temperature, top_p, min_p, penalty, penalties, number):
+def test_choosing_follows_the_documented_steps(logits, data, temperature, top_p, min_p, penalty, penalties, number):
     allowed = [False, *data.draw(st.lists(st.booleans(), min_size=len(logits) - 2, max_size=len(logits) - 2)), True]
     recent = data.draw(st.lists(st.integers(-1, len(logits) - 1), max_size=12))
     window = data.draw(st.integers(0, 14))
@@ -106,7 +106,7 @@ def test_the_rule_is_the_documented_one(logits, data, temperature, top_p, min_p,
     ids = {"allowed": allowed, "bias": bias, "counts": counts, "recent": recent}
     found = choose(logits, Sampling(top_p=top_p, **options), number=number, **ids)
     expected = reference(logits, Sampling(top_p=top_p, **options), number=number, **ids)
-    if found != expected:  # float32 may part ways with this at a border: of a sum, or of two that are all but equal
+    if found != expected:  # float32 may differ at a limit: of a sum, or between two that are nearly equal
         nudged = {
             reference(logits, Sampling(top_p=min(1, top_p + p), **options | {"min_p": min_p * m}), number=u, **ids)
             for u in (number, max(0, number - 1e-5), min(1, number + 1e-5))
@@ -122,7 +122,7 @@ def test_frequencies_are_the_distribution():
     assert np.bincount(drawn) / len(drawn) == pytest.approx([0.5, 0.2, 0.3], abs=0.015)
 
 
-def test_what_is_not_allowed_is_never_chosen():
+def test_excluded_characters_are_never_chosen():
     logits, allowed = [50.0, 40.0, 1.0, 0.0], [False, False, True, True]
     assert choose(logits, Sampling(temperature=0), allowed=allowed) == 2
     assert {choose(logits, Sampling(), allowed=allowed, number=u) for u in np.linspace(0, 0.999, 50)} == {2, 3}

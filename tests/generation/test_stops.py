@@ -7,7 +7,7 @@ TEXTS = st.text("ab ", max_size=60)
 
 
 @given(TEXTS, st.lists(st.text("ab ", min_size=1, max_size=4), max_size=3), st.lists(st.integers(1, 9), max_size=60))
-def test_a_text_ends_where_the_first_stop_is_complete_however_it_is_cut(text, stops, sizes):
+def test_a_text_ends_at_the_first_complete_stop_however_it_is_chunked(text, stops, sizes):
     end = next((n for n in range(len(text) + 1) if any(text[:n].endswith(stop) for stop in stops)), None)
     expected = text
     if end is not None:
@@ -15,10 +15,10 @@ def test_a_text_ends_where_the_first_stop_is_complete_however_it_is_cut(text, st
     found, stopped, at, held = "", False, 0, ""
     filter_ = StopFilter(stops)
     for size in [*sizes, 100]:
-        piece = text[at : at + size]
+        chunk = text[at : at + size]
         at += size
-        held += piece
-        sure, stopped = filter_.feed(piece)
+        held += chunk
+        sure, stopped = filter_.feed(chunk)
         found, held = found + held[:sure], held[sure:]
         if stopped:
             break

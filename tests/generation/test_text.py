@@ -23,7 +23,7 @@ def test_the_same_seed_writes_the_same_text():
     assert len(written().completion) == 80
 
 
-def test_it_streams_what_it_completes():
+def test_streaming_and_completing_give_the_same_text():
     streamed = list(WRITER.stream("abc", Sampling(max_new_chars=80, seed=3)))
     assert "".join(one.char for one in streamed) == written().completion
     assert [one.log_prob for one in streamed] == written().log_probs.tolist()
@@ -38,7 +38,7 @@ def test_alternatives_are_the_most_likely_characters():
         assert len(set(chars)) == 3
 
 
-def test_many_prompts_are_completed_as_each_alone():
+def test_a_batch_of_prompts_is_completed_as_each_alone():
     prompts = [("abc", "", "hgfedcba" * 30, "a", "😀")[at % 5] for at in range(150)]
     samplings = [Sampling(max_new_chars=20 + at % 7, seed=at % 11, temperature=(at % 3) / 2) for at in range(150)]
     together = WRITER.generate(prompts, samplings)
@@ -50,7 +50,7 @@ def test_many_prompts_are_completed_as_each_alone():
     assert WRITER.generate([], Sampling()) == []
 
 
-def test_the_score_of_a_text_is_that_of_what_was_written():
+def test_scoring_a_completion_gives_its_log_probabilities():
     greedy = WRITER.complete("abc", Sampling(max_new_chars=30, temperature=0))
     scored = WRITER.score("\n" + greedy.text + "😀")
     assert (scored.text, scored.dropped) == ("\n" + greedy.text, 1)
@@ -62,14 +62,14 @@ def test_the_score_of_a_text_is_that_of_what_was_written():
     np.testing.assert_allclose(WRITER.score(begun.completion).log_probs, begun.log_probs, atol=1e-5)
 
 
-def test_a_score_has_all_predictions_if_asked():
+def test_a_score_has_all_predictions_on_request():
     scored = WRITER.score("abc def" * 200, predictions=True)
     assert scored.predictions.shape == (1400, len(WRITER.dictionary))
     own = scored.predictions[np.arange(1400), WRITER.dictionary.encode(scored.text)]
     assert own.tolist() == scored.log_probs.tolist()
 
 
-def test_a_kept_state_is_gone_on_from():
+def test_a_saved_state_can_be_continued():
     kept = WRITER.read("c", WRITER.read("ab"))
     streamed = WRITER.stream("", Sampling(max_new_chars=80, seed=3), state=kept)
     assert "".join(one.char for one in streamed) == written("abc").completion
@@ -92,7 +92,7 @@ def test_a_prompt_of_100_kilobytes_is_read():
     assert len(written(prompt, max_new_chars=5).completion) == 5
 
 
-def test_a_longer_text_begins_as_a_shorter_one():
+def test_a_longer_text_starts_with_the_shorter_one():
     assert written(max_new_chars=200).completion.startswith(written().completion)
 
 
@@ -100,7 +100,7 @@ def test_greedy_does_not_depend_on_the_seed():
     assert written(temperature=0).completion == written(temperature=0, seed=9).completion
 
 
-def test_it_ends_before_a_stop_string_also_where_it_straddles():
+def test_a_text_ends_before_a_stop_string():
     whole = written().completion
     stop = whole[20:25]
     done = written(stop=("zzz", stop))
@@ -115,7 +115,7 @@ def test_a_stop_string_that_never_comes_changes_nothing():
     assert written(stop=("abcabcabcabc",)).finish_reason == "length"
 
 
-def test_of_two_stop_strings_the_earlier_counts():
+def test_the_stop_string_that_is_complete_first_ends_the_text():
     whole = written().completion
     assert written(stop=(whole[30:33], whole[10:32])).completion == whole[: whole.index(whole[10:32])]
 
@@ -132,7 +132,7 @@ def test_a_prompt_without_known_characters_starts_from_the_start(prompt):
     assert len(written(prompt).completion) == 80
 
 
-def test_no_new_characters():
+def test_zero_new_characters():
     assert written(max_new_chars=0).completion == ""
     assert written(max_new_chars=0).finish_reason == "length"
 
@@ -147,14 +147,14 @@ def test_streaming_is_lazy():
     assert len(list(islice(WRITER.stream("a", Sampling(max_new_chars=100_000)), 5))) == 5
 
 
-def test_samples_have_seeds_of_their_own():
+def test_each_sample_has_its_own_seed():
     assert sample_seed(7, 0) == 7
     assert len({sample_seed(7, number) for number in range(100)}) == 100
 
 
 def test_a_long_prompt_is_cut_with_a_warning(monkeypatch):
     monkeypatch.setattr(sys.modules["pipeline.generation.text"], "MAX_PROMPT_CHARS", 10)
-    assert WRITER.read_prompt("a" * 11).warnings == ("only the last 10 of 11 characters were read",)
+    assert WRITER.encode_prompt("a" * 11).warnings == ("only the last 10 of 11 characters were read",)
 
 
 def test_a_frequency_penalty_counts_through_all_steps():

@@ -16,7 +16,7 @@ def lines(chart):
     return [[float(value) for value in line.split(", ")] for line in re.findall(r"line \[(.*)\]", chart)]
 
 
-def test_only_evaluations_are_read(tmp_path):
+def test_rows_without_evaluation_are_skipped(tmp_path):
     folder = write(tmp_path, "1,0.5,1,9,8\n2,0.7,2,8,\n3,1,3,7,6\n")
     assert read_curve(folder, "this") == ([0.5, 1.0], [8.0, 6.0])
 
@@ -29,7 +29,7 @@ def test_a_revision_without_a_curve_is_named(tmp_path, rows, message):
         read_curve(tmp_path, "main")
 
 
-def test_the_chart_has_a_line_each_and_nothing_that_was_not_measured():
+def test_the_chart_has_one_line_per_curve_and_only_measured_points():
     chart = mermaid([("main", ([1.0, 2.0, 4.0], [9.0, 7.0, 5.0])), ("this", ([1.0, 2.0], [8.0, 4.0]))])
     first, second = lines(chart)
     assert len(first) == len(second) == POINTS

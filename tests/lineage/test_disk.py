@@ -1,4 +1,4 @@
-"""What `charlm clean` finds of fetched sources."""
+"""The downloaded sources that `charlm clean` finds."""
 
 import os
 import time
@@ -6,7 +6,7 @@ import time
 from pipeline.lineage import disk
 
 
-def test_copies_go_that_were_neither_written_nor_read_for_long(tmp_path, monkeypatch):
+def test_old_downloads_are_deleted_unless_they_were_read_lately(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "state_folder", lambda: tmp_path)
     now, day = time.time(), 86_400
     folder = tmp_path / "downloads"
@@ -20,6 +20,6 @@ def test_copies_go_that_were_neither_written_nor_read_for_long(tmp_path, monkeyp
     assert sorted(path.name for path in folder.iterdir()) == [".lock", "new.txt", "read.txt"]
 
 
-def test_without_downloads_there_is_nothing(tmp_path, monkeypatch):
+def test_without_downloads_there_is_no_waste(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "state_folder", lambda: tmp_path)
     assert disk._downloads(time.time()).names == []

@@ -1,4 +1,4 @@
-"""Experiments that DVC restored, a tracking server that was away, and the way from a version to its bytes and back."""
+"""Experiments restored by DVC, an unreachable tracking server, and tracing and rebuilding a version."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_an_experiment_that_dvc_restores_gets_its_run_once(project):
         project.reset()
     assert project.ran(output) == ALWAYS
     _, before = project.runs()
-    assert project.run("charlm", "sync") == "cold-again: made from what DVC holds\n"
+    assert project.run("charlm", "sync") == "cold-again: created from what DVC holds\n"
     assert "nothing is missing" in project.run("charlm", "sync")
     runs, after = project.runs()
     assert after == before + 1
@@ -44,18 +44,18 @@ def test_an_experiment_that_dvc_restores_gets_its_run_once(project):
     assert len(curve) == len(client(project).get_metric_history(ran.info.run_id, "train/eval_perplexity"))
 
 
-def test_a_sync_that_was_killed_is_done_again(project):
+def test_a_killed_sync_is_repeated(project):
     runs, before = project.runs()
-    half = runs["cold-again"].info.run_id
-    note = {"key": "sync", "run_id": half}
-    (project.folder / ".charlm/sync.json").write_text(json.dumps(note))  # what a killed one leaves
-    assert "cold-again: made" in project.run("charlm", "sync")
+    unfinished = runs["cold-again"].info.run_id
+    note = {"key": "sync", "run_id": unfinished}
+    (project.folder / ".charlm/sync.json").write_text(json.dumps(note))  # what a killed sync leaves
+    assert "cold-again: created" in project.run("charlm", "sync")
     runs, after = project.runs()
     assert after == before
-    assert runs["cold-again"].info.run_id != half
+    assert runs["cold-again"].info.run_id != unfinished
 
 
-def test_params_that_were_edited_since_are_nobodys_run(project):
+def test_a_workspace_with_edited_params_gets_no_run(project):
     _, before = project.runs()
     path = project.folder / "params.yaml"
     path.write_text(path.read_text().replace("num_hidden: 8", "num_hidden: 9"))
@@ -65,16 +65,16 @@ def test_params_that_were_edited_since_are_nobodys_run(project):
     assert project.runs()[1] == before
 
 
-def test_the_run_goes_on_while_the_server_is_away_and_sync_sends_it(project):
-    """By hand, since the door is `source`: a server that is away at the start stops the pipeline there."""
+def test_the_pipeline_continues_while_the_server_is_unreachable_and_sync_sends_the_run(project):
+    """Stage by stage, since `source` stops the pipeline if the server is unreachable at the start."""
     _, before = project.runs()
-    # `true`, lest the shell hands its process, which makes them one execution, to the last of them.
+    # `true`, so that the shell does not replace itself by the last stage: its process makes them one execution.
     script = "set -e; for stage in evaluate generate register; do python -m stages.$stage; done; true"
-    told = project.run("bash", "-c", script, MLFLOW_TRACKING_URI=DEAD)
-    assert told.count("`charlm sync`") >= 3
-    assert "Traceback" not in told
+    output = project.run("bash", "-c", script, MLFLOW_TRACKING_URI=DEAD)
+    assert output.count("`charlm sync`") >= 3
+    assert "Traceback" not in output
     line = project.run("charlm", "sync").strip()
-    assert "what was kept is sent; charlm version 3 is challenger: not better" in line
+    assert "the saved record is sent; charlm version 3 is challenger: not better" in line
     assert "nothing is missing" in project.run("charlm", "sync")
     assert project.runs()[1] == before + 1
     run = client(project).get_run(client(project).get_model_version("charlm", "3").run_id)
@@ -83,28 +83,28 @@ def test_the_run_goes_on_while_the_server_is_away_and_sync_sends_it(project):
     assert not list((project.folder / ".charlm/unsent").iterdir())
 
 
-def test_a_version_is_traced_and_built_again_to_the_same_bytes(project):
+def test_a_version_is_traced_and_rebuilt_to_the_same_bytes(project):
     traced = project.run("charlm", "trace", "2")
     assert "experiment    cold, held by DVC" in traced
     assert "generate.temperature 0.8 → 0.5" in traced
     patch = project.run("charlm", "trace", "2", "--patch")
     assert "+  temperature: 0.5" in patch
-    told = project.run("charlm", "verify", "2")
-    assert told.count("same bytes") == 4
-    assert "charlm version 2: built again to the same bytes" in told
+    output = project.run("charlm", "verify", "2")
+    assert output.count("same bytes") == 4
+    assert "charlm version 2: built again to the same bytes" in output
 
 
-def test_a_text_that_changed_is_told(project):
-    """One that Git does not have; what it has is taken from the version's commit."""
+def test_a_changed_text_is_reported(project):
+    """A text that is not in Git; one in Git is taken from the version's commit."""
     private = project.folder / "private.txt"
     private.write_text(TEXT.upper())
     project.run("dvc", "exp", "run", "-q", "-n", "private", "-S", "data.source=private.txt")
     project.reset()
     version = max(int(one.version) for one in client(project).search_model_versions("name = 'charlm'"))
     private.write_text(TEXT.upper().replace("SOFTWARE", "HARDWARE"))
-    told = project.run("charlm", "verify", str(version), expect=1)
-    assert "DIFFERENT  weights.safetensors" in told
-    assert "already another before training: data/clean" in told
+    output = project.run("charlm", "verify", str(version), expect=1)
+    assert "DIFFERENT  weights.safetensors" in output
+    assert "already another before training: data/clean" in output
     private.unlink()
     (project.folder / "text.txt").write_text(TEXT.replace("software", "hardware"))
     assert "built again to the same bytes" in project.run("charlm", "verify", "1")
@@ -130,7 +130,7 @@ def test_experiments_are_compared_and_applied(project):
     project.reset()
 
 
-def test_a_second_clone_pulls_and_runs_nothing_again(project, tmp_path_factory):
+def test_a_second_clone_pulls_results_and_reruns_nothing(project, tmp_path_factory):
     """Git's server is a bare repository here, DVC's remote a folder."""
     server = tmp_path_factory.mktemp("server")
     project.run("git", "init", "-q", "--bare", str(server))
@@ -145,8 +145,8 @@ def test_a_second_clone_pulls_and_runs_nothing_again(project, tmp_path_factory):
     assert clone.ran(clone.run("dvc", "repro")) == ALWAYS
     assert clone.weights() == project.weights()
     clone.run("dvc", "exp", "pull", "-q", "origin", "wider")
-    told = clone.run("charlm", "sync").splitlines()
-    assert [line.partition(" ")[0].rstrip(":") for line in told] == ["wider", "repro"]
+    output = clone.run("charlm", "sync").splitlines()
+    assert [line.partition(" ")[0].rstrip(":") for line in output] == ["wider", "repro"]
     runs, count = clone.runs()
     assert count == 2
     evaluate = json.loads((project.folder / "metrics/evaluate.json").read_text())
@@ -155,7 +155,7 @@ def test_a_second_clone_pulls_and_runs_nothing_again(project, tmp_path_factory):
     assert clone.ran(clone.run("dvc", "repro")) == ALWAYS
 
 
-def test_clean_deletes_what_it_showed_and_nothing_else(project):
+def test_clean_deletes_only_what_it_listed(project):
     assert "model versions" not in project.run("charlm", "clean")  # all are younger than 30 days
     shown = project.run("charlm", "clean", "--days", "0")
     assert "model versions without an alias" in shown
@@ -175,7 +175,7 @@ def test_clean_leaves_other_models_and_shared_caches_alone(project, tmp_path):
     project.run("dvc", "exp", "remove", "-q", "other")
     project.reset()
     project.run("dvc", "config", "--local", "cache.dir", str(tmp_path / "shared"))
-    told = project.run("charlm", "clean", "--days", "0", "--yes")
-    assert f"DVC's cache {tmp_path}/shared is outside of the project: left alone" in told
+    output = project.run("charlm", "clean", "--days", "0", "--yes")
+    assert f"DVC's cache {tmp_path}/shared is outside of the project: left alone" in output
     project.run("dvc", "config", "--local", "--unset", "cache.dir")
     assert "built again to the same bytes" in project.run("charlm", "verify", "champion", "--model", "other")

@@ -95,20 +95,20 @@ def test_a_team_on_postgresql(server, tmp_path, tmp_path_factory):
         assert client.download_artifacts(run.info.run_id, "evaluate/position.csv", str(downloads))
         assert not (project.folder / "mlflow.db").exists()
         assert "champion" in project.run("charlm", "models", MLFLOW_TRACKING_URI=address)
-        told = project.run("charlm", "verify", MLFLOW_TRACKING_URI=address)
-        assert "built again to the same bytes" in told
+        output = project.run("charlm", "verify", MLFLOW_TRACKING_URI=address)
+        assert "built again to the same bytes" in output
 
-    # Away at the start: refused at the door, in one line.
+    # Unreachable at the start: refused by the input check, in one line.
     refused = project.run("dvc", "repro", MLFLOW_TRACKING_URI=address, expect=255)
     assert f"error: MLFLOW_TRACKING_URI: {address} does not answer" in refused
     assert "Traceback" not in refused
 
-    # Away in between: what is left is kept, and sent to the run it belongs to.
-    kept = project.run("python", "-m", "stages.register", MLFLOW_TRACKING_URI=address)
-    assert "`charlm sync` registers it later" in kept
+    # Unreachable later: the rest is saved, and sent to the run it belongs to.
+    saved = project.run("python", "-m", "stages.register", MLFLOW_TRACKING_URI=address)
+    assert "`charlm sync` registers it later" in saved
     with running():
         sent = project.run("charlm", "sync", MLFLOW_TRACKING_URI=address)
-        assert "what was kept is sent; charlm version 2 is challenger: not better" in sent
+        assert "the saved record is sent; charlm version 2 is challenger: not better" in sent
         assert "nothing is missing" in project.run("charlm", "sync", MLFLOW_TRACKING_URI=address)
         assert len(client.search_runs([run.info.experiment_id])) == 2
         assert project.run("charlm", "clean", "--days", "0", "--yes", MLFLOW_TRACKING_URI=address)

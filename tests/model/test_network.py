@@ -9,7 +9,7 @@ from pipeline.model.network import CharNetwork, initialise, start_at_frequencies
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_the_weights_are_those_of_the_saved_form(cell):
+def test_the_networks_weights_have_the_saved_names_and_shapes(cell):
     model = random_model(cell, layers=3)
     network = CharNetwork(model.config)
     network.load_weights(model.weights)
@@ -18,7 +18,7 @@ def test_the_weights_are_those_of_the_saved_form(cell):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_a_text_read_in_two_pieces_gives_the_same_logits(cell):
+def test_reading_a_text_in_two_chunks_gives_the_same_logits(cell):
     model = random_model(cell)
     network = CharNetwork(model.config)
     network.load_weights(model.weights)

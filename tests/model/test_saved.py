@@ -23,26 +23,26 @@ def test_a_model_survives_saving_and_its_bytes_are_the_same(tmp_path, folder):
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "config.json", "dictionary.json"])
-def test_a_missing_file_is_told(folder, name):
+def test_a_missing_file_is_an_error(folder, name):
     (folder / name).unlink()
     with pytest.raises(UserError, match=f"{name}: no such file"):
         SavedModel.load(folder)
 
 
-def test_weights_that_are_cut_off_are_told(folder):
+def test_truncated_weights_are_an_error(folder):
     path = folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"weights.safetensors: damaged or cut off"):
         SavedModel.load(folder)
 
 
-def test_another_dictionary_is_told(folder):
+def test_a_dictionary_of_another_size_is_an_error(folder):
     Dictionary.of("abc").save(folder / "dictionary.json")
     with pytest.raises(UserError, match=r"dictionary.json: holds 4 ids, allowed are the 11 of config.json"):
         SavedModel.load(folder)
 
 
-def test_weights_of_another_network_are_told(tmp_path, folder):
+def test_weights_of_another_network_are_an_error(tmp_path, folder):
     random_model(hidden=8).save(tmp_path / "other")
     (tmp_path / "other/weights.safetensors").replace(folder / "weights.safetensors")
     with pytest.raises(UserError, match=r"layers.0.weight_ih_l0 is float32 \[32, 6\], allowed is float32 \[48, 6\]"):
@@ -53,7 +53,7 @@ def test_weights_of_another_network_are_told(tmp_path, folder):
         SavedModel.load(folder)
 
 
-def test_weights_with_nan_are_refused(tmp_path):
+def test_weights_with_nan_are_an_error(tmp_path):
     model = random_model()
     model.weights["output.bias"][0] = np.nan
     model.save(tmp_path / "nan")
@@ -61,7 +61,7 @@ def test_weights_with_nan_are_refused(tmp_path):
         SavedModel.load(tmp_path / "nan")
 
 
-def test_a_damaged_config_is_told(folder):
+def test_a_damaged_config_is_an_error(folder):
     (folder / "config.json").write_text('{"cell": "transformer"}')
     with pytest.raises(UserError, match="not a network's configuration"):
         SavedModel.load(folder)

@@ -43,7 +43,7 @@ FILES = {
 }
 SAMPLES = [
     {"mode": "greedy", "seed": None, "temperature": 0, "prompt": "a", "completion": " bad bad bad", "known_words": 1.0,
-     "longest_repeat": 8, "longest_copy": 5},
+     "longest_repeat": 8, "copied": 0.25},
     {"mode": "sampled", "seed": 7, "temperature": 0.8, "prompt": "a", "completion": " fab cage", "known_words": 0.5},
 ]  # fmt: skip
 VALIDATION = {

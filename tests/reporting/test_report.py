@@ -85,7 +85,7 @@ def test_every_section_is_there_in_order(page):
         "Training 42.7 s fp32 on cpu, 2 threads",
         "Parameters 4,321 LSTM, 2 layers of 12",
         "Corpus 1,200 characters, corpus.txt",
-        "a bad bad bad 100 % of the words stand in the training text, longest repeat 8",
+        "a bad bad bad 100 % of the words occur in the training text, longest repeat 8",
         "Sampled temperature 0.8, seed 7",
         "20 3.750 119",
         "a 40 1.00 50.0 %",

@@ -1,4 +1,4 @@
-"""Sources as they should not be: each is refused at the door with one line, or read as it is meant."""
+"""Unusual sources: each is refused with a one-line message before the pipeline starts, or read as intended."""
 
 import json
 import os
@@ -14,11 +14,11 @@ from pipeline.sources.describe import describe
 from pipeline.sources.formats import parquet_rows
 from pipeline.sources.formats.json_rows import DEEPEST
 from pipeline.sources.places import streams
-from pipeline.sources.places.finding import find_files, shown
+from pipeline.sources.places.finding import find_files, redacted
 from pipeline.sources.reading import open_documents
 
 
-def said(root, source, **params):
+def described(root, source, **params):
     return describe(DataParams(source=source, **params), root=root, cache=root / "state/downloads")
 
 
@@ -30,14 +30,14 @@ def read(root, source, **params):
 @pytest.mark.parametrize(
     ("name", "content", "params", "message"),
     [
-        # Arrow's parser would take the interpreter down.
-        ("a.jsonl", b'null\n{"text": "b"}\n', {}, "a.jsonl: a line that is no object in row 1"),
-        ("a.jsonl", b'\n ["text"]\n', {}, "a.jsonl: a line that is no object in row 1"),
+        # Arrow's parser would crash the interpreter.
+        ("a.jsonl", b'null\n{"text": "b"}\n', {}, "a.jsonl: a line that is not an object in row 1"),
+        ("a.jsonl", b'\n ["text"]\n', {}, "a.jsonl: a line that is not an object in row 1"),
         ("a.jsonl", b'{"text": "b"}\n{"text": "' + b"[" * 9999 + b'", "x": ' + b"[" * 300_000, {},
-         f"a.jsonl: more than {DEEPEST} brackets in each other in row 2"),
-        ("a.jsonl", b'{"text": "b"}\n' + b'{"x":' * 20_000, {}, "in each other in row 2"),
+         f"a.jsonl: more than {DEEPEST} nested brackets in row 2"),
+        ("a.jsonl", b'{"text": "b"}\n' + b'{"x":' * 20_000, {}, "nested brackets in row 2"),
         ("a.jsonl", b'{"text": "b", "id": {"$oid": 1}}\n', {"id_column": "id"},
-         "data.id_column: 'id' of a.jsonl holds struct"),
+         "data.id_column: 'id' of a.jsonl has type struct"),
         ("a.jsonl", b'{"text": "a\\u0000b"}\n', {}, "NUL in the text of row 1"),
         ("a.csv", b"text," + b"x" * 200_000 + b"\nhello,1\n", {}, "a.csv: no readable header"),
         ("a.csv", b'"text,year\n' + b"a,1\n" * 50_000, {}, "a.csv: no readable header"),
@@ -47,15 +47,15 @@ def read(root, source, **params):
          "data.encoding: found utf-32"),
     ],
 )  # fmt: skip
-def test_what_is_refused_at_the_door(tmp_path, name, content, params, message):
+def test_a_bad_source_is_refused_with_one_line(tmp_path, name, content, params, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as refused:
-        said(tmp_path, name, **params)
+        described(tmp_path, name, **params)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_brackets_within_strings_and_on_many_lines_are_no_nesting(tmp_path):
+def test_brackets_in_strings_and_on_several_lines_are_not_nested(tmp_path):
     texts = ["[" * 1000, '"' + "{" * 1000 + "\\", "c"]
     lines = [json.dumps({"text": text, "x": [[1]]}) for text in texts]
     (tmp_path / "a.jsonl").write_text("\n".join(lines * 300))
@@ -65,25 +65,25 @@ def test_brackets_within_strings_and_on_many_lines_are_no_nesting(tmp_path):
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (pa.array([b"\xff", b"a"]), "data.id_column: 'id' of a.parquet holds binary"),
-        (pa.array([[1], [2]]), "data.id_column: 'id' of a.parquet holds list"),
+        (pa.array([b"\xff", b"a"]), "data.id_column: 'id' of a.parquet has type binary"),
+        (pa.array([[1], [2]]), "data.id_column: 'id' of a.parquet has type list"),
         (pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"\xffa")),
          "a.parquet: no readable Parquet: "),
     ],
 )  # fmt: skip
-def test_names_that_are_none_are_refused_in_parquet(tmp_path, column, message):
+def test_document_names_that_are_not_text_are_refused_in_parquet(tmp_path, column, message):
     pq.write_table(pa.table({"id": column, "text": ["one", "two"]}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=message):
-        said(tmp_path, "a.parquet", id_column="id")
+        described(tmp_path, "a.parquet", id_column="id")
 
 
-def test_numbers_over_int64_are_doubles(tmp_path):
+def test_numbers_larger_than_int64_become_doubles(tmp_path):
     table = {"text": ["one", "two"], "hash": pa.array([2**64 - 1, 7], pa.uint64())}
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
     assert [row["hash"] for row in read(tmp_path, "a.parquet", metadata=("hash",))] == [2.0**64, 7.0]
 
 
-def test_a_small_parquet_of_large_texts_comes_in_small_blocks(tmp_path, monkeypatch):
+def test_a_small_parquet_file_with_large_texts_is_read_in_small_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(parquet_rows, "BLOCK_BYTES", 100_000)
     text = "ab" * 20_000
     table = {"text": [text, None] * 200, "other": [text] * 400}
@@ -92,19 +92,19 @@ def test_a_small_parquet_of_large_texts_comes_in_small_blocks(tmp_path, monkeypa
     params = DataParams(source="a.parquet", metadata=("other",), max_gb=0.1)
     documents = open_documents(params, root=tmp_path, cache=tmp_path / "state/downloads")
     with (tmp_path / "a.parquet").open("rb") as stream:
-        blocks = list(parquet_rows.parquet_blocks(stream, "a", parquet_rows.Wanted.by(params), lambda _: None))
+        blocks = list(parquet_rows.parquet_blocks(stream, "a", parquet_rows.ColumnSelection.by(params), lambda _: None))
     assert max(block.nbytes for block in blocks) < 150_000
     assert [row["text"] for batch in documents for row in batch.to_pylist()] == [text] * 200
-    with pytest.raises(UserError, match=r"data.max_gb: the source holds more than 0.005 GB"):
-        said(tmp_path, "a.parquet", max_gb=0.005)
+    with pytest.raises(UserError, match=r"data.max_gb: the source has more than 0.005 GB"):
+        described(tmp_path, "a.parquet", max_gb=0.005)
 
 
-def test_of_parquet_only_the_texts_count(tmp_path):
+def test_only_the_text_of_parquet_counts_towards_the_limit(tmp_path):
     table = pa.table({"text": [f"{number:0100}" for number in range(10_000)]})
     pq.write_table(table, tmp_path / "a.parquet", compression="none", use_dictionary=False)
-    assert said(tmp_path, "a.parquet", max_gb=0.0012)
+    assert described(tmp_path, "a.parquet", max_gb=0.0012)
     with pytest.raises(UserError, match=r"data.max_gb"):
-        said(tmp_path, "a.parquet", max_gb=0.0009)
+        described(tmp_path, "a.parquet", max_gb=0.0009)
 
 
 def test_hidden_folders_are_left_out(tmp_path):
@@ -118,7 +118,7 @@ def test_hidden_folders_are_left_out(tmp_path):
         assert [file.name for file in find_files(DataParams(source=source), root=tmp_path, cache=tmp_path)] == [name]
 
 
-def test_names_of_files_that_are_no_utf8_are_spelt(tmp_path):
+def test_file_names_that_are_not_utf8_are_escaped(tmp_path):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / os.fsdecode(b"caf\xe9.txt")).write_text("text")
     assert [row["document"] for row in read(tmp_path, "texts")] == ["caf\\xe9.txt"]
@@ -126,15 +126,15 @@ def test_names_of_files_that_are_no_utf8_are_spelt(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_zip_of_two_files_with_one_name_is_refused(tmp_path):
+def test_a_zip_with_two_files_of_one_name_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.txt", "one")
         archive.writestr("a.txt", "two")
-    with pytest.raises(UserError, match=r"data.source: a.zip: holds two files 'a.txt'; allowed are distinct names"):
-        said(tmp_path, "a.zip")
+    with pytest.raises(UserError, match=r"data.source: a.zip: contains two files 'a.txt'; allowed are distinct names"):
+        described(tmp_path, "a.zip")
 
 
-def test_the_list_of_a_zip_is_read_once_and_again_when_the_zip_is_another(tmp_path, monkeypatch):
+def test_the_members_of_a_zip_are_listed_once_and_again_when_it_changes(tmp_path, monkeypatch):
     opened = []
     real = zipfile.ZipFile
     monkeypatch.setattr(streams.zipfile, "ZipFile", lambda *given, **more: opened.append(1) or real(*given, **more))
@@ -146,5 +146,5 @@ def test_the_list_of_a_zip_is_read_once_and_again_when_the_zip_is_another(tmp_pa
         assert len(opened) <= 4 * round_
 
 
-def test_a_login_is_never_told():
-    assert shown("s3://user:p@ss@host/x@y?token=1") == "s3://host/x@y"
+def test_addresses_are_printed_without_login():
+    assert redacted("s3://user:p@ss@host/x@y?token=1") == "s3://host/x@y"

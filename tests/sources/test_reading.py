@@ -1,4 +1,4 @@
-"""From every format and packing to documents."""
+"""Every format and compression gives the same documents."""
 
 import csv
 import gzip
@@ -15,7 +15,7 @@ from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams, Select
 from pipeline.sources import table_documents
 from pipeline.sources.describe import describe
-from pipeline.sources.formats import columns as wanted
+from pipeline.sources.formats import columns as columns_module
 from pipeline.sources.formats import csv_rows
 from pipeline.sources.places import streams
 from pipeline.sources.reading import open_documents
@@ -76,7 +76,7 @@ def put(root, name, content, packing):
 
 @pytest.mark.parametrize("packing", ["", "gz", "zst", "zip"])
 @pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "parquet"])
-def test_tables_in_every_packing(tmp_path, ending, packing):
+def test_tables_in_every_compression(tmp_path, ending, packing):
     source = put(tmp_path, f"t.{ending}", written(ROWS, ending), packing)
     documents = read(tmp_path, source, id_column="id", metadata=("year",))
     found = [(row["document"], row["text"], row["year"]) for batch in documents for row in batch.to_pylist()]
@@ -89,7 +89,7 @@ def test_tables_in_every_packing(tmp_path, ending, packing):
 
 
 @pytest.mark.parametrize("packing", ["", "gz", "zst", "zip"])
-def test_text_in_every_packing(tmp_path, packing):
+def test_text_in_every_compression(tmp_path, packing):
     source = put(tmp_path, "a.txt", "Café\r\n".encode() * 1000, packing)
     assert [row["text"] for row in rows(tmp_path, source)] == ["Café\n" * 1000]
 
@@ -104,7 +104,7 @@ def test_encodings_of_every_text_format(tmp_path, ending, encoding):
     assert [row["text"] for row in rows(tmp_path, f"a.{ending}", encoding="auto")] == [text]
 
 
-def test_rows_may_cross_any_chunk(tmp_path, monkeypatch):
+def test_rows_may_be_split_between_any_chunks(tmp_path, monkeypatch):
     many = [{"text": f'é{number} "x",\r\n' * 3} for number in range(300)]
     tidy = [row["text"].replace("\r\n", "\n") for row in many]
     for ending in ("csv", "jsonl", "parquet"):
@@ -115,30 +115,30 @@ def test_rows_may_cross_any_chunk(tmp_path, monkeypatch):
             assert [row["text"] for row in rows(tmp_path, f"t.{ending}")] == tidy
 
 
-def test_a_row_longer_than_a_block_costs_no_row(tmp_path, monkeypatch):
+def test_no_row_is_lost_when_one_is_longer_than_a_block(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_rows, "BLOCK_BYTES", (300, 20_000, 100_000))
     many = [{"text": f"row {number}"} for number in range(100)]
     many[50]["text"] = "word " * 3000
     (tmp_path / "t.csv").write_bytes(written(many, "csv"))
     seen = []
     params = DataParams(source="t.csv")
-    said = describe(params, root=tmp_path, cache=tmp_path / "state/downloads")
-    documents = open_documents(params, root=tmp_path, cache=tmp_path, expected=said, read=seen.append)
+    description = describe(params, root=tmp_path, cache=tmp_path / "state/downloads")
+    documents = open_documents(params, root=tmp_path, cache=tmp_path, expected=description, progress=seen.append)
     assert [row["text"] for batch in documents for row in batch.to_pylist()] == [row["text"] for row in many]
-    assert sum(seen) == said["files"][0]["bytes"] == (tmp_path / "t.csv").stat().st_size
+    assert sum(seen) == description["files"][0]["bytes"] == (tmp_path / "t.csv").stat().st_size
 
 
-def test_a_row_without_end_is_refused(tmp_path, monkeypatch):
+def test_an_endless_row_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_rows, "BLOCK_BYTES", (300, 1000))
     monkeypatch.setattr("pipeline.sources.formats.json_rows.LONGEST_ROW", 1000)
     (tmp_path / "t.csv").write_text('text\n"' + "x" * 5000)
     (tmp_path / "t.jsonl").write_text('{"text": "' + "x" * 5000)
     for name in ("t.csv", "t.jsonl"):
-        with pytest.raises(UserError, match=rf"{name}: a row of more than {wanted.LONGEST_ROW >> 20} MiB"):
+        with pytest.raises(UserError, match=rf"{name}: a row of more than {columns_module.LONGEST_ROW >> 20} MiB"):
             rows(tmp_path, name)
 
 
-def test_long_texts_are_rows_of_their_own(tmp_path, monkeypatch):
+def test_long_texts_become_several_rows(tmp_path, monkeypatch):
     for module in (rows_module, table_documents):
         monkeypatch.setattr(module, "PIECE_BYTES", 1000)
     monkeypatch.setattr(rows_module.cut_pieces, "__defaults__", (1000,))
@@ -172,7 +172,7 @@ def test_types_of_metadata(tmp_path):
         assert next(iter(documents)).to_pylist()[0]["d"] == "2020-01-02"
 
 
-def test_types_are_those_of_all_files(tmp_path):
+def test_types_of_columns_fit_all_files(tmp_path):
     (tmp_path / "a.csv").write_text("text,v,w\nx,1,1\n")
     (tmp_path / "b.csv").write_text("text,v,w\nx,2.5,one\n")
     (tmp_path / "c.jsonl").write_text('{"text": "x", "v": 3}\n')
@@ -181,7 +181,7 @@ def test_types_are_those_of_all_files(tmp_path):
     assert [(row["v"], row["w"]) for row in found] == [(1.0, "1"), (2.5, "one"), (3.0, "true")]
 
 
-def test_json_types_may_differ_from_block_to_block(tmp_path, monkeypatch):
+def test_json_types_may_differ_between_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "READ_BYTES", 64)
     lines = [{"text": "x", "v": 1, "d": "2020-01-01"}] * 20 + [{"text": "x", "v": 1.5, "d": "soon", "q": {"r": 1}}] * 20
     (tmp_path / "t.jsonl").write_bytes(written(lines, "jsonl"))
@@ -189,7 +189,7 @@ def test_json_types_may_differ_from_block_to_block(tmp_path, monkeypatch):
     assert [(row["v"], row["d"]) for row in found] == [(1.0, "2020-01-01")] * 20 + [(1.5, "soon")] * 20
 
 
-def test_text_in_cells_is_tidied(tmp_path):
+def test_line_ends_and_nul_in_cells_are_normalised(tmp_path):
     for ending in ("jsonl", "parquet"):
         (tmp_path / f"t.{ending}").write_bytes(written([{"text": "a\r\nb\rc"}, {"text": "d\0e"}], ending))
         with pytest.raises(UserError, match=rf"t.{ending}: NUL in the text of row 2"):
@@ -217,20 +217,20 @@ def test_text_in_cells_is_tidied(tmp_path):
         ("t.jsonl", '{"text": "x"}\n{"text": 1}\n', {}, "data.source: t.jsonl: .*string to number in row 2"),
         ("t.jsonl", '{"text": "x"}\nno\n', {}, "data.source: t.jsonl: Invalid value. in row 2"),
         ("t.jsonl", '["x"]\n', {}, "data.source: t.jsonl: "),
-        ("t.jsonl", '{"text": "x", "m": [1]}\n', {"metadata": ("m",)}, "data.metadata: 'm' of t.jsonl holds list"),
+        ("t.jsonl", '{"text": "x", "m": [1]}\n', {"metadata": ("m",)}, "data.metadata: 'm' of t.jsonl has type list"),
         ("t.csv", "", {}, "data.source: t.csv: empty"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_table_is_told(tmp_path, name, content, params, message):
+def test_errors_in_tables_are_reported(tmp_path, name, content, params, message):
     (tmp_path / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=f"^{message}"):
         rows(tmp_path, name, **params)
 
 
-def test_what_is_wrong_with_parquet_is_told(tmp_path):
+def test_errors_in_parquet_are_reported(tmp_path):
     (tmp_path / "t.parquet").write_bytes(written([{"text": 1}], "parquet"))
     with pytest.raises(
-        UserError, match=r"^data.text_column: 'text' of t.parquet holds int64; allowed is a column of st"
+        UserError, match=r"^data.text_column: 'text' of t.parquet has type int64; allowed is a column of st"
     ):
         rows(tmp_path, "t.parquet")
     with pytest.raises(UserError, match=r"^data.text_column: t.parquet has no column 'body'; allowed are text"):
@@ -240,7 +240,7 @@ def test_what_is_wrong_with_parquet_is_told(tmp_path):
         rows(tmp_path, "t.parquet")
 
 
-def test_a_text_column_may_come_late_in_json(tmp_path, monkeypatch):
+def test_a_text_column_may_be_missing_from_the_first_blocks_of_json(tmp_path, monkeypatch):
     monkeypatch.setattr(streams, "READ_BYTES", 64)
     (tmp_path / "t.jsonl").write_text('{"id": 1}\n' * 50 + '{"id": 2, "text": "x"}\n\n')
     documents = read(tmp_path, "t.jsonl", id_column="id")
@@ -252,13 +252,13 @@ def test_a_file_that_changed_since_it_was_described_is_refused(tmp_path):
     for name, content, other in (("a.txt", "text", "other"), ("a.csv", "text\nx\n", "text\ny\n")):
         params = DataParams(source=name)
         (tmp_path / name).write_text(content)
-        said = describe(params, root=tmp_path, cache=tmp_path / "state/downloads")
+        description = describe(params, root=tmp_path, cache=tmp_path / "state/downloads")
         (tmp_path / name).write_text(other)
         with pytest.raises(UserError, match=f"{name}: changed while the pipeline ran"):
-            list(open_documents(params, root=tmp_path, cache=tmp_path, expected=said))
+            list(open_documents(params, root=tmp_path, cache=tmp_path, expected=description))
 
 
-def test_many_small_files_make_few_batches(tmp_path):
+def test_many_small_files_are_joined_into_few_batches(tmp_path):
     for number in range(200):
         (tmp_path / f"{number:03}.csv").write_text(f"text\n{number}\n")
     (batch,) = read(tmp_path, "*.csv")

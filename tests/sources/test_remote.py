@@ -1,4 +1,4 @@
-"""fsspec's own store in memory stands for S3 and GCS: their drivers have the same interface."""
+"""fsspec's store in memory represents S3 and GCS, whose drivers have the same interface."""
 
 from pathlib import Path
 
@@ -33,33 +33,33 @@ def test_a_file_a_folder_and_a_glob(store, tmp_path):
     assert got(tmp_path, "memory://bucket/**/b.txt") == {"texts/deep/b.txt": b"bee"}
 
 
-def test_it_is_copied_once_and_again_when_it_changes(store, tmp_path):
+def test_a_file_is_copied_once_and_again_when_it_changes(store, tmp_path):
     seen = []
     for _ in range(2):
-        got(tmp_path, "memory://bucket/texts/a.txt", read=seen.append)
+        got(tmp_path, "memory://bucket/texts/a.txt", progress=seen.append)
     assert sum(seen) == 2
     store.pipe("/bucket/texts/a.txt", b"oh")
-    assert got(tmp_path, "memory://bucket/texts/a.txt", read=seen.append) == {"a.txt": b"oh"}
+    assert got(tmp_path, "memory://bucket/texts/a.txt", progress=seen.append) == {"a.txt": b"oh"}
     assert sum(seen) == 4
 
 
-def test_kept_copies_serve_when_the_store_is_away(store, tmp_path, monkeypatch):
+def test_copies_are_used_when_the_store_is_unreachable(store, tmp_path, monkeypatch):
     found = got(tmp_path, "memory://bucket/texts")
 
-    def away(*_, **__):
-        raise OSError("no route to wherever")
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
 
-    monkeypatch.setattr(remote, "url_to_fs", away)
+    monkeypatch.setattr(remote, "url_to_fs", unreachable)
     assert got(tmp_path, "memory://bucket/texts") == found
-    with pytest.raises(UserError, match="memory://bucket/other: cannot be fetched: OSError: no route to wherever"):
+    with pytest.raises(UserError, match="memory://bucket/other: cannot be fetched: OSError: no route to host"):
         got(tmp_path, "memory://bucket/other")
     (listing,) = tmp_path.glob("*.listing.json")
     listing.write_text("{")
-    with pytest.raises(UserError, match="memory://bucket/texts: cannot be fetched: OSError: no route to wherever"):
+    with pytest.raises(UserError, match="memory://bucket/texts: cannot be fetched: OSError: no route to host"):
         got(tmp_path, "memory://bucket/texts")
 
 
-def test_a_copy_that_was_cut_short_leaves_nothing(store, tmp_path, monkeypatch):
+def test_an_interrupted_copy_leaves_nothing(store, tmp_path, monkeypatch):
     def broken(self, path, target, **_):
         Path(target).write_bytes(b"a")
         raise OSError("broken")
@@ -81,7 +81,7 @@ def test_a_copy_that_was_cut_short_leaves_nothing(store, tmp_path, monkeypatch):
         ("what://user:word@bucket/a.txt?key=secret", "what://bucket/a.txt: unknown kind of address"),
     ],
 )
-def test_what_cannot_be_fetched_is_told(store, tmp_path, address, message):
+def test_addresses_that_cannot_be_fetched_are_reported(store, tmp_path, address, message):
     with pytest.raises(UserError, match=f"^data.source: .*{message}"):
         got(tmp_path, address)
 
@@ -100,7 +100,7 @@ def test_more_than_allowed_is_refused(store, tmp_path):
         got(tmp_path, "memory://bucket/texts", limit=4)
 
 
-def test_a_source_may_be_a_store(store, tmp_path):
+def test_a_source_may_be_in_a_store(store, tmp_path):
     params = DataParams(source="memory://bucket/texts")
     assert [file.name for file in find_files(params, root=tmp_path, cache=tmp_path)] == ["a.txt", "deep/b.txt"]
     (batch,) = open_documents(params, root=tmp_path, cache=tmp_path / "state/downloads")

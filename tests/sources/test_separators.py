@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pipeline.params.text import DataParams
 from pipeline.sources.describe import describe
 from pipeline.sources.formats import csv_rows
-from pipeline.sources.formats.columns import Wanted
+from pipeline.sources.formats.columns import ColumnSelection
 from pipeline.sources.formats.csv_rows import SEPARATORS, csv_blocks, find_separator
 from pipeline.sources.reading import open_documents
 
 CELLS = st.text('a,;|\t" \né', max_size=12)
 OTHER_COLUMNS = st.lists(st.text("xyz,;| ", min_size=1, max_size=6), max_size=4)
-WANTED = Wanted("text", None, ())
+WANTED = ColumnSelection("text", None, ())
 
 
 def written(header, rows, separator):

@@ -24,14 +24,14 @@ def test_line_ends_and_byte_order_marks():
     assert decoded(b"") == ""
 
 
-def test_invalid_utf8_says_where():
+def test_invalid_utf8_is_reported_with_its_place():
     with pytest.raises(
         UserError, match=r"speech.txt: invalid utf-8 at byte 3 \(0xff\); set data.encoding, or data.errors"
     ):
         decoded(b"abc\xff", "speech.txt")
 
 
-def test_what_is_invalid_can_be_allowed():
+def test_invalid_bytes_can_be_allowed():
     assert decoded(b"abc\xff", errors="ignore") == "abc"
     assert decoded(b"abc\xff", errors="replace") == "abc\ufffd"
     assert decoded(b"abc\xe9", encoding="latin-1") == "abcé"
@@ -47,7 +47,7 @@ def test_binary_files_are_refused_unless_allowed():
     assert decoded(b"a\0b", errors="replace") == "a\ufffdb"
 
 
-def test_a_mark_of_another_encoding_is_told():
+def test_a_byte_order_mark_of_another_encoding_is_reported():
     for encoding in ("utf-8", "latin-1"):
         with pytest.raises(UserError, match=r"begins with the byte order mark of utf-16; set data.encoding to utf-16"):
             decoded("text".encode("utf-16"), encoding=encoding)
@@ -64,7 +64,7 @@ def test_any_chunks_give_the_same_text(text, encoding, size):
 
 
 @given(st.binary(max_size=40), st.sampled_from(["strict", "replace", "ignore"]), st.integers(1, 9))
-def test_any_chunks_give_the_same_of_any_bytes(content, errors, size):
+def test_any_chunks_of_any_bytes_give_the_same_result(content, errors, size):
     def outcome(**options):
         try:
             return decoded(content, errors=errors, **options)
@@ -72,13 +72,13 @@ def test_any_chunks_give_the_same_of_any_bytes(content, errors, size):
             return str(error)
 
     found = outcome(size=size)
-    # Of several things that are wrong, another one may be come to first.
+    # If there are several errors, another one may be found first.
     if not found.startswith("data.source") or b"\0" not in content:
         assert found == outcome()
 
 
 @given(st.binary(max_size=20), st.integers(1, 5))
-def test_the_byte_that_is_told_is_the_one(content, size):
+def test_the_reported_byte_is_the_first_invalid_one(content, size):
     content = content.replace(b"\0", b"x")
     try:
         content.decode()
@@ -105,7 +105,7 @@ def test_encodings_are_guessed(content, encoding):
     assert guess_encoding(content) == encoding
 
 
-def test_a_guess_reads_the_text():
+def test_auto_decodes_with_the_guessed_encoding():
     assert decoded(RUSSIAN.encode("cp1251"), encoding="auto", size=1000) == RUSSIAN
     with pytest.raises(UserError, match="a binary file"):
         decoded(b"\x7fELF\x02\x01\x01\0\0\0\0\0", encoding="auto")

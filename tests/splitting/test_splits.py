@@ -44,7 +44,7 @@ def test_the_arrays_are_small_and_memory_mapped(tmp_path, text):
 
 
 @pytest.mark.parametrize("samples", ["stream", "documents", "lines"])
-def test_how_the_text_comes_in_pieces_does_not_matter(tmp_path, text, samples):
+def test_rows_and_batches_do_not_affect_the_result(tmp_path, text, samples):
     params = {"samples": samples, "buckets": (10, 30)}
     documents = [text[:1500], text[100:2500], text[:40], text[:250], text[:99]]
     assert build(tmp_path / "a", tables(*documents), **params) == build(
@@ -68,7 +68,7 @@ def test_three_sides(tmp_path):
     assert len({figures[f"{side}_sha256"] for side in ("train", "eval", "test")}) == 3
 
 
-def test_documents_stand_between_ends_and_are_never_cut(tmp_path):
+def test_documents_are_between_begin_and_end_symbols_and_never_cut(tmp_path):
     figures = build(
         tmp_path / "s", tables("abc", "de", "fghi", "jk"), samples="documents", buckets=(3, 5), train_fraction=0.5
     )
@@ -83,7 +83,7 @@ def test_documents_stand_between_ends_and_are_never_cut(tmp_path):
     assert figures["padding"] == pytest.approx(1 - 12 / 13, abs=1e-6)
 
 
-def test_lines_are_documents_and_empty_ones_are_none(tmp_path):
+def test_lines_are_documents_except_empty_ones(tmp_path):
     build(tmp_path / "s", tables("a\n\nbb\nc", "\nd\n", "ee\nff"), samples="lines", buckets=(4,), train_fraction=0.6)
     assert texts_of(tmp_path / "s") == ["[a][bb][c][d]", "[ee][ff]"]
     assert "\n" not in Dictionary.load(tmp_path / "s/dictionary.json").characters
@@ -108,7 +108,7 @@ def test_lines_are_cut_at_the_first_that_begins_after_the_border(tmp_path_factor
     try:
         build(folder / "s", tables(*texts, most=most, at_once=at_once), samples="lines", buckets=(3,), **params)
     except UserError:
-        return  # too little on one side
+        return  # not enough text on one side
     assert texts_of(folder / "s") == [one for one in expected if one]
 
 
@@ -122,7 +122,7 @@ def sides_of(folder, names, **params):
     return {name: next(side for side, text in enumerate(sides) if f"[{name}]" in text) for name in names}
 
 
-def test_by_document_adding_some_does_not_move_the_others(tmp_path):
+def test_new_documents_do_not_move_others_to_another_side(tmp_path):
     params = {"by": "document", "train_fraction": 0.6, "test_fraction": 0.2}
     few = sides_of(tmp_path / "few", NAMES[:200], **params)
     many = sides_of(tmp_path / "many", NAMES, **params)
@@ -130,7 +130,7 @@ def test_by_document_adding_some_does_not_move_the_others(tmp_path):
     assert [
         abs(list(many.values()).count(side) / 300 - share) < 0.08 for side, share in enumerate((0.6, 0.2, 0.2))
     ] == [True] * 3
-    # One that gets more to train never sees on the other side what was there.
+    # A larger training side includes the smaller one.
     more = sides_of(tmp_path / "more", NAMES, by="document", train_fraction=0.7, test_fraction=0.2)
     assert all(more[name] == 0 for name, side in many.items() if side == 0)
 
@@ -142,7 +142,7 @@ def test_documents_of_a_group_stay_together(tmp_path):
     assert len(set(sides.values())) == 2
 
 
-def test_a_document_without_a_group_is_one_of_its_own(tmp_path):
+def test_a_document_without_a_group_is_a_group_by_itself(tmp_path):
     texts = [f"{number:02}" for number in range(40)]
     build(
         tmp_path / "s", tables(*texts, group=["a"] + [None] * 39), by="document", group_by="group", train_fraction=0.5
@@ -161,35 +161,35 @@ def test_by_a_column(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("params", "told"),
+    ("params", "message"),
     [
         ({"column": "yaer"}, r"split.column: no column 'yaer' in the documents; there are document, year, set"),
-        ({"column": "year", "train_until": "2008"}, r"split.train_until: found '2008', but year holds numbers"),
-        ({"column": "set", "train_until": 3}, r"split.train_until: found 3, but set holds text"),
-        ({"column": "set"}, r"split.column: set holds 'tset'; allowed are train, eval"),
+        ({"column": "year", "train_until": "2008"}, r"split.train_until: found '2008', but year has numbers"),
+        ({"column": "set", "train_until": 3}, r"split.train_until: found 3, but set has text"),
+        ({"column": "set"}, r"split.column: set has 'tset'; allowed are train, eval"),
         ({"column": "half", "train_until": 1}, r"split.column: document 'document 1' has no half"),
         ({"column": "nan", "train_until": 1}, r"split.column: document 'document 1' has no nan"),
-        ({"column": "flag", "train_until": 0}, r"split.train_until: found 0, but flag holds true and false"),
+        ({"column": "flag", "train_until": 0}, r"split.train_until: found 0, but flag has true and false"),
         ({"column": "year", "train_until": 3000}, r"split.train_until: 3000 of .* leaves 0 for the eval text"),
         ({"column": "year", "train_until": 2**70}, r"split.train_until: 11805916.* leaves 0 for the eval text"),
         ({"column": "year", "train_until": 0}, r"split.train_until: 0 of .* leaves 0 for the training text"),
     ],
 )
-def test_a_column_that_does_not_do_is_told(tmp_path, params, told):
+def test_an_unsuitable_column_is_reported(tmp_path, params, message):
     documents = tables(
         "aa", "bb", year=[2007, 2009], set=["train", "tset"], half=[1, None], nan=[1.0, math.nan], flag=[True, False]
     )
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         build(tmp_path / "s", documents, by="column", **params)
 
 
-def test_a_dictionary_from_train_knows_what_it_does_not_know(tmp_path):
+def test_a_dictionary_of_the_training_text_has_an_unknown_symbol(tmp_path):
     build(tmp_path / "s", tables("ab" * 50 + "c" * 5 + "ab"), train_fraction=0.9, dictionary_from="train")
     assert Dictionary.load(tmp_path / "s/dictionary.json").characters == ("a", "b")
     assert (load_split(tmp_path / "s/eval").ids == UNKNOWN).sum() == 5
 
 
-def test_the_unknown_symbols_sign_in_a_text_is_the_symbol(tmp_path):
+def test_the_sign_of_the_unknown_symbol_in_a_text_is_that_symbol(tmp_path):
     build(tmp_path / "s", tables("ab\ufffd" * 20))
     dictionary = Dictionary.load(tmp_path / "s/dictionary.json")
     assert (dictionary.characters, dictionary.unknown) == (("a", "b"), True)
@@ -217,7 +217,7 @@ def test_a_text_too_short_to_cut_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ids.npy", "samples.json"])
-def test_a_damaged_split_is_told(split_folder, name):
+def test_a_damaged_split_is_reported(split_folder, name):
     path = split_folder / "train" / name
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(UserError, match=name):
@@ -225,7 +225,7 @@ def test_a_damaged_split_is_told(split_folder, name):
 
 
 @pytest.mark.parametrize("width", [None, 2])
-def test_arrays_grow_on_disk(tmp_path, width):
+def test_arrays_are_written_row_by_row(tmp_path, width):
     rows = np.arange(20, dtype=np.int64).reshape(-1, 2) if width else np.arange(20, dtype=np.int64)
     with array_writer(tmp_path / "a.npy", np.int64, width=width) as writer:
         writer.append(rows[:3])

@@ -238,7 +238,7 @@ def test_a_killed_training_goes_on_and_says_so(project):
 
     done = run(project, "train", DVC_EXP_NAME="again")  # another execution, so another session
     assert "warning" not in done.stderr, done.stderr
-    assert "going on from the checkpoint after update " in done.stderr
+    assert "resuming from the checkpoint after update " in done.stderr
     assert outputs(project)["models/charlm/weights.safetensors"] == uninterrupted
     assert not list(kept.glob("*/*.safetensors"))
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")

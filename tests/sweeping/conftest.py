@@ -18,7 +18,7 @@ search:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A project with params and a sweep; other processes find no tracking server where one is expected."""
+    """A project with params and a sweep, whose tracking server is unreachable."""
     shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     (tmp_path / "results").mkdir()

@@ -1,4 +1,4 @@
-"""Trials that take a second: fakes.py RESULTS NAME OPTIONS is the command, FakeTrials knows where it leaves its result.
+"""Trials that take a second: the command is fakes.py RESULTS NAME OPTIONS; FakeTrials reads its result.
 
 The perplexity grows with the distance of lr from 0.01; a trial with lr over 0.05 diverges, one with the encoding
 latin-1 fails. The curve has ten points in FAKE_SECONDS. Before the last, a trial that is worse than half of the results

@@ -17,7 +17,7 @@ def load(folder, text, *options, trials=None):
 
 
 @pytest.mark.parametrize("name", [sweep.name for sweep in list_sweeps()])
-def test_a_sweep_of_the_project_is_valid_and_begins_with_the_params_that_are_there(folder, name):
+def test_a_sweep_of_the_project_is_valid_and_starts_with_the_present_params(folder, name):
     sweep = load_sweep(find_sweep(name), [], None)
     assert sweep.title
     assert sweep.start() == {key: flatten(read_yaml(ROOT / "params.yaml"))[key] for key in sweep.search}
@@ -86,7 +86,7 @@ def test_a_sweep_of_the_project_is_valid_and_begins_with_the_params_that_are_the
         ),
         (
             "set: {model.dropout: 0.1}\nsearch: {model.dropout: {low: 0.0, high: 0.5}}",
-            "sweep.yaml: model.dropout: stands under set and under search, allowed is one of them",
+            "sweep.yaml: model.dropout: found under set and under search, allowed is one of them",
         ),
         (
             "search: {clean.lowercase: {choices: [true, false]}}",
@@ -140,7 +140,7 @@ def test_options_win_over_the_file_and_reach_every_trial(folder):
     assert sweep.record() != load(folder, text).record()
 
 
-def test_trials_beside_each_other_share_the_cores(folder, monkeypatch):
+def test_parallel_trials_share_the_cores(folder, monkeypatch):
     monkeypatch.setattr("pipeline.sweeping.definition.available_cores", lambda: 8)
     sweep = load(folder, "search: {model.dropout: {low: 0.0, high: 0.5}}")
     assert "train.threads=2" in sweep.options({}, jobs=3)
@@ -149,7 +149,7 @@ def test_trials_beside_each_other_share_the_cores(folder, monkeypatch):
     assert given.options({}, jobs=2) == ["train.threads=5"]
 
 
-def test_what_a_dimension_holds():
+def test_a_dimension_contains_its_values():
     assert Range(low=8, high=32, step=8).holds(24)
     assert not Range(low=8, high=32, step=8).holds(25)
     assert not Range(low=8, high=32).holds(8.5)

@@ -1,4 +1,4 @@
-"""Whole sweeps of fake trials: pruned, failed, beside each other, killed and gone on with."""
+"""Whole sweeps of fake trials: pruned, failed, parallel, killed and resumed."""
 
 import os
 import signal
@@ -59,10 +59,10 @@ def test_hopeless_trials_are_pruned(folder, capsys, monkeypatch):
         assert (folder / f".charlm/sweeps/s/{name}.jsonl").exists()
 
 
-def test_a_training_that_diverges_is_told_and_does_not_stop_the_sweep(folder, capsys):
+def test_a_diverging_training_is_reported_and_does_not_stop_the_sweep(folder, capsys):
     text = (folder / "sweep.yaml").read_text().replace("0.001, high: 0.03", "0.04, high: 0.5")
     (folder / "sweep.yaml").write_text(text)
-    with pytest.raises(UserError, match="sweep s: no trial has a result; what they said is in"):
+    with pytest.raises(UserError, match="sweep s: no trial has a result; their logs are in"):
         sweep(folder, trials=4)
     output = capsys.readouterr().out
     assert output.count("diverged") == 4
@@ -79,7 +79,7 @@ def test_failures_in_a_row_stop_the_sweep_and_do_not_count(folder, capsys):
     assert results(folder) == {}
 
 
-def test_jobs_run_beside_each_other(folder, monkeypatch):
+def test_jobs_run_in_parallel(folder, monkeypatch):
     monkeypatch.setenv("FAKE_SECONDS", "2")
     began = time.monotonic()
     sweep(folder, trials=4, jobs=4)
@@ -89,14 +89,14 @@ def test_jobs_run_beside_each_other(folder, monkeypatch):
     assert max(at) - min(at) < 2
 
 
-def test_a_space_that_is_used_up_ends_the_sweep(folder, capsys):
+def test_an_exhausted_space_ends_the_sweep(folder, capsys):
     (folder / "sweep.yaml").write_text("search: {train.optimizer.lr: {choices: [0.008, 0.01, 0.02]}}")
     sweep(folder, jobs=2)
     assert len(results(folder)) == 3
-    assert "all values of so small a space have been tried" in capsys.readouterr().out
+    assert "the search space is exhausted" in capsys.readouterr().out
 
 
-def test_names_that_are_taken_are_refused(folder):
+def test_a_taken_or_invalid_name_is_refused(folder):
     (folder / "results/s-0001").write_text("5")
     with pytest.raises(UserError, match=r"--name: found s, but the experiment s-0001 exists; allowed is another name"):
         sweep(folder)
@@ -123,29 +123,29 @@ def runs(pid):
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_runner_that_is_killed_is_gone_on_from(folder):
-    """One trial outlives the runner and is watched again; the other dies with it and is tried again."""
+def test_a_sweep_resumes_after_its_runner_was_killed(folder):
+    """One trial survives the runner and is watched again; the other dies with it and is repeated."""
     runner = begin(folder, 4, 2, seconds=8)
     wait_for_starts(folder, 2)
-    with pytest.raises(UserError, match="sweep: another one runs in this project"):
+    with pytest.raises(UserError, match="sweep: another one is running in this project"):
         sweep(folder)
     runner.kill()
     runner.communicate()
-    (kept, kept_pid, _), (lost, lost_pid, _) = starts(folder)
-    assert runs(kept_pid)
+    (alive, alive_pid, _), (lost, lost_pid, _) = starts(folder)
+    assert runs(alive_pid)
     os.kill(lost_pid, signal.SIGKILL)
     runner = begin(folder, 4, 2, seconds=0.3)
     output = runner.communicate(timeout=60)[0]
     assert runner.returncode == 0, output
-    assert output.startswith("warning: MLflow does not take the sweep's run: ")
-    assert f"{kept} still runs: watching it again" in output
+    assert output.startswith("warning: MLflow does not accept the sweep's run: ")
+    assert f"{alive} is still running: watching it again" in output
     names = [name for name, *_ in starts(folder)]
     assert names == sorted(set(names))
     assert len(names) == 5
     assert results(folder).keys() == set(names) - {lost}
     logs = {line.split()[0]: line.split("s  lr ")[1] for line in output.splitlines() if "s  lr " in line}
     assert len(logs) == 4
-    assert not runs(kept_pid)
+    assert not runs(alive_pid)
 
 
 def test_an_interrupted_runner_ends_its_trials(folder):

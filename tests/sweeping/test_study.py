@@ -45,7 +45,7 @@ def test_values_have_the_types_of_the_space(definition):
             study.end(done(proposal, 5 + values["train.optimizer.lr"]))
 
 
-def test_a_sweep_that_stops_and_goes_on_proposes_what_it_would_have(definition):
+def test_a_resumed_sweep_proposes_the_same_trials_as_an_uninterrupted_one(definition):
     with opened(definition) as study:
         whole = [proposed(study) for _ in range(9)]
     Path("s.db").unlink()
@@ -81,13 +81,13 @@ def test_another_search_is_refused(definition, folder):
         pass
 
 
-def test_a_file_that_is_no_database_is_refused(definition):
+def test_a_file_that_is_not_a_database_is_refused(definition):
     Path("s.db").write_text("no database, but long enough to be taken for one" * 50)
     with pytest.raises(UserError, match=r"s.db: the sweep's database cannot be used: file is not a database"):
         opened(definition).__enter__()
 
 
-def test_a_lost_trial_takes_its_turn_again_once(definition):
+def test_a_lost_trial_is_repeated_once(definition):
     with opened(definition) as study:
         lost, ended = study.ask(), study.ask()
         study.end(done(ended, 5.0))
@@ -104,7 +104,7 @@ def test_a_lost_trial_takes_its_turn_again_once(definition):
         assert [outcome.number for outcome in study.outcomes()] == [2]
 
 
-def test_hopeless_is_who_is_worse_than_most_at_the_same_place(definition):
+def test_a_trial_is_pruned_if_it_is_worse_than_most_at_the_same_epoch(definition):
     with opened(definition) as study:
         for perplexity in (5, 6, 7, 8):
             good = study.ask()
@@ -112,7 +112,7 @@ def test_hopeless_is_who_is_worse_than_most_at_the_same_place(definition):
                 assert not study.report(good.number, epoch=epoch, perplexity=perplexity / epoch)
             study.end(done(good, perplexity))
         better, worse, late = study.ask(), study.ask(), study.ask()
-        assert not study.report(worse.number, epoch=0.25, perplexity=99)  # too early to say
+        assert not study.report(worse.number, epoch=0.25, perplexity=99)  # too early to judge
         assert study.report(worse.number, epoch=0.502, perplexity=99)
         assert not study.report(better.number, epoch=0.5, perplexity=9)
         assert not study.report(late.number, epoch=1.0, perplexity=99)  # has ended anyway

@@ -11,23 +11,23 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_of
 from pipeline.text.documents import cut_pieces, rows_of, schema_of
 from pipeline.text.shards import read_batches, schema_in, shard_writer, shards_in, text_bytes
-from pipeline.text.text_hashes import SeenTexts, joined, polynomials
+from pipeline.text.text_hashes import SeenTexts, hash_texts, join_hashes
 
 TEXT = st.text(st.sampled_from("ab \n\u0301가\u1100\u1161世é"), max_size=80)
 
 
 @given(st.lists(TEXT, max_size=4), st.integers(4, 20))
-def test_pieces_are_the_text_and_none_is_too_long(chunks, most):
+def test_pieces_add_up_to_the_text_and_none_is_too_long(chunks, most):
     pieces = list(cut_pieces([chunk.encode() for chunk in chunks], most))
     assert b"".join(pieces).decode() == "".join(piece.decode() for piece in pieces) == "".join(chunks)
     assert all(0 < len(piece) <= most for piece in pieces)
 
 
 @given(TEXT)
-def test_normal_forms_do_not_look_over_a_cut(text):
+def test_normal_forms_do_not_depend_on_cuts(text):
     pieces = [piece.decode() for piece in cut_pieces([text.encode()], 30)]
     for form in ("NFC", "NFKC"):
-        if all(piece[0].isalnum() for piece in pieces[1:]):  # else there was no place to cut at
+        if all(piece[0].isalnum() for piece in pieces[1:]):  # otherwise there was no such place
             assert "".join(unicodedata.normalize(form, piece) for piece in pieces) == unicodedata.normalize(form, text)
 
 
@@ -40,7 +40,7 @@ def test_a_text_is_cut_before_a_word():
     assert pieces("…!?…!?", 9) == ["…!?…!", "?"]
 
 
-def test_rows_of_a_document_know_their_place():
+def test_rows_of_a_document_are_numbered():
     rows = list(rows_of("a", [b"x" * 5], {"year": 1}))
     assert [(row.part, row.last, row.metadata) for row in rows] == [(0, True, {"year": 1})]
     assert [row.text for row in rows_of("empty", [])] == [b""]
@@ -54,7 +54,7 @@ def write(folder, batches):
     return writer
 
 
-def test_tables_survive_and_give_the_same_bytes(tmp_path, monkeypatch):
+def test_tables_are_read_as_written_and_give_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.text.shards.SHARD_BYTES", 50)
     batches = list(tables("one é", "two" * 30, "three", "4" * 60, year=[1, 2, None, 4], at_once=2)())
     for name in ("a", "b"):
@@ -66,11 +66,11 @@ def test_tables_survive_and_give_the_same_bytes(tmp_path, monkeypatch):
     ]
     assert pa.Table.from_batches(read_batches(tmp_path / "a")).equals(pa.Table.from_batches(batches))
     assert schema_in(tmp_path / "a") == schema_of([("year", pa.int64())])
-    # Each shard is a table of its own.
+    # Each shard is a complete table.
     assert pq.read_table(tmp_path / "a/part-00001.parquet").num_rows == 2
 
 
-def test_what_was_written_since_a_mark_can_be_taken_back(tmp_path, monkeypatch):
+def test_everything_written_since_a_mark_can_be_taken_back(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.text.shards.SHARD_BYTES", 50)
     first, second, third = (next(tables(text * 30)()) for text in ("one", "two", "three"))
     (tmp_path / "t").mkdir()
@@ -86,8 +86,8 @@ def test_what_was_written_since_a_mark_can_be_taken_back(tmp_path, monkeypatch):
     assert writer.documents == 2
 
 
-def test_a_missing_or_damaged_table_is_told(tmp_path):
-    with pytest.raises(UserError, match="no table of documents"):
+def test_a_missing_or_damaged_table_is_reported(tmp_path):
+    with pytest.raises(UserError, match="no documents table"):
         list(read_batches(tmp_path))
     (tmp_path / "part-00000.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(UserError, match=r"part-00000.parquet: damaged"):
@@ -95,19 +95,19 @@ def test_a_missing_or_damaged_table_is_told(tmp_path):
 
 
 @given(st.text(), st.text())
-def test_a_hash_can_go_on_from_that_of_a_first_part(one, two):
-    a, b, both = (int(value) for value in polynomials(pa.array([one, two, one + two], pa.large_string())))
-    assert joined(a, b, len(two.encode())) == both
+def test_the_hash_of_a_text_follows_from_those_of_its_parts(one, two):
+    a, b, both = (int(value) for value in hash_texts(pa.array([one, two, one + two], pa.large_string())))
+    assert join_hashes(a, b, len(two.encode())) == both
 
 
-def test_what_was_seen_is_known_also_when_the_set_has_grown():
+def test_a_set_of_seen_texts_can_grow():
     seen = SeenTexts()
     texts = pa.array([f"text {number}" for number in range(100_000)], pa.large_string())
-    hashes = polynomials(texts)
+    hashes = hash_texts(texts)
     assert seen.add(hashes[:60_000]).all()
     assert seen.add(hashes).sum() == 40_000
     assert not seen.add(hashes).any()
-    assert seen.add(polynomials(pa.array(["", "", "x"], pa.large_string()))).tolist() == [True, False, True]
+    assert seen.add(hash_texts(pa.array(["", "", "x"], pa.large_string()))).tolist() == [True, False, True]
 
 
 def test_the_shards_of_a_very_large_table_are_in_order(tmp_path):
@@ -117,7 +117,7 @@ def test_the_shards_of_a_very_large_table_are_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("read", [schema_in, text_bytes, lambda folder: list(read_batches(folder))])
-def test_a_damaged_shard_is_told(tmp_path, read):
+def test_a_damaged_shard_is_reported(tmp_path, read):
     (tmp_path / "part-00000.parquet").write_bytes(b"PAR1 and then something else")
-    with pytest.raises(UserError, match=r"part-00000.parquet: damaged: .*; `dvc checkout` brings it back"):
+    with pytest.raises(UserError, match=r"part-00000.parquet: damaged: .*; `dvc checkout` restores it"):
         read(tmp_path)

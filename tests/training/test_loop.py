@@ -79,19 +79,19 @@ def test_a_fraction_of_an_epoch(split_folder):
     assert len(list(trainer.run())) == round(0.5 * trainer.per_epoch)
 
 
-def test_the_best_weights_are_kept_not_the_last(split_folder):
+def test_the_result_is_the_best_weights_not_the_last(split_folder):
     trainer = trainer_of(split_folder, optimizer={"lr": 0.02}, epochs=4.0)
-    best, kept = math.inf, None
+    best, weights = math.inf, None
     for report in trainer.run():
         if report.eval_perplexity is not None:
             assert report.is_best == (report.eval_perplexity < best)
             if report.is_best:
-                best, kept = report.eval_perplexity, trainer.network.weights()
-    assert trainer.sums.best_perplexity == best
-    assert all(np.array_equal(trainer.best[name], value) for name, value in kept.items())
+                best, weights = report.eval_perplexity, trainer.network.weights()
+    assert trainer.counters.best_perplexity == best
+    assert all(np.array_equal(trainer.best[name], value) for name, value in weights.items())
 
 
-def test_a_loss_that_explodes_is_told(split_folder):
+def test_an_exploding_loss_is_an_error(split_folder):
     with pytest.raises(UserError, match=r"train: the loss is .* per character at update \d+; lower train.optimizer.lr"):
         list(trainer_of(split_folder, optimizer={"name": "sgd", "lr": 1e30}, clip={"by": "none"}).run())
 
@@ -138,14 +138,14 @@ def test_clipping():
         assert weight.grad.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_device_that_is_not_here_is_told():
+def test_an_unavailable_device_is_an_error():
     assert choose_device("cpu").type == "cpu"
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match=r"train.device: found cuda, which this machine lacks; allowed here: auto"):
             choose_device("cuda")
 
 
-def test_precision_auto_always_runs():
+def test_automatic_precision_always_runs():
     dtype = choose_precision("auto", torch.device("cpu"))
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         CharNetwork(random_model().config)(torch.ones(3, 2, dtype=torch.int64))

@@ -28,7 +28,7 @@ def test_linear_falls_in_a_straight_line():
     assert rates(name="linear", final=0.5)[::33] == pytest.approx([1.0, 5 / 6, 4 / 6, 0.5])
 
 
-def test_step_falls_every_so_many_epochs():
+def test_step_falls_every_given_number_of_epochs():
     found = rates(name="step", every=2.0, gamma=0.5)
     assert found[19] == 1.0
     assert found[20] == 0.5
@@ -42,5 +42,6 @@ def test_options_reach_the_optimiser():
     assert (group["lr"], group["weight_decay"], group["betas"], group["eps"]) == (0.1, 0.2, (0.9, 0.95), 1e-3)
     adadelta = make_optimizer(network, OptimizerParams(name="adadelta", lr=1.0, beta2=None, rho=0.8)).param_groups[0]
     assert (adadelta["rho"], adadelta["eps"]) == (0.8, 1e-6)
-    rmsprop = make_optimizer(network, OptimizerParams(name="rmsprop", beta2=None, rho=0.8, momentum=0.5)).param_groups[0]
+    params = OptimizerParams(name="rmsprop", beta2=None, rho=0.8, momentum=0.5)
+    rmsprop = make_optimizer(network, params).param_groups[0]
     assert (rmsprop["alpha"], rmsprop["momentum"]) == (0.8, 0.5)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.core.errors import UserError
-from pipeline.training.checkpoint import Checkpoints, key_of, open_checkpoints
+from pipeline.training.checkpoint import Checkpoints, open_checkpoints, training_key
 from pipeline.training.loop import Snapshot
 
 SCRIPT = Path(__file__).with_name("killed.py")
@@ -29,37 +29,37 @@ def uninterrupted(tmp_path_factory):
     (folder / "split").mkdir()
     build_splits(tables(TEXT), folder / "split", SplitParams(buckets=(20,)))
     assert train(folder / "split", folder / "kept", folder / "weights") == 0
-    said = json.loads((folder / "weights.json").read_text())
-    assert said["resumed"] is None
-    return folder, said
+    result = json.loads((folder / "weights.json").read_text())
+    assert result["resumed"] is None
+    return folder, result
 
 
-def best_steps(said):
-    return [step for step, *_, is_best in said["curve"] if is_best]
+def best_steps(result):
+    return [step for step, *_, is_best in result["curve"] if is_best]
 
 
 @pytest.mark.parametrize(
     "where", ["early", "at an epoch's end", "after an epoch's end", "after best weights", "near the end"]
 )
 def test_a_training_that_is_killed_ends_with_the_same_bytes(uninterrupted, tmp_path, where):
-    folder, said = uninterrupted
+    folder, result = uninterrupted
     steps = {
         "early": 3,
-        "at an epoch's end": said["per_epoch"],
-        "after an epoch's end": said["per_epoch"] + 2,
-        "after best weights": best_steps(said)[-2] + 1,
-        "near the end": said["curve"][-1][0] - 1,
+        "at an epoch's end": result["per_epoch"],
+        "after an epoch's end": result["per_epoch"] + 2,
+        "after best weights": best_steps(result)[-2] + 1,
+        "near the end": result["curve"][-1][0] - 1,
     }
     assert train(folder / "split", tmp_path, tmp_path / "weights", steps[where]) == -signal.SIGKILL
     assert train(folder / "split", tmp_path, tmp_path / "weights") == 0
     again = json.loads((tmp_path / "weights.json").read_text())
     assert again["resumed"] == steps[where] - 1
-    assert again["curve"] == said["curve"]
+    assert again["curve"] == result["curve"]
     assert (tmp_path / "weights").read_bytes() == (folder / "weights").read_bytes()
     assert not list((tmp_path / "key").glob("*.safetensors"))
 
 
-def test_killed_again_and_again(uninterrupted, tmp_path):
+def test_a_training_killed_several_times_ends_with_the_same_bytes(uninterrupted, tmp_path):
     folder, _ = uninterrupted
     for kill_at in (4, 9, 30, 31):
         assert train(folder / "split", tmp_path, tmp_path / "weights", kill_at) == -signal.SIGKILL
@@ -81,13 +81,13 @@ def snapshot(step):
     return Snapshot(step=step, tensors={"x": torch.arange(step)}, data={"seconds": 1.5})
 
 
-def test_two_checkpoints_are_kept_and_the_newest_is_loaded(tmp_path):
-    kept = Checkpoints(tmp_path)
-    assert kept.load() is None
+def test_two_checkpoints_are_retained_and_the_newest_is_loaded(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.load() is None
     for step in (5, 9, 100):
-        kept.save(snapshot(step))
+        checkpoints.save(snapshot(step))
     assert len(list(tmp_path.iterdir())) == 2
-    loaded = kept.load()
+    loaded = checkpoints.load()
     assert (loaded.step, loaded.tensors["x"].tolist(), loaded.data) == (100, list(range(100)), {"seconds": 1.5})
 
 
@@ -102,11 +102,11 @@ def test_two_trainings_with_one_key_do_not_share_checkpoints(tmp_path):
         pass
 
 
-def test_the_key_is_of_settings_and_contents(tmp_path):
+def test_the_key_depends_on_settings_and_file_contents(tmp_path):
     path = tmp_path / "ids.npy"
     path.write_text("1")
-    key = key_of({"a": 1, "b": 2}, [path])
-    assert key == key_of({"b": 2, "a": 1}, [path])
-    assert key != key_of({"a": 1, "b": 3}, [path])
+    key = training_key({"a": 1, "b": 2}, [path])
+    assert key == training_key({"b": 2, "a": 1}, [path])
+    assert key != training_key({"a": 1, "b": 3}, [path])
     path.write_text("2")
-    assert key != key_of({"a": 1, "b": 2}, [path])
+    assert key != training_key({"a": 1, "b": 2}, [path])

@@ -8,7 +8,7 @@ def params_of(name):
     return ModelParams.model_validate(params["model"]), TrainParams.model_validate(params["train"])
 
 
-def test_only_the_tutorial_is_set_beside_its_points(tmp_path):
+def test_only_the_tutorials_preset_is_compared_with_the_tutorial(tmp_path):
     assert is_tutorial(*params_of("tutorial"))
     assert not any(is_tutorial(*params_of(name)) for name in ("quick", "best", "tiny"))
     write_tutorial(tmp_path / "a.csv", compare=True)

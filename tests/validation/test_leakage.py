@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.dataset import arrays as counting
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.validation.leakage import overlap
+from pipeline.validation.leakage import overlap, overlaps
 
 PLAIN, BOUNDED = Dictionary.of("abcdef"), Dictionary.of("abcdef", bounded=True)
 RANDOM = np.random.default_rng(1)
@@ -64,3 +64,10 @@ def test_of_a_long_text_evenly_spaced_substrings_are_looked_for(monkeypatch):
 def test_ids_of_any_width_are_compared(dtype):
     train = random_ids(500).astype(dtype)
     assert overlap(train[100:200], train, PLAIN) == 1.0
+
+
+@given(st.lists(st.lists(st.integers(1, 4), max_size=20), max_size=5), st.lists(st.integers(1, 4), max_size=80))
+def test_several_texts_are_measured_at_once_as_each_alone(texts, other):
+    arrays = [ids(*text) for text in texts]
+    alone = [overlap(text, ids(*other), BOUNDED, length=3) for text in arrays]
+    assert overlaps(arrays, ids(*other), BOUNDED, length=3) == alone

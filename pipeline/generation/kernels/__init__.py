@@ -1,1 +1,1 @@
-"""The compiled inner loops of generation: arrays in, arrays out. One small module per cell; see `compiling`."""
+"""The compiled inner loops of generation: arrays in, arrays out. `core/kernel_cache.py` compiles them."""

@@ -1,14 +1,15 @@
-"""exp, sigmoid and tanh of float32 without branches, so that loops over them become vector instructions."""
+"""exp, sigmoid and tanh of float32 without branches, so that the compiler vectorises loops over them."""
 
 import numpy as np
 
-from pipeline.core.kernel_cache import part
+from pipeline.core.kernel_cache import kernel_helper
 
-ZERO, HALF, ONE, TWO = (np.float32(value) for value in (0, 0.5, 1, 2))
+HALF, ONE, TWO = (np.float32(value) for value in (0.5, 1, 2))
 # Below and above these float32's exp is 0 and infinity.
 LOWEST, HIGHEST = np.float32(-87.3), np.float32(88.3)
 LOG2E = np.float32(1.44269504088896341)
-# log(2) in two parts, the first exact in few bits, and the polynomial, from Cephes' expf (Moshier); error 1 to 2 ulp.
+# log(2) as the sum of two numbers, the first exact in few bits, and the polynomial of Cephes' expf (Moshier). The error
+# is 1 to 2 ulp.
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 P0, P1, P2, P3, P4, P5 = (
     np.float32(value)
@@ -23,9 +24,9 @@ P0, P1, P2, P3, P4, P5 = (
 )
 
 
-@part
+@kernel_helper
 def exp32(x):
-    """Return exp of a float32, as one without branches: the compiler makes loops over it vector code."""
+    """Return e to the power of x, a float32; the result is clamped to float32's range."""
     x = min(max(x, LOWEST), HIGHEST)
     n = np.floor(x * LOG2E + HALF)
     r = x - n * LN2_HIGH - n * LN2_LOW
@@ -34,13 +35,13 @@ def exp32(x):
     return (p * r * r + r + ONE) * np.int32(power).view(np.float32)
 
 
-@part
+@kernel_helper
 def sigmoid(x):
     """Return 1 / (1 + exp(-x))."""
     return ONE / (ONE + exp32(-x))
 
 
-@part
+@kernel_helper
 def tanh(x):
-    """Return tanh, absolute error about 1e-7."""
+    """Return the hyperbolic tangent; the absolute error is about 1e-7."""
     return ONE - TWO / (exp32(TWO * x) + ONE)

@@ -1,11 +1,11 @@
-"""The rule by which the next character is chosen, compiled; `pipeline.generation.sampling` says it in words."""
+"""Chooses the next character from the logits (compiled); `pipeline/generation/sampling.py` describes the steps."""
 
 import numpy as np
 
-from pipeline.core.kernel_cache import entry, part
+from pipeline.core.kernel_cache import kernel, kernel_helper
 from pipeline.generation.kernels.arithmetic import exp32
 
-# One record per text: how it is continued. `seed` and `position` make the number that the next character is drawn with.
+# One record per text: its sampling options. `seed` and `position` determine the random number of the next character.
 RULE = np.dtype(
     [
         ("temperature", np.float64),
@@ -20,21 +20,22 @@ RULE = np.dtype(
         ("position", np.int64),
     ]
 )
-# Its inverse times any logit is still a number.
+# The reciprocal of this, times any logit, is still finite.
 LOWEST_TEMPERATURE = 1e-30
-# So many candidates are brought into order one maximum at a time: mostly a few are enough. More are sorted.
-SORTED_BY_HAND = 64
+# Up to this number of candidates, the likeliest are found one after the other, since a few are mostly enough; more
+# candidates are sorted.
+MAX_SELECTION = 64
 
 GOLDEN, MIX_1, MIX_2 = (np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 S30, S27, S31, S11, ONE_64 = (np.uint64(value) for value in (30, 27, 31, 11, 1))
 
 
-@part
+@kernel_helper
 def uniform(seed, position):
-    """Return the number in [0, 1) that position `position` of a text with `seed` is drawn with.
+    """Return the random number in [0, 1) for position `position` of a text with `seed`.
 
-    SplitMix64's output function (Steele, Lea and Flood 2014) on the position-th state after `seed`: no state is kept,
-    so a text depends on its own seed and nothing else.
+    It is SplitMix64's output function (Steele, Lea and Flood 2014) of the position-th state after `seed`. No generator
+    state is kept, so a text depends on its own seed only.
     """
     z = seed + (np.uint64(position) + ONE_64) * GOLDEN
     z = (z ^ (z >> S30)) * MIX_1
@@ -42,9 +43,9 @@ def uniform(seed, position):
     return np.float64((z ^ (z >> S31)) >> S11) * 2.0**-53
 
 
-@part
+@kernel_helper
 def log_normaliser(logits, scratch):
-    """Return log(sum(exp(logits))) of float32 [vocab], float64; `scratch` is float32 [vocab]."""
+    """Return log(sum(exp(logits))), float64, of float32 [vocab]; `scratch` is float32 [vocab]."""
     best = logits.max()
     for i in range(len(logits)):
         scratch[i] = exp32(logits[i] - best)
@@ -54,13 +55,13 @@ def log_normaliser(logits, scratch):
     return best + np.log(total)
 
 
-@part
+@kernel_helper
 def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
     """Return the id of the next character.
 
-    `logits` is float32 [vocab] and is changed; `allowed` is bool [vocab]; `bias` float32 [vocab] is added to them;
-    `counts` int32 [vocab] says how often each id was written; `recent` int32 are the last ids, -1 for none;
-    `number` in [0, 1) is what is drawn with; `scratch` is float32 [2, vocab].
+    `logits` is float32 [vocab] and is modified; `allowed` is bool [vocab]; `bias`, float32 [vocab], is added to the
+    logits; `counts`, int32 [vocab], is how often each id was written; `recent` is int32, the last ids, -1 for none;
+    `number` is the random number in [0, 1); `scratch` is float32 [2, vocab].
     """
     vocab = len(logits)
     if rule.repetition_penalty != 1.0:
@@ -78,7 +79,7 @@ def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
             best, likeliest = logits[i], i
     if rule.temperature == 0.0:
         return likeliest
-    # The best logit is taken off before dividing: a tiny temperature must not overflow.
+    # The largest logit is subtracted before dividing, so that a tiny temperature cannot overflow.
     inverse = 1.0 / max(rule.temperature, LOWEST_TEMPERATURE)
     probs = scratch[0]
     for i in range(vocab):
@@ -91,8 +92,9 @@ def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
         _truncate(probs, rule, scratch[1])
     if rule.min_p > 0.0:
         for i in range(vocab):
-            if probs[i] < rule.min_p:  # the likeliest has 1
+            if probs[i] < rule.min_p:  # relative to the likeliest, which has 1
                 probs[i] = 0.0
+    # Draw: the first character at which the cumulated probability exceeds the random share of the total.
     total = 0.0
     for i in range(vocab):
         total += probs[i]
@@ -107,20 +109,20 @@ def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
     return last
 
 
-@part
+@kernel_helper
 def _penalise(logits, recent, rule, seen):
     penalty = np.float32(rule.repetition_penalty)
     window = recent[max(0, len(recent) - rule.repetition_window) :]
     seen[:] = 0.0
     for token in window:
-        if token >= 0 and seen[token] == 0.0:  # once per character, however often it came
+        if token >= 0 and seen[token] == 0.0:  # once per character, however often it occurs
             seen[token] = 1.0
             logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
 
 
-@part
+@kernel_helper
 def _truncate(probs, rule, scratch):
-    """Set to 0 what is not among the top k, or not among the fewest of those whose sum is top_p of theirs."""
+    """Set to 0 the probabilities outside the top k, and outside the nucleus of top_p of what top k leaves."""
     vocab = len(probs)
     order = np.empty(vocab, dtype=np.int64)
     count = 0
@@ -149,9 +151,9 @@ def _truncate(probs, rule, scratch):
         probs[i] = scratch[i]
 
 
-@part
+@kernel_helper
 def _kth_largest(values, k):
-    """Return the k-th largest of `values`, which are brought out of order (Hoare's quickselect)."""
+    """Return the k-th largest of `values`, which are reordered (Hoare's quickselect)."""
     low, high = 0, len(values) - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -174,16 +176,16 @@ def _kth_largest(values, k):
     return values[k - 1]
 
 
-@part
+@kernel_helper
 def _nucleus(probs, order, count, top_p, scratch):
-    """Keep, of the first `count` ids of `order`, the fewest likeliest ones whose sum is `top_p` of theirs.
+    """Select the nucleus of the first `count` ids of `order`: the likeliest ones that together have share `top_p`.
 
-    They come first in `order` afterwards; returns how many they are.
+    They are moved to the front of `order`; returns their number.
     """
     total = 0.0
     for i in order[:count]:
         total += probs[i]
-    # All that are less likely than this make up less than 1 - top_p together, so none of them is needed.
+    # All ids less likely than this have a share of less than 1 - top_p together, so none of them is needed.
     least = np.float32(0.999 * (1.0 - top_p) * total / count)
     few = 0
     for i in order[:count]:
@@ -191,7 +193,7 @@ def _nucleus(probs, order, count, top_p, scratch):
         scratch[few] = probs[i]
         few += probs[i] >= least
     enough = top_p * total
-    if few > SORTED_BY_HAND:
+    if few > MAX_SELECTION:
         order[:few] = order[:few][np.argsort(-scratch[:few], kind="mergesort")]
         reached = 0.0
         for at in range(few):
@@ -216,9 +218,9 @@ def _nucleus(probs, order, count, top_p, scratch):
     return few
 
 
-@entry
+@kernel
 def log_probs(logits, vocab):
-    """Turn `logits`, float32 [rows, >= vocab], into the logarithms of probabilities, in place."""
+    """Replace `logits`, float32 [rows, >= vocab], by log-probabilities, in place."""
     scratch = np.empty(vocab, dtype=np.float32)
     for row in range(len(logits)):
         line = logits[row, :vocab]

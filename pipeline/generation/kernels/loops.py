@@ -1,9 +1,9 @@
-"""Reading and writing, for any cell: `update` is the cell's element-wise part, the rest is the same for all."""
+"""The compiled loops that read and write ids with an LSTM, GRU or RNN; only `update` differs between the cells."""
 
 import numpy as np
 from numba.extending import overload
 
-from pipeline.core.kernel_cache import OPTIONS, entry
+from pipeline.core.kernel_cache import OPTIONS, kernel
 from pipeline.generation.kernels.arithmetic import sigmoid, tanh
 from pipeline.generation.kernels.drawing import choose, log_normaliser, uniform
 from pipeline.generation.kernels.packing import GruWeights, LstmWeights, RnnWeights
@@ -11,9 +11,10 @@ from pipeline.generation.kernels.tiles import accumulate
 
 
 def update(weights, projected, recurrent, h, c):
-    """Set h and c float32 [rows, hidden] from the gates' two sides, float32 [rows, gates]; compiled code only.
+    """Set h and c, float32 [rows, hidden], from the two summands of the gates, float32 [rows, gates].
 
-    `projected` is the input's side, `recurrent` the last state's. Only the LSTM uses c.
+    `projected` is the input's summand, `recurrent` the previous state's. Only the LSTM uses c. Compiled code calls the
+    implementation for its kind of weights (`_update`); Python cannot call this function.
     """
     raise NotImplementedError
 
@@ -57,12 +58,12 @@ def _rnn(weights, projected, recurrent, h, c):
             own_h[j] = tanh(p[j] + r[j])
 
 
-@entry
+@kernel
 def read(weights, ids, h, c, projected, outputs):
-    """Read ids int64 [time] from the state h, c float32 [layers, hidden], which is changed.
+    """Read ids, int64 [time], from the state h and c, float32 [layers, hidden], which is updated.
 
-    `projected` float32 [time, width] is scratch; `outputs` float32 [time, hidden] gets the last layer's h after each.
-    Layer by layer: the input side of a layer is one product of matrices over all of the time.
+    `projected` float32 [time, width] is scratch; `outputs` float32 [time, hidden] is filled with the last layer's h
+    after each id. Layer by layer, since a layer's input projection is then one matrix product over all ids.
     """
     recurrent = np.empty((1, projected.shape[1]), dtype=np.float32)
     for layer in range(len(h)):
@@ -81,14 +82,14 @@ def read(weights, ids, h, c, projected, outputs):
             outputs[at] = own_h[0]
 
 
-@entry
+@kernel
 def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predictions):
-    """Continue some texts by as many characters as `log_probs` float32 [rows, steps] has columns.
+    """Continue the texts of a batch by `steps` ids each: the number of columns of `log_probs`, float32 [rows, steps].
 
-    `rules` [rows] of RULE; `allowed` bool, `bias` float32 and `counts` int32 [rows, vocab] as in `choose`; `history`
-    int32 [rows, before + steps]: the last ids of each text (-1 for none), then what is written; h and c float32
-    [layers, rows, hidden], `counts` and the rules' positions are changed. `predictions` float32 [rows, steps, vocab]
-    gets the logarithms of all probabilities, or has no rows.
+    `rules` is RULE [rows]; `allowed` bool, `bias` float32 and `counts` int32, [rows, vocab], are as in `choose`;
+    `history` int32 [rows, before + steps] holds the last ids of each text (-1 for none) and is filled with the ids that
+    are written; h and c, float32 [layers, rows, hidden], `counts` and the positions in `rules` are updated.
+    `predictions` float32 [rows, steps, vocab] is filled with the log-probabilities of all ids, unless it has no rows.
     """
     layers, rows, _ = h.shape
     vocab = allowed.shape[1]
@@ -100,6 +101,7 @@ def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predi
     scratch = np.empty((2, vocab), dtype=np.float32)
     own = np.empty(vocab, dtype=np.float32)
     for step in range(steps):
+        # The logits of the next id, from the last layer's h.
         for row in range(rows):
             logits[row] = weights.output_bias
         accumulate(logits, h[layers - 1], weights.output)
@@ -109,7 +111,7 @@ def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predi
             if len(predictions):
                 for i in range(vocab):
                     predictions[row, step, i] = np.float32(line[i] - normaliser)
-            own[:] = line  # a bias or a penalty changes the line, not the network's own probabilities
+            own[:] = line  # `choose` modifies the logits, but log_probs are the network's own
             number = uniform(rules[row].seed, rules[row].position)
             recent = history[row, : before + step]
             token = choose(line, allowed[row], bias[row], counts[row], recent, rules[row], number, scratch)
@@ -118,6 +120,7 @@ def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predi
             counts[row, token] += 1
             rules[row].position += 1
             projected[row] = weights.table[token]
+        # The state after the id that was chosen.
         for layer in range(layers):
             if layer:
                 for row in range(rows):
@@ -129,9 +132,9 @@ def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predi
             update(weights, projected, recurrent, h[layer], c[layer])
 
 
-@entry
+@kernel
 def project(weights, outputs, logits):
-    """Set logits float32 [rows, width] to those after the hidden states `outputs` float32 [rows, hidden]."""
+    """Set `logits`, float32 [rows, width], to those of the hidden states `outputs`, float32 [rows, hidden]."""
     for row in range(len(outputs)):
         logits[row] = weights.output_bias
     accumulate(logits, outputs, weights.output)

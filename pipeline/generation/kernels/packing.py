@@ -1,4 +1,4 @@
-"""A network's weights as the kernels read them: the embedding folded into a table, matrices cut into tiles, aligned."""
+"""Arranges a network's weights for the kernels: the embedding folded into a table, matrices cut into aligned tiles."""
 
 from typing import NamedTuple
 
@@ -12,14 +12,14 @@ from pipeline.params.generation import Precision
 Array = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float32] | npt.NDArray[np.uint16]
 
-# A cache line, and the widest vector register: rows that start on it are read in half the accesses.
+# Bytes of a cache line and of the widest vector register: aligned rows take half the memory accesses.
 ALIGNMENT = 64
 
 
 class Packed(NamedTuple):
-    """The weights, float32; the matrices may be bfloat16 (in uint16).
+    """The weights, float32; the matrices may be bfloat16 (stored as uint16).
 
-    `width` is the gates, 4, 3 or 1 times hidden, rounded up to whole tiles; zeros fill it up.
+    `width` is the number of gate values (4, 3 or 1 times hidden), rounded up to whole tiles and padded with zeros.
 
     table [vocab, width]                      the first layer's input projection of each id, its bias included
     inputs [layers - 1, tiles, hidden, tile]  the other layers' input weights, transposed and cut into tiles
@@ -40,22 +40,22 @@ class Packed(NamedTuple):
 
 
 class LstmWeights(Packed):
-    """Of LSTM layers."""
+    """The weights of LSTM layers."""
 
 
 class GruWeights(Packed):
-    """Of GRU layers."""
+    """The weights of GRU layers."""
 
 
 class RnnWeights(Packed):
-    """Of layers of the plain tanh RNN."""
+    """The weights of plain tanh RNN layers."""
 
 
 WEIGHTS: dict[str, type[Packed]] = {"lstm": LstmWeights, "gru": GruWeights, "rnn": RnnWeights}
 
 
 def pack(model: SavedModel, precision: Precision) -> Packed:
-    """Return the weights of `model` for the kernels, the matrices in `precision`."""
+    """Return the weights of `model` as the kernels read them, the matrices in `precision`."""
     weights, config = model.weights, model.config
     layers = [
         {kind: weights[f"layers.{number}.{kind}_l0"] for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
@@ -79,12 +79,12 @@ def pack(model: SavedModel, precision: Precision) -> Packed:
 
 
 def rounded_up(columns: int) -> int:
-    """Return the width of the whole tiles that hold `columns`."""
+    """Return `columns` rounded up to a multiple of a tile's width."""
     return -(-columns // COLUMNS) * COLUMNS
 
 
 def _in_precision(matrix: Array, precision: Precision) -> Matrix:
-    """Return `matrix` as it is, or rounded to bfloat16: the upper halves, to the nearest, ties to even."""
+    """Return `matrix`, for bf16 rounded to the nearest bfloat16 (ties to even): the upper halves of float32."""
     if precision == "fp32":
         return matrix
     whole = matrix.view(np.uint32)
@@ -95,11 +95,11 @@ def _in_precision(matrix: Array, precision: Precision) -> Matrix:
 
 
 def aligned(shape: tuple[int, ...]) -> Array:
-    """Return zeros, float32, that begin on a cache line."""
+    """Return zeros, float32, whose first byte is at the start of a cache line."""
     count = int(np.prod(shape))
-    room = np.zeros(count * 4 + ALIGNMENT, dtype=np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
-    return room[start : start + count * 4].view(np.float32).reshape(shape)
+    buffer = np.zeros(count * 4 + ALIGNMENT, dtype=np.uint8)
+    start = -buffer.ctypes.data % ALIGNMENT
+    return buffer[start : start + count * 4].view(np.float32).reshape(shape)
 
 
 def _padded(matrix: Array) -> Array:

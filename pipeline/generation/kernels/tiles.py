@@ -1,8 +1,8 @@
-"""Products of rows by a matrix that is cut into tiles, the sums kept in vector registers.
+"""Multiplies rows by a matrix that is cut into tiles; the sums stay in vector registers.
 
-The one place that is written below Python: numba has no vector types, and its loops keep the sums in memory, which
-makes them a quarter as fast. Every sum runs over k in order, one multiply-add after the other, however many rows and
-tiles are done at once.
+This is the only code written in LLVM's intermediate representation: numba has no vector types, and its loops keep the
+sums in memory, which makes them a quarter as fast. Each sum is computed over k in order, one multiply-add after the
+other, whatever number of rows and tiles is computed at once: that makes the results independent of the batch.
 """
 
 from itertools import product
@@ -14,9 +14,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pipeline.core.kernel_cache import part
+from pipeline.core.kernel_cache import kernel_helper
 
-# Eight sums of a register's width at once hide the latency of a multiply-add: of 512 bits, or of 256 (two make LANES).
+# Several sums at once hide the latency of a multiply-add. A vector of LANES is one register of 512 bits, or two of 256.
 LANES = 16
 VECTORS = 2 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 1
 COLUMNS = VECTORS * LANES
@@ -31,8 +31,8 @@ _HALVES, _WHOLES = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(_INT, LAN
 def _adder(rows: int, tiles: int) -> Any:
     """Return compiled code for `out[row : row + rows] += x[row : row + rows] @ weights[tile : tile + tiles]`.
 
-    Contiguous: out [rows, columns] and x [rows, k] float32, weights [tiles, k, COLUMNS] float32 or, as uint16, the
-    upper halves of float32 (bfloat16). Nothing is checked.
+    All arrays are contiguous: out [rows, columns] and x [rows, k] are float32; weights [tiles, k, COLUMNS] are float32
+    or bfloat16 (uint16, the upper halves of float32). Bounds are not checked.
     """
 
     @intrinsic
@@ -73,11 +73,13 @@ def _adder(rows: int, tiles: int) -> Any:
                 )
                 for line, block, vector in product(range(rows), range(tiles), range(VECTORS))
             }
+            # Load the sums; LLVM keeps these stack slots in registers.
             sums = {}
             for at, place in places.items():
                 sums[at] = cgutils.alloca_once(builder, _VECTOR)
                 builder.store(builder.load(place, align=4), sums[at])
             with cgutils.for_range(builder, depth) as loop:
+                # Each row's value of this k, in all lanes of a vector.
                 spread = []
                 for line in lines:
                     value = builder.load(builder.gep(values.data, [builder.add(builder.mul(line, depth), loop.index)]))
@@ -85,6 +87,7 @@ def _adder(rows: int, tiles: int) -> Any:
                     single = builder.insert_element(undefined, value, ir.Constant(_INT, 0))
                     everywhere = ir.Constant(_WHOLES, [0] * LANES)
                     spread.append(builder.shuffle_vector(single, undefined, everywhere))
+                # A vector of weights is loaded once and used for all rows.
                 for block, vector in product(range(tiles), range(VECTORS)):
                     start = builder.add(builder.mul(blocks[block], depth), loop.index)
                     start = builder.add(builder.mul(start, number(COLUMNS)), number(vector * LANES))
@@ -105,7 +108,7 @@ def _adder(rows: int, tiles: int) -> Any:
 _rows_by_tile, _row_by_tiles, _row_by_tile = _adder(ROWS, 1), _adder(1, TILES), _adder(1, 1)
 
 
-@part
+@kernel_helper
 def accumulate(out, x, weights):
     """Add x [rows, k] @ weights [tiles, k, COLUMNS] to `out` [rows, tiles * COLUMNS]; see _adder for the dtypes."""
     rows, tiles = len(x), len(weights)

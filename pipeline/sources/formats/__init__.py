@@ -1,1 +1,1 @@
-"""From a file's bytes to text, or to the columns of a table; knows nothing about documents."""
+"""Turns a file's bytes into text or the columns of a table; knows nothing about documents."""

@@ -1,4 +1,4 @@
-"""Which columns of a table are wanted, and what is said when one is not there."""
+"""Which columns of a table to read, and the types of metadata columns."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -11,26 +11,26 @@ import pyarrow.types as pt
 from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams
 
-# A row is read whole: one that is longer is a file without line ends, or a quote that is never closed.
+# Rows are read whole. A longer one means a file without line ends, or a quote that is never closed.
 LONGEST_ROW = 256 << 20
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The columns that params name: the text's, the documents' names' (or None), and metadata."""
+class ColumnSelection:
+    """The columns that params name: of the text, of the documents' names (or None), and of metadata."""
 
     text: str
     id: str | None
     metadata: tuple[str, ...]
 
     @classmethod
-    def by(cls, params: DataParams) -> "Wanted":
-        """Return what `data` names."""
+    def by(cls, params: DataParams) -> "ColumnSelection":
+        """Return the columns that `data` names."""
         return cls(params.text_column, params.id_column, params.metadata)
 
     @property
     def names(self) -> list[str]:
-        """All of them, each once, the text first."""
+        """All of these columns, each once, the text first."""
         return list(dict.fromkeys([self.text, *([self.id] if self.id else []), *self.metadata]))
 
     def key(self, name: str) -> str:
@@ -40,13 +40,13 @@ class Wanted:
         return "data.id_column" if name == self.id else "data.metadata"
 
     def check(
-        self, there: Iterable[str], file: str, *, seen: Collection[str] = (), separated_by: str | None = None
+        self, found: Iterable[str], file: str, *, seen: Collection[str] = (), separated_by: str | None = None
     ) -> None:
-        """Refuse the table `file` with the columns `there` if one is missing or occurs twice; `seen` are not checked.
+        """Refuse the table `file` with the columns `found` if one is missing or occurs twice; `seen` are present.
 
-        `separated_by` is what separates the columns of a CSV file, in words.
+        `separated_by` names the separator of a CSV file, for the message.
         """
-        columns = list(there)
+        columns = list(found)
         for name in self.names:
             if name in seen:
                 continue
@@ -54,9 +54,9 @@ class Wanted:
                 raise UserError(f"{self.key(name)}: {file} has {columns.count(name)} columns {name!r}; allowed is one")
             if name not in columns:
                 shown = ", ".join(columns[:20]) + (", …" if len(columns) > 20 else "")  # noqa: PLR2004  one line
-                found = f" (separated by {separated_by})" if separated_by else ""
+                separator = f" (separated by {separated_by})" if separated_by else ""
                 raise UserError(
-                    f"{self.key(name)}: {file} has no column {name!r}; allowed are {shown or 'none'}{found}"
+                    f"{self.key(name)}: {file} has no column {name!r}; allowed are {shown or 'none'}{separator}"
                 )
 
 
@@ -71,13 +71,13 @@ TYPES = {"null": pa.null(), "bool": pa.bool_(), "int64": pa.int64(), "double": p
 NUMBERS = ("int64", "double")
 
 
-def plain_type(kind: pa.DataType, told: str) -> str:
-    """Return which of the four (or "null") stands for a column of type `kind`.
+def plain_type(kind: pa.DataType, column: str) -> str:
+    """Return the type of metadata, one of TYPES, for a column of Arrow type `kind`.
 
-    UserError for lists, structures and bytes; `told` names the column.
+    UserError for lists, structures and bytes; its message begins with `column`, the params key and the column.
     """
     if pt.is_dictionary(kind):
-        return plain_type(kind.value_type, told)
+        return plain_type(kind.value_type, column)
     for name, belongs in (
         ("null", pt.is_null),
         ("bool", pt.is_boolean),
@@ -87,7 +87,7 @@ def plain_type(kind: pa.DataType, told: str) -> str:
     ):
         if belongs(kind):
             return name
-    raise UserError(f"{told} holds {kind}; allowed are numbers, true and false, strings, dates and times")
+    raise UserError(f"{column} has type {kind}; allowed are numbers, true and false, strings, dates and times")
 
 
 def is_string(kind: pa.DataType) -> bool:
@@ -96,7 +96,7 @@ def is_string(kind: pa.DataType) -> bool:
 
 
 def wider(one: str, other: str) -> str:
-    """Return the type that holds the values of both."""
+    """Return the narrowest type that can represent the values of both."""
     if other in {one, "null"}:
         return one
     if one == "null":
@@ -105,23 +105,23 @@ def wider(one: str, other: str) -> str:
 
 
 def widest(types: list[str]) -> pa.DataType:
-    """Return the Arrow type that holds all of `types`; a column without any value is one of strings."""
+    """Return the Arrow type that can represent all of `types`; string for a column without any value."""
     name = reduce(wider, types, "null")
     return TYPES["string" if name == "null" else name]
 
 
 def written_type(values: pa.Array, at_least: str = "null") -> str:
-    """Return the narrowest type that the strings `values` can be read as, and that holds `at_least` too."""
+    """Return the narrowest type as which the strings `values` can be parsed, and that includes `at_least`."""
     found = (
         "null"
         if values.null_count == len(values)
-        else next(name for name in ("int64", "double", "bool", "string") if _reads_as(values, name))
+        else next(name for name in ("int64", "double", "bool", "string") if _parses_as(values, name))
     )
     return wider(at_least, found)
 
 
 def as_type(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return `values` as the Arrow type `kind`, one of the four that holds them."""
+    """Return `values` as the Arrow type `kind`, one of TYPES that can represent them."""
     if pt.is_dictionary(values.type):
         values = values.dictionary_decode()
     if pt.is_string(kind) and pt.is_timestamp(values.type):
@@ -133,7 +133,7 @@ def as_type(values: pa.Array, kind: pa.DataType) -> pa.Array:
     return values.cast(kind, safe=False)
 
 
-def _reads_as(values: pa.Array, name: str) -> bool:
+def _parses_as(values: pa.Array, name: str) -> bool:
     try:
         values.cast(TYPES[name])
     except pa.ArrowInvalid:

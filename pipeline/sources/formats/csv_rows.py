@@ -1,6 +1,6 @@
-"""CSV and TSV as blocks of columns, all of them strings: Arrow parses, and only the separator is found out.
+"""Reads CSV and TSV as blocks of string columns; Arrow parses them.
 
-Quoted cells may have line ends in them; an empty cell without quotes is missing. The separator is found from the header
+Quoted cells may contain line ends; an empty cell without quotes is missing. The separator is found from the header
 alone, so that it is the same in every stage.
 """
 
@@ -13,23 +13,23 @@ from threading import Semaphore
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from pipeline.core.errors import UserError
-from pipeline.sources.formats.columns import LONGEST_ROW, Wanted, row_too_long
+from pipeline.core.errors import UserError, one_line
+from pipeline.sources.formats.columns import LONGEST_ROW, ColumnSelection, row_too_long
 
-# Arrow parses a block at once and a row has to fit into it; a longer row costs a start from the beginning.
+# Arrow parses one block at a time, and a row has to fit into it. For a longer row, reading restarts with larger blocks.
 BLOCK_BYTES = (4 << 20, 32 << 20, LONGEST_ROW)
 TOO_LONG = "straddling"
 AHEAD = 4
-# What may separate the cells of a row, and how it is called in messages.
+# What may separate the cells of a row, with its name in messages.
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 PATIENCE_SECONDS = 2.0
 
 
-def find_separator(text: Iterator[bytes], name: str, wanted: Wanted, *, usual: str) -> str:
-    """Return which of SEPARATORS the CSV file `name` has; only the start of its `text` is read.
+def find_separator(text: Iterator[bytes], name: str, wanted: ColumnSelection, *, usual: str) -> str:
+    """Return which of SEPARATORS the CSV file `name` uses; only the start of its `text` is read.
 
-    It is the first one, beginning with the `usual`, under which the header has all `wanted` columns. If there is none,
-    it is the one that makes the most columns: what a message about missing columns shows. Commas within quotes do not
+    It is the first one, beginning with the `usual`, that gives the header all `wanted` columns. If none does, it is the
+    one that gives the most columns, which a message about missing columns then lists. Separators within quotes do not
     count. UserError if the header cannot be read.
     """
     first = _start(text)
@@ -37,7 +37,7 @@ def find_separator(text: Iterator[bytes], name: str, wanted: Wanted, *, usual: s
 
 
 def csv_blocks(
-    text: Callable[[], Iterator[bytes]], name: str, wanted: Wanted, *, usual: str
+    text: Callable[[], Iterator[bytes]], name: str, wanted: ColumnSelection, *, usual: str
 ) -> Iterator[pa.RecordBatch]:
     """Yield the `wanted` columns of the CSV file `name`; `text` gives its text from the start.
 
@@ -53,14 +53,14 @@ def csv_blocks(
                 yield block
         except pa.ArrowInvalid as error:
             if TOO_LONG not in str(error):
-                raise UserError(f"data.source: {name}: {_why(error)}") from None
+                raise UserError(f"data.source: {name}: {_message(error)}") from None
         else:
             return
     raise row_too_long(name)
 
 
 def _blocks(
-    text: Iterator[bytes], name: str, wanted: Wanted, *, usual: str, size: int, skip: int
+    text: Iterator[bytes], name: str, wanted: ColumnSelection, *, usual: str, size: int, skip: int
 ) -> Iterator[pa.RecordBatch]:
     first = _start(text)
     if not first.strip(b"\n"):
@@ -87,9 +87,9 @@ def _blocks(
             skip -= block.num_rows - kept.num_rows
             if kept.num_rows:
                 yield kept
-            stream.go_on()
+            stream.release()
     finally:
-        stream.let_go()
+        stream.release_all()
 
 
 def _start(text: Iterator[bytes]) -> bytes:
@@ -117,17 +117,17 @@ def _headers(first: bytes, name: str, *, usual: str) -> dict[str, list[str]]:
     return headers
 
 
-def _separator(headers: dict[str, list[str]], wanted: Wanted) -> str:
+def _separator(headers: dict[str, list[str]], wanted: ColumnSelection) -> str:
     for separator, header in headers.items():
         if set(wanted.names) <= set(header):
             return separator
-    return max(headers, key=lambda separator: len(headers[separator]))  # of equals the first
+    return max(headers, key=lambda separator: len(headers[separator]))  # the first of equals
 
 
 class ReadAhead(io.RawIOBase):
-    """Bytes that come in chunks, as a stream that is read from another thread.
+    """A stream of the bytes that come in chunks, read from another thread.
 
-    Arrow reads 32 blocks ahead, whatever their size; here a read waits until all but AHEAD of them are done with.
+    Arrow reads 32 blocks ahead, whatever their size. Here a read waits until at most AHEAD blocks are unfinished.
     """
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
@@ -137,12 +137,12 @@ class ReadAhead(io.RawIOBase):
         self._may_read = Semaphore(AHEAD)
         self._waits = True
 
-    def go_on(self) -> None:
-        """Let one more block be read."""
+    def release(self) -> None:
+        """Allow one more block to be read."""
         self._may_read.release()
 
-    def let_go(self) -> None:
-        """Let no read wait any more."""
+    def release_all(self) -> None:
+        """Allow all further reads."""
         self._waits = False
         self._may_read.release()
 
@@ -151,9 +151,9 @@ class ReadAhead(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next `size` bytes; fewer only at the stream's end."""
+        """Return the next `size` bytes; fewer only at the end of the stream."""
         if self._waits:
-            # Should Arrow ever make other batches than one a block, this is slow and no more.
+            # With the timeout, reading would only be slow if Arrow ever made other batches than one for each block.
             self._may_read.acquire(timeout=PATIENCE_SECONDS)
         parts, missing = [], size
         while missing > 0:
@@ -168,6 +168,5 @@ class ReadAhead(io.RawIOBase):
         return b"".join(parts)
 
 
-def _why(error: Exception) -> str:
-    """Return what is wrong with a row, but not all of a long one."""
-    return " ".join(str(error).removeprefix("CSV parse error: ").split())[:200]
+def _message(error: Exception) -> str:
+    return one_line(str(error).removeprefix("CSV parse error: "), most=200)

@@ -1,4 +1,4 @@
-"""Encodings: which have zero bytes in ordinary text, and which one a file probably has."""
+"""Decodes a file's bytes to UTF-8 text with uniform line ends; guesses its encoding under `data.encoding: auto`."""
 
 import codecs
 from collections.abc import Iterable, Iterator
@@ -8,7 +8,7 @@ import pyarrow as pa
 from pipeline.core.errors import UserError
 from pipeline.params.text import AUTO
 
-# The longer marks first: that of utf-32 begins with that of utf-16.
+# Longer marks first: the one of utf-32 begins with the one of utf-16.
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -17,7 +17,7 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 WIDE = ("utf-16", "utf-32")
-# Of several that fit as well. It is Latin-1 with the quotes and dashes that Windows writes.
+# Chosen if several encodings fit equally well: Latin-1 with the quotes and dashes that Windows writes.
 USUAL = "cp1252"
 GUESSED_FROM = 1 << 20
 # English in utf-16 has a zero in nearly every second byte, Russian at least at spaces and line ends.
@@ -32,8 +32,8 @@ def is_wide(encoding: str) -> bool:
 def guess_encoding(content: bytes) -> str | None:
     """Return the probable encoding of a file that begins with `content`, None if there is none.
 
-    A byte order mark says it; what is valid UTF-8 is taken for it; else charset-normalizer looks at the text. A binary
-    file is "utf-8": the decoder says what is wrong with it.
+    A byte order mark decides; valid UTF-8 is UTF-8; otherwise charset-normalizer guesses from the text. A binary file
+    is "utf-8": the decoder then reports what is wrong with it.
     """
     sample = content[:GUESSED_FROM]
     for mark, encoding in BYTE_ORDER_MARKS:
@@ -44,9 +44,9 @@ def guess_encoding(content: bytes) -> str | None:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(sample)  # its last character may be cut
     except UnicodeDecodeError:
-        from charset_normalizer import from_bytes  # 0.1 s, for who guesses
+        from charset_normalizer import from_bytes  # takes 0.1 s to import
 
-        # At a line's end no character is cut.
+        # Up to the end of a line, so that no character is cut.
         matches = from_bytes(sample[: sample.rfind(b"\n") + 1] or sample)
         best = matches.best()
         if best is None:
@@ -67,15 +67,15 @@ def _guess_wide(sample: bytes) -> str:
 
 BOM = codecs.BOM_UTF8
 NUL = "\0"
-# What becomes of a NUL, and of bytes that are no text, under `data.errors`.
+# What replaces NUL and invalid bytes under `data.errors`.
 INSTEAD = {"replace": "\ufffd", "ignore": ""}
 
 
 def decode(chunks: Iterable[bytes], name: str, encoding: str = "utf-8", errors: str = "strict") -> Iterator[bytes]:
-    """Yield the text of `chunks` as UTF-8, no character in two pieces; how the bytes are cut changes nothing of it.
+    """Yield the text of `chunks` as UTF-8, with no character split between two yields; the cuts do not affect the text.
 
-    UserError names the file, and the byte if the content is binary (holds NUL) or not in `encoding`. `auto` is guessed
-    from the first chunk.
+    UserError with the file and the place of the byte if the content is binary (contains NUL) or not in `encoding`.
+    With `auto`, the encoding is guessed from the first chunk.
     """
     stream = iter(chunks)
     first = next(stream, b"")
@@ -88,36 +88,36 @@ def encoding_of(first: bytes, name: str, encoding: str) -> str:
         return encoding
     guessed = guess_encoding(first)
     if guessed is None:
-        raise UserError(f"data.encoding: found auto, but that of {name} cannot be guessed; allowed is its name")
+        raise UserError(f"data.encoding: found auto, but the encoding of {name} cannot be guessed; allowed is its name")
     return guessed
 
 
 class Utf8:
-    """Lets UTF-8 through, whole characters at a time; raises UnicodeDecodeError as the codec does.
+    """Passes on valid UTF-8, whole characters at a time; raises UnicodeDecodeError like the codec.
 
-    Text that is UTF-8 already is only looked at: decoding and encoding it takes four times as long.
+    The text is only validated: decoding and encoding it again would take four times as long.
     """
 
     def __init__(self) -> None:
         self._held = b""
 
     def decode(self, data: bytes, *, final: bool) -> bytes:
-        """Return what is whole of what was held back before and of `data`."""
+        """Return the whole characters of what was held back before and of `data`."""
         data = self._held + data if self._held else data
-        end = len(data) if final else _whole(data)
+        end = len(data) if final else _whole_characters(data)
         self._held, whole = data[end:], data[:end]
         if not whole.isascii():
             buffers = [None, pa.py_buffer(pa.array([0, len(whole)], pa.int64()).buffers()[1]), pa.py_buffer(whole)]
             try:
                 pa.Array.from_buffers(pa.large_string(), 1, buffers).validate(full=True)
             except pa.ArrowInvalid:
-                data.decode("utf-8")  # says where
+                data.decode("utf-8")  # raises the error with the place
                 raise
         return whole
 
 
 class Codec:
-    """Decodes with a codec of Python's, and encodes as UTF-8."""
+    """Decodes with one of Python's codecs, and encodes as UTF-8."""
 
     def __init__(self, codec: str, errors: str) -> None:
         self._decoder = codecs.getincrementaldecoder(codec)(errors)
@@ -128,7 +128,7 @@ class Codec:
 
 
 def _decode(first: bytes, rest: Iterator[bytes], name: str, encoding: str, errors: str) -> Iterator[bytes]:
-    # Without "-sig": the mark is removed here, and its decoder counts bytes from behind the mark.
+    # Without "-sig": the mark is removed below, and the decoder of "-sig" counts bytes from after the mark.
     codec = codecs.lookup(encoding).name.removesuffix("-sig")
     try:
         decoder = Utf8() if (codec, errors) == ("utf-8", "strict") else Codec(codec, errors)
@@ -143,7 +143,7 @@ def _decode(first: bytes, rest: Iterator[bytes], name: str, encoding: str, error
         try:
             text = decoder.decode(data, final=final)
         except UnicodeError as error:
-            raise _refused(error, fed + len(data), name, encoding, first) from None
+            raise _decoding_error(error, fed + len(data), name, encoding, first) from None
         if text and not begun:
             text, begun = text.removeprefix(BOM), True
         if (wide or not strict) and b"\0" in text:
@@ -160,11 +160,11 @@ def _decode(first: bytes, rest: Iterator[bytes], name: str, encoding: str, error
         data = next(rest, b"")
 
 
-def _whole(data: bytes) -> int:
-    """Return how many bytes of `data` are whole characters, if it is UTF-8: at most three at its end are not."""
+def _whole_characters(data: bytes) -> int:
+    """Return the number of bytes of `data` in whole characters, if it is UTF-8: all except at most the last three."""
     for back in range(1, min(3, len(data)) + 1):
         byte = data[-back]
-        if byte >= 0xC0:  # noqa: PLR2004  a lead byte: 110…, 1110…, 11110… say how many follow
+        if byte >= 0xC0:  # noqa: PLR2004  a lead byte: 110…, 1110…, 11110… mean 1, 2 and 3 more bytes
             follow = 1 if byte < 0xE0 else 2 if byte < 0xF0 else 3  # noqa: PLR2004
             return len(data) - back if back <= follow else len(data)
         if byte < 0x80:  # noqa: PLR2004  ASCII
@@ -187,11 +187,11 @@ def _line_ends(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"\n"
 
 
-def _refused(error: UnicodeError, fed: int, name: str, encoding: str, first: bytes) -> UserError:
-    """Return the error to raise for what a decoder said after `fed` bytes."""
-    if not isinstance(error, UnicodeDecodeError):  # of UTF-16 and UTF-32: no byte order mark says how they are written
-        return UserError(f"data.encoding: found {encoding}, but {name}: {error}; allowed is its encoding, as utf-16-le")
-    # The decoder gives what it was fed and what it still held before that.
+def _decoding_error(error: UnicodeError, fed: int, name: str, encoding: str, first: bytes) -> UserError:
+    """Return the error to raise for the error of a decoder that was given `fed` bytes."""
+    if not isinstance(error, UnicodeDecodeError):  # UTF-16 and UTF-32 without a byte order mark
+        return UserError(f"data.encoding: found {encoding}, but {name}: {error}; allowed is for example utf-16-le")
+    # error.object is the last bytes that the decoder was given, with those that it had held back before.
     at = fed - len(error.object) + error.start
     return UserError(f"data.source: {name}: {_invalid(encoding, at, error.object[error.start], first)}")
 
@@ -207,7 +207,7 @@ def _invalid(encoding: str, at: int, byte: int, first: bytes) -> str:
 
 
 def _other_mark(first: bytes) -> str | None:
-    """Return what to say of a file that begins with the byte order mark of utf-16 or utf-32."""
+    """Return the message for a file that begins with the byte order mark of utf-16 or utf-32, None for others."""
     for mark, encoding in BYTE_ORDER_MARKS:
         if first.startswith(mark) and is_wide(encoding):
             return f"begins with the byte order mark of {encoding}; set data.encoding to {encoding}, or to auto"

@@ -1,1 +1,1 @@
-"""Where a source's files lie, here or elsewhere, and how their bytes come; knows nothing about text."""
+"""Locates a source's files, on this machine or elsewhere, and reads their bytes; knows nothing about text."""

@@ -1,6 +1,6 @@
-"""Addresses of texts that lie elsewhere: how they are told, and what their copies here are called.
+"""Finds the files of a source: a file, folder, glob, zip, https address or store.
 
-Passwords and signatures stand before the host or in the query: neither is told, and no name has them.
+Credentials may be in the login or the query of an address; they are never printed or used in file names.
 """
 
 import glob
@@ -12,16 +12,15 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import LOGIN, UserError
 from pipeline.core.files import sha256_of
 from pipeline.params.text import DataParams
 from pipeline.sources.places.source_file import ENDINGS, SourceFile, has_known_ending
 from pipeline.sources.places.streams import DAMAGE, GB, unreadable
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-# File systems allow 255 bytes; the end of a name says what the file holds.
+# File systems allow 255 bytes; the ending of a name, which says what the file contains, is retained.
 NAME_CHARACTERS = 60
-LOGIN = re.compile(r"(?<=://)[^/]*@")
 
 
 def scheme_of(source: str) -> str | None:
@@ -30,25 +29,25 @@ def scheme_of(source: str) -> str | None:
     return found[1].lower() if found else None
 
 
-def shown(address: str) -> str:
-    """Return an address as it may be told: without login and query."""
+def redacted(address: str) -> str:
+    """Return an address without login and query, as it may be printed."""
     return LOGIN.sub("", address.partition("?")[0])
 
 
-def kept_name(address: str) -> str:
-    """Return the name of the copy of `address`: its hash, a dash, and the file's own name (the end of a long one)."""
-    name = PurePosixPath(shown(address).partition("://")[2].partition("/")[2]).name or "download"
+def cache_name(address: str) -> str:
+    """Return the name of the copy of `address`: its hash, a dash, and the file's name (the end of a long one)."""
+    name = PurePosixPath(redacted(address).partition("://")[2].partition("/")[2]).name or "download"
     return f"{hash_of(address)}-{name[-NAME_CHARACTERS:]}"
 
 
 def hash_of(address: str) -> str:
-    """Return 16 hexadecimal digits that stand for `address`."""
+    """Return a hash of `address` as 16 hexadecimal digits."""
     return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 
-def own_name(kept: str) -> str:
-    """Return the file's own name, of a name that `kept_name` made."""
-    return kept.partition("-")[2]
+def original_name(copy: str) -> str:
+    """Return the file's name, from the name of its copy that `cache_name` returned."""
+    return copy.partition("-")[2]
 
 
 SOTU = "sotu"
@@ -60,32 +59,31 @@ def find_files(
     *,
     root: Path,
     cache: Path,
-    read: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
     sha256: Callable[[Path], str] = sha256_of,
 ) -> list[SourceFile]:
-    """Return the files that `data.source` names, sorted by name; never empty.
+    """Return the files that `data.source` names, sorted by name; at least one.
 
-    Relative paths are relative to `root`; what lies elsewhere is copied to `cache`, `read` is told of the bytes that
-    are fetched. `sha256` hashes a file. UserError if there is nothing, or too much. Not for sotu, which is a package
-    and no files.
+    Relative paths are relative to `root`. Files from elsewhere are copied into `cache`; `progress` is called with the
+    numbers of bytes that are fetched. `sha256` hashes a file. UserError if there are no files, or more bytes than
+    `data.max_gb`. Not for sotu, which is a package rather than files.
     """
     source, limit = params.source, int(params.max_gb * GB)
     scheme = scheme_of(source)
     if scheme in {"http", "https"}:
-        from pipeline.sources.places.download import download  # httpx: only for who fetches
+        from pipeline.sources.places.remote import fetch_url  # fsspec takes 0.2 s to import
 
-        path = download(source, cache=cache, limit=limit, sha256=params.sha256, read=read, hashed=sha256)
-        return _expand(path, own_name(path.name))
+        path = fetch_url(source, cache=cache, limit=limit, sha256=params.sha256, hash_of_file=sha256, progress=progress)
+        return _expand(path, original_name(path.name))
     if scheme is not None:
-        from pipeline.sources.places.remote import fetch  # fsspec, likewise
+        from pipeline.sources.places.remote import fetch  # fsspec takes 0.2 s
 
-        copies = fetch(source, cache=cache, limit=limit, read=read)
-        return sorted(
-            (file for name, path in copies for file in _expand(path, name)), key=lambda one: one.name
-        )  # fmt: skip
+        copies = fetch(source, cache=cache, limit=limit, progress=progress)
+        files = [file for name, path in copies for file in _expand(path, name)]
+        return sorted(files, key=lambda file: file.name)
     path = root / Path(source).expanduser()
     if path.is_file():
-        return _expand(path, _spelt(path.name))
+        return _expand(path, _printable(path.name))
     if path.is_dir():
         return _in_folder(path, source)
     if any(mark in source for mark in MAGIC):
@@ -99,31 +97,30 @@ def find_files(
 def _in_folder(folder: Path, source: str) -> list[SourceFile]:
     files = []
     for inner, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]  # which are then not gone into
+        folders[:] = [name for name in folders if not name.startswith(".")]  # hidden folders are not entered
         place = Path(inner)
         before = "" if place == folder else f"{place.relative_to(folder).as_posix()}/"
         known = (name for name in names if has_known_ending(name) and not name.startswith("."))
-        files += [SourceFile(_spelt(before + name), place / name) for name in known if (place / name).is_file()]
+        files += [SourceFile(_printable(before + name), place / name) for name in known if (place / name).is_file()]
     if not files:
-        raise UserError(f"data.source: {source}: no files of a known ending ({ENDINGS}); others are taken by a glob")
+        raise UserError(f"data.source: {source}: no files with a known ending ({ENDINGS}); a glob matches others too")
     return sorted(files, key=lambda file: file.name)
 
 
 def _matching(source: str, root: Path) -> list[SourceFile]:
     pattern = Path(source).expanduser()
     base = Path(pattern.anchor) if pattern.is_absolute() else root
-    names = sorted(
-        glob.glob(str(pattern.relative_to(pattern.anchor)), root_dir=base, recursive=True)  # noqa: PTH207  pathlib cannot sort out root_dir
-    )
+    inside = str(pattern.relative_to(pattern.anchor))
+    names = sorted(glob.glob(inside, root_dir=base, recursive=True))  # noqa: PTH207  pathlib has no root_dir
     there = (name for name in names if (base / name).is_file())
-    files = [file for name in there for file in _expand(base / name, _spelt(Path(name).as_posix()))]
+    files = [file for name in there for file in _expand(base / name, _printable(Path(name).as_posix()))]
     if not files:
         raise UserError(f"data.source: {source}: no files match")
     return files
 
 
 def _expand(path: Path, name: str) -> list[SourceFile]:
-    """Return the members of a zip, which is as a folder; of any other file the file itself."""
+    """Return the members of a zip, which is treated like a folder; for any other file, the file itself."""
     if path.suffix.lower() != ".zip":
         return [SourceFile(name, path)]
     try:
@@ -132,11 +129,11 @@ def _expand(path: Path, name: str) -> list[SourceFile]:
     except (*DAMAGE, UnicodeDecodeError) as error:
         raise unreadable(name, error) from None
     if twice := [member for member, after in pairwise(members) if member == after]:
-        raise UserError(f"data.source: {name}: holds two files {twice[0]!r}; allowed are distinct names")
+        raise UserError(f"data.source: {name}: contains two files {twice[0]!r}; allowed are distinct names")
     members = [member for member in members if not _is_junk(member)]
     if not members:
-        raise UserError(f"data.source: {name}: the zip holds no files")
-    # Nobody can name a glob inside a zip: without a known ending, all of its files are text.
+        raise UserError(f"data.source: {name}: the zip contains no files")
+    # A glob cannot match inside a zip, so if none of its files has a known ending, all of them are text.
     known = [member for member in members if has_known_ending(member)] or members
     return [SourceFile(f"{name}/{member}", path, member) for member in known]
 
@@ -146,6 +143,6 @@ def _is_junk(member: str) -> bool:
     return "__MACOSX" in parts or any(part.startswith(".") for part in parts)
 
 
-def _spelt(name: str) -> str:
-    r"""Return the name of a file as text, bytes that are no UTF-8 as \\xe9."""
+def _printable(name: str) -> str:
+    r"""Return the name of a file as printable text: bytes that are not UTF-8 become \\xe9."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

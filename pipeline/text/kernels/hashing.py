@@ -1,17 +1,18 @@
-"""Hashes of texts, and the set of those that were seen."""
+"""Rolling hashes of texts, and an open-addressed set of hashes."""
 
 import numpy as np
 
-from pipeline.core.kernel_cache import entry, part
+from pipeline.core.kernel_cache import kernel, kernel_helper
 
-# Knuth's multiplier for linear congruential generators modulo 2**64 (MMIX), and SplitMix64's output function.
+# Knuth's multiplier for linear congruential generators modulo 2**64 (MMIX), and SplitMix64's output function
+# (Steele, Lea and Flood 2014).
 FACTOR = np.uint64(6364136223846793005)
 MIX_1, MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 S30, S27, S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 ONE = np.uint64(1)
 
 
-@part
+@kernel_helper
 def power(exponent):
     """Return FACTOR to the power of `exponent`, modulo 2**64."""
     result, base = ONE, FACTOR
@@ -23,7 +24,7 @@ def power(exponent):
     return result
 
 
-@part
+@kernel_helper
 def mix(value):
     """Return a 64-bit number of which every bit depends on every bit of `value`."""
     value = (value ^ (value >> S30)) * MIX_1
@@ -31,11 +32,24 @@ def mix(value):
     return value ^ (value >> S31)
 
 
-@entry
-def hash_rows(data, offsets, out):
-    """Set out[i], uint64 [n], to the hash of row i: the sum of (byte + 1) * FACTOR**(bytes after it).
+@kernel_helper
+def find_slot(table, value):
+    """Return the index of `value` in `table`, or of the free slot where it belongs.
 
-    It is a polynomial, so that `chained` gives a text's hash from those of its parts.
+    `table` is an open-addressed set: uint64 [a power of two], 0 where a slot is free, with at least one free slot.
+    """
+    mask = np.uint64(len(table) - 1)
+    slot = value & mask
+    while table[slot] != 0 and table[slot] != value:
+        slot = (slot + ONE) & mask
+    return slot
+
+
+@kernel
+def hash_rows(data, offsets, out):
+    """Set out[i], uint64 [n], to the hash of row i: the sum of (byte + 1) * FACTOR**(number of bytes after it).
+
+    It is a polynomial (Rabin and Karp 1987), so that `join_hash` computes the hash of a text from those of two parts.
     """
     squared = FACTOR * FACTOR
     cubed = squared * FACTOR
@@ -58,32 +72,29 @@ def hash_rows(data, offsets, out):
         out[row] = value
 
 
-@entry
-def chained(before, value, num_bytes):
-    """Return the hash of a text: `before` is that of its first part, `value` that of the rest, `num_bytes` long."""
-    return np.uint64(before) * power(num_bytes) + np.uint64(value)
+@kernel
+def join_hash(first, second, num_bytes):
+    """Return the hash of a text from the hash of its first part and that of the rest, which has `num_bytes` bytes."""
+    return np.uint64(first) * power(num_bytes) + np.uint64(second)
 
 
-@entry
-def mixed(values):
+@kernel
+def mix_in_place(values):
     """Replace each of `values`, uint64, by its mixed bits: a polynomial's low bits depend on few characters."""
     for i in range(len(values)):
         values[i] = mix(values[i])
 
 
-@entry
+@kernel
 def add_new(table, values, is_new):
-    """Put `values`, uint64, into `table`, an open-addressed set: uint64 [a power of two], 0 where it is free.
+    """Add `values`, uint64, to `table` (see `find_slot`), which must have room for all of them.
 
-    Sets is_new[i], bool, to whether values[i] was not there; returns how many were not. There must be room for all.
+    Sets is_new[i], bool, to whether values[i] was missing; returns the number of values that were added.
     """
-    mask = np.uint64(len(table) - 1)
     added = 0
     for i in range(len(values)):
         value = max(values[i], ONE)
-        slot = value & mask
-        while table[slot] != 0 and table[slot] != value:
-            slot = (slot + ONE) & mask
+        slot = find_slot(table, value)
         is_new[i] = table[slot] == 0
         if is_new[i]:
             table[slot] = value

@@ -1,14 +1,14 @@
-"""How deep brackets stand in each other: what a parser that calls itself can be brought down with."""
+"""Finds lines of JSON that are nested too deeply: a recursive parser would overflow its stack on them."""
 
-from pipeline.core.kernel_cache import entry
+from pipeline.core.kernel_cache import kernel
 
 QUOTE, BACKSLASH, NEWLINE = 0x22, 0x5C, 0x0A
 OPENING, CLOSING = (0x5B, 0x7B), (0x5D, 0x7D)
 
 
-@entry
-def deepest_line(data, limit):
-    """Return the first line (from 0) of JSON lines, uint8 [n], in which over `limit` brackets are open; -1 if none."""
+@kernel
+def line_nested_too_deeply(data, limit):
+    """Return the first line (from 0) of JSON lines, uint8 [n], with more than `limit` open brackets; -1 if none."""
     line, depth, quoted, escaped = 0, 0, False, False
     for at in range(len(data)):
         byte = data[at]

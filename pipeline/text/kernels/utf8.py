@@ -1,14 +1,14 @@
-"""Counting, rewriting and encoding the characters of a text; what becomes of each stands in tables over code points."""
+"""Counts, rewrites and encodes the characters of a text by tables over code points; collapses and joins lines."""
 
 import numpy as np
 
-from pipeline.core.kernel_cache import entry, part
+from pipeline.core.kernel_cache import kernel, kernel_helper
 
 CODES = 0x110000
 ASCII = 0x80
 
 
-@part
+@kernel_helper
 def decode(data, at):
     """Return the code point that begins at byte `at`, and where the next one begins."""
     lead = np.int64(data[at])
@@ -23,10 +23,10 @@ def decode(data, at):
     return (lead & 0x07) << 18 | low, at + 4
 
 
-@entry
+@kernel
 def count(data, counts):
-    """Add to `counts`, int64 [CODES], how often each code point stands in `data`; returns the greatest one."""
-    # Four tables, since the same letter twice in a row would wait for itself.
+    """Add to `counts`, int64 [CODES], how often each code point occurs in `data`; returns the greatest one."""
+    # Four tables for ASCII: with one, counting the same letter twice in a row would wait for the first addition.
     few = np.zeros((4, 256), dtype=np.int64)
     most, at, end = np.int64(0), 0, len(data)
     while at < end:
@@ -52,12 +52,12 @@ def count(data, counts):
     return most
 
 
-@entry
+@kernel
 def rewrite(data, offsets, starts, lengths, blob, same, out, out_offsets):
     """Replace every character: code point c becomes blob[starts[c] : starts[c] + lengths[c]].
 
-    `starts` and `lengths` are int32 [CODES]; `same`, bool [256], says of which bytes under 0x80 nothing changes. `out`,
-    uint8, has room for all; `out_offsets`, int64 [n + 1], are set. Returns how many bytes were written.
+    `starts` and `lengths` are int32 [CODES]; `same`, bool [256], is true for the bytes below 0x80 that do not change.
+    `out`, uint8, must be large enough; `out_offsets`, int64 [n + 1], are set. Returns the number of bytes written.
     """
     written = 0
     out_offsets[0] = 0
@@ -85,11 +85,11 @@ def rewrite(data, offsets, starts, lengths, blob, same, out, out_offsets):
     return written
 
 
-@entry
+@kernel
 def encode(data, ids, out):
-    """Write the id of every character, ids[code point], to `out`; `ids` is int32 [CODES], -1 where there is none.
+    """Write the id of every character, ids[code point], to `out`; `ids` is int32 [CODES], -1 for no id.
 
-    Returns how many were written, or -1 - code point of the first character that has none.
+    Returns the number of ids written, or -1 - code point of the first character without an id.
     """
     written, at, end = 0, 0, len(data)
     while at < end:
@@ -116,18 +116,18 @@ def encode(data, ids, out):
 SPACE, TAB, NEWLINE = 0x20, 0x09, 0x0A
 
 
-@entry
+@kernel
 def collapse(data, offsets, first, last, out, out_offsets):
-    """Collapse the whitespace of every row into `out`, uint8 [at least len(data)]; returns how many bytes were written.
+    """Collapse the whitespace of every row into `out`, uint8 [at least len(data)]; returns the number of bytes written.
 
-    A run of spaces and tabs becomes one space, or nothing at a line's begin and end; of newlines with nothing between
-    them two stay. `first` and `last`, bool [n], say whether a row begins and ends a document: a document's ends are
-    ends of lines.
+    A run of spaces and tabs becomes one space, or nothing at the beginning and end of a line. Of several newlines with
+    only spaces between them, two are retained. `first` and `last`, bool [n], are true for rows that begin and end a
+    document; the beginning and end of a document count as those of a line.
     """
     written = 0
     out_offsets[0] = 0
     for row in range(len(offsets) - 1):
-        newlines = 2 if first[row] else 0  # at a document's begin no newline stays
+        newlines = 2 if first[row] else 0  # newlines at the beginning of a document are dropped
         gap = False
         for at in range(offsets[row], offsets[row + 1]):
             byte = data[at]
@@ -157,11 +157,11 @@ def collapse(data, offsets, first, last, out, out_offsets):
     return written
 
 
-@entry
+@kernel
 def join(data, offsets, before, after, out):
-    """Write all rows one after the other; returns how many bytes were written.
+    """Write all rows one after the other; returns the number of bytes written.
 
-    `before` and `after`, uint8 [n], are bytes to write before and after each row, 0 for none.
+    `before` and `after`, uint8 [n], are the bytes to write before and after each row, 0 for none.
     """
     written = 0
     for row in range(len(offsets) - 1):
@@ -177,12 +177,12 @@ def join(data, offsets, before, after, out):
     return written
 
 
-@entry
+@kernel
 def join_lines(data, offsets, last, begin, end, is_open, out):
-    """Write every line that is not empty between the bytes `begin` and `end`; newlines are left out.
+    """Write every non-empty line between the bytes `begin` and `end`, without its newline.
 
-    `last`, bool [n], says whether a row ends a document; `is_open`, whether the row before left a line without its end.
-    Returns how many bytes were written, and whether a line is open.
+    `last`, bool [n], is true for rows that end a document; `is_open` if the row before ended within a line.
+    Returns the number of bytes written, and whether the last row ended within a line.
     """
     written = 0
     for row in range(len(offsets) - 1):
@@ -206,19 +206,19 @@ def join_lines(data, offsets, last, begin, end, is_open, out):
     return np.int64(written), is_open
 
 
-# Where what is counted stands in `state`.
+# The indexes of `state` in `survey_lines`.
 LENGTH, LONGEST, LONGEST_ROW, EXTRA_SPACES, INDENTED = range(5)
 STATE = 5
 
 
-@entry
+@kernel
 def survey_lines(data, offsets, last, lengths, state):
-    """Count the lines of all rows by their length: lengths[min(characters, most)], int64 [most + 1], is added to.
+    """Count the lines of all rows by length: adds to lengths[min(characters, most)], int64 [most + 1].
 
-    `last`, bool [n], says which rows end a document, and with it a line. `state`, int64 [STATE], goes from call to
-    call: the length of the line that is open; the longest line's length, and its row in the call that found it (-1: an
-    earlier one did); spaces and tabs that follow another within a line, after its indentation; lines that begin with a
-    tab.
+    `last`, bool [n], is true for rows that end a document, and with it a line. `state`, int64 [STATE], is passed from
+    call to call: the length so far of an unfinished line; the length of the longest line, and its row in this call
+    (-1 if it was in an earlier call); the number of spaces and tabs that follow another one within a line, after its
+    indentation; the number of lines that begin with a tab.
     """
     most = len(lengths) - 1
     state[LONGEST_ROW] = -1

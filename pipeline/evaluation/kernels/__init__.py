@@ -1,1 +1,0 @@
-"""Compiled loops over the training text: `copies` and `words`."""
