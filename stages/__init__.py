@@ -1,1 +1,1 @@
-"""One typer script per DVC stage: read params, call the library, write outputs, log."""
+"""One script per DVC stage: it reads params, calls the library, and writes and logs outputs."""

@@ -1,11 +1,10 @@
-"""clean: the documents with only the characters that stay, and what was changed and dropped."""
-
-from pathlib import Path
+"""clean: normalises characters, drops empty and duplicate documents, and reports what it changed."""
 
 import typer
 
 from pipeline.cleaning.clean_documents import clean_documents, figures, write_changes
 from pipeline.core.files import whole_folder, write_json
+from pipeline.core.layout import CLEAN, CLEAN_CHANGES, DOCUMENTS, metrics_of
 from pipeline.params.reader import read_group
 from pipeline.params.text import CleanParams
 from pipeline.text.shards import text_bytes
@@ -16,11 +15,10 @@ from pipeline.tracking.stage import stage
 def main() -> None:
     with stage("clean"):
         params = read_group("clean", CleanParams)
-        source = Path("data/documents")
-        with throughput("clean", text_bytes(source)) as advance, whole_folder(Path("data/clean")) as folder:
-            done = clean_documents(source, folder, params, progress=advance)
-        write_changes(Path("reports/clean.csv"), done, params)
-        write_json(Path("metrics/clean.json"), figures(done, params))
+        with throughput("clean", text_bytes(DOCUMENTS)) as advance, whole_folder(CLEAN) as folder:
+            done = clean_documents(DOCUMENTS, folder, params, progress=advance)
+        write_changes(CLEAN_CHANGES, done, params)
+        write_json(metrics_of("clean"), figures(done, params))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """evaluate: measures the perplexity by the fixed protocol, and breaks it down."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 import typer
 
 from pipeline.core.files import read_json, whole_file, write_json
+from pipeline.core.layout import MODEL, PLOTS, SPLITS, SUMMARY, metrics_of
 from pipeline.dataset.batches import ordered_batches
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import Split, load_split
@@ -25,10 +25,10 @@ from pipeline.tracking.stage import stage
 def main() -> None:
     with stage("evaluate"):
         params = read_group("evaluate", EvaluateParams)
-        saved = SavedModel.load(Path("models/charlm"))
+        saved = SavedModel.load(MODEL)
         network = CharNetwork(saved.config)
         network.load_weights(saved.weights)
-        split = load_split(Path("data/split/eval"))
+        split = load_split(SPLITS / "eval")
         whole, breakdown = Total(), Breakdown.empty(window=params.window, vocab_size=len(saved.dictionary))
         for losses in measure(network, window_batches(split, window=params.window, batch_size=params.batch_size)):
             whole.add(losses)
@@ -43,7 +43,7 @@ def main() -> None:
         torch.set_num_threads(1)
         stateful = total(measure(network, whole_batches(split)))
         write_json(
-            Path("metrics/evaluate.json"),
+            metrics_of("evaluate"),
             {
                 "perplexity": whole.perplexity,
                 "perplexity_batch_mean": whole.perplexity_batch_mean,
@@ -57,17 +57,17 @@ def main() -> None:
                     str(length): {"perplexity": one.perplexity, "num_chars": one.chars}
                     for length, one in buckets.items()
                 },
-                "eval_sha256": read_json(Path("metrics/split.json"))["eval_sha256"],
+                "eval_sha256": read_json(metrics_of("split"))["eval_sha256"],
             },
         )
-        figures, train = read_json(Path("metrics/evaluate.json")), read_json(Path("metrics/train.json"))
-        write_json(Path("metrics/summary.json"), summary_figures(figures, train))
+        figures, train = read_json(metrics_of("evaluate")), read_json(metrics_of("train"))
+        write_json(SUMMARY, summary_figures(figures, train))
         for name, table in (
             ("position", breakdown.by_position()),
             ("characters", breakdown.by_character(saved.dictionary)),
             ("mistakes", breakdown.mistakes(saved.dictionary)),
         ):
-            with whole_file(Path("plots") / f"{name}.csv") as part:
+            with whole_file(PLOTS / f"{name}.csv") as part:
                 table.to_csv(part, index=False, lineterminator="\n", float_format="%.6f")
 
 
@@ -75,14 +75,14 @@ def _baseline(dictionary: Dictionary, split: Split, params: EvaluateParams) -> d
     """Return the figures of the n-gram baseline; none if `evaluate.baseline_order` is 0."""
     if not params.baseline_order:
         return {}
-    train, order = load_split(Path("data/split/train")).ids, params.baseline_order
+    train, order = load_split(SPLITS / "train").ids, params.baseline_order
     model = NgramModel.fit(train, vocab_size=len(dictionary), order=order, begin=dictionary.begin)
     return baseline_figures(model, split, window=params.window)
 
 
 def _test_figures(network: CharNetwork, params: EvaluateParams) -> dict[str, float]:
     """Return the figures of the test text by the same protocol, or nothing if there is no test text."""
-    folder = Path("data/split/test")
+    folder = SPLITS / "test"
     if not folder.exists():
         return {}
     batches = window_batches(load_split(folder), window=params.window, batch_size=params.batch_size)

@@ -1,11 +1,11 @@
 """generate: completes each prompt, greedily and by sampling, and measures the completions."""
 
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from pipeline.core.files import whole_folder, write_json
+from pipeline.core.layout import DICTIONARY, MODEL, SAMPLES, SPLITS, metrics_of
 from pipeline.core.seeds import sample_seed
 from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import Dictionary
@@ -20,12 +20,12 @@ from pipeline.tracking.stage import stage
 def main() -> None:
     with stage("generate"):
         params = read_group("generate", GenerateParams)
-        writer = Writer.load(Path("models/charlm"), precision=params.precision)
-        dictionary = Dictionary.load(Path("data/split/dictionary.json"))
+        writer = Writer.load(MODEL, precision=params.precision)
+        dictionary = Dictionary.load(DICTIONARY)
         requests = [(prompt, mode, sampling) for prompt in params.prompts for mode, sampling in _modes(params)]
         completions = writer.generate([prompt for prompt, _, _ in requests], [sampling for _, _, sampling in requests])
         # The training text may be far larger than memory: it is read in chunks, once for each of the two figures.
-        train, texts = load_array(Path("data/split/train/ids.npy")), [one.completion for one in completions]
+        train, texts = load_array(SPLITS / "train/ids.npy"), [one.completion for one in completions]
         copied, vocabulary = copied_shares(texts, train, dictionary), words_in(train, dictionary, texts)
 
         samples: list[dict[str, Any]] = []
@@ -45,10 +45,10 @@ def main() -> None:
                     "copied": share,
                 }
             )
-        with whole_folder(Path("samples")) as folder:
+        with whole_folder(SAMPLES) as folder:
             write_json(folder / "samples.json", samples)
             (folder / "samples.txt").write_text("\n\n".join(_readable(sample) for sample in samples) + "\n", "utf-8")
-        write_json(Path("metrics/generate.json"), _figures(samples))
+        write_json(metrics_of("generate"), _figures(samples))
 
 
 def _modes(params: GenerateParams) -> list[tuple[str, Sampling]]:

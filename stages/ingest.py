@@ -1,11 +1,10 @@
-"""ingest: the source's documents as a table, one row a document (or several, if it is long)."""
-
-from pathlib import Path
+"""ingest: reads the source into a table of documents, one row each (several if a document is long)."""
 
 import typer
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, whole_folder, write_json
+from pipeline.core.layout import DOCUMENTS, SOURCE, metrics_of
 from pipeline.params.reader import read_group
 from pipeline.params.text import DataParams
 from pipeline.sources.reading import open_documents
@@ -14,18 +13,16 @@ from pipeline.tracking.progress import throughput
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.stage import stage
 
-DESCRIPTION = Path("data/source.json")
-
 
 def main() -> None:
     with stage("ingest"):
         params = read_group("data", DataParams)
         try:
-            description = read_json(DESCRIPTION)
+            description = read_json(SOURCE)
             size = sum(file["bytes"] for file in description["files"]) if "files" in description else None
         except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{DESCRIPTION}: missing or damaged; `dvc repro` makes it") from None
-        with throughput("ingest", size) as advance, whole_folder(Path("data/documents")) as folder:
+            raise UserError(f"{SOURCE}: missing or damaged; `dvc repro` makes it") from None
+        with throughput("ingest", size) as advance, whole_folder(DOCUMENTS) as folder:
             documents = open_documents(
                 params, root=project_root(), cache=state_folder() / "downloads", expected=description, progress=advance
             )
@@ -37,7 +34,7 @@ def main() -> None:
         figures = {"documents": writer.documents, "characters": writer.characters}
         if documents.table is not None:
             figures["rows_without_text"] = documents.table.rows_without_text
-        write_json(Path("metrics/ingest.json"), figures)
+        write_json(metrics_of("ingest"), figures)
 
 
 if __name__ == "__main__":

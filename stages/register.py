@@ -1,10 +1,9 @@
-"""register: the model in MLflow, as a version of the registered model, with an alias if it passes the gate."""
-
-from pathlib import Path
+"""register: logs the model to MLflow as a new version of the registered model, with an alias if it passes the gate."""
 
 import typer
 
 from pipeline.core.files import read_json, sha256_of, write_json
+from pipeline.core.layout import MODEL, REGISTRATION, metrics_of
 from pipeline.model.saved import SavedModel
 from pipeline.params.generation import GenerateParams, RegisterParams
 from pipeline.params.reader import read_group
@@ -17,20 +16,19 @@ def main() -> None:
     with stage("register") as run:
         params = read_group("register", RegisterParams)
         name = params.name_for(read_group("data", DataParams).source)
-        read_group("generate", GenerateParams)  # its first prompt is the model's example
-        folder = Path("models/charlm")
-        SavedModel.load(folder)  # refuses a damaged model before MLflow has it
-        figures = read_json(Path("metrics/evaluate.json"))
+        read_group("generate", GenerateParams)  # validates it: the first prompt is the model's input example
+        SavedModel.load(MODEL)  # refuses a damaged model before it is logged
+        figures = read_json(metrics_of("evaluate"))
         if message := run.register(lambda execution, run_id: register_model(execution, run_id=run_id)):
             print(message)
         write_json(
-            Path("models/registration.json"),
+            REGISTRATION,
             {
                 "model_name": name if params.enabled else None,
                 "perplexity": figures["perplexity"],
                 "eval_sha256": figures["eval_sha256"],
                 "passes_max_perplexity": figures["perplexity"] <= params.max_perplexity,
-                "weights_sha256": sha256_of(folder / "weights.safetensors"),
+                "weights_sha256": sha256_of(MODEL / "weights.safetensors"),
                 "requirements": requirements(),
             },
         )

@@ -1,14 +1,14 @@
-"""source: refuse what is wrong before anything runs, and say what the source holds.
+"""source: validates all of params.yaml and every source file before any other stage runs, and identifies the source.
 
-Always runs. Reads all of params.yaml, so that a misspelt key stops here, whichever stage it belongs to.
+Always runs. It checks the params of all stages, so that a wrong key or value stops the pipeline in the first second.
 """
 
-from pathlib import Path
 from typing import cast
 
 import typer
 
 from pipeline.core.files import write_json
+from pipeline.core.layout import SOURCE
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import read_groups
 from pipeline.params.text import DataParams
@@ -34,7 +34,7 @@ def main() -> None:
                     cache=state_folder() / "downloads",
                     progress=advance,
                 )
-        write_json(Path("data/source.json"), description)
+        write_json(SOURCE, description)
 
 
 if __name__ == "__main__":

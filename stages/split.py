@@ -1,11 +1,10 @@
-"""split: the dictionary, and the text as ids, on two or three sides: what trains, what evaluates, what tests."""
-
-from pathlib import Path
+"""split: builds the dictionary, encodes the text as ids, and divides it into train, eval and optionally test."""
 
 import typer
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_folder, write_json
+from pipeline.core.layout import CLEAN, SPLITS, metrics_of
 from pipeline.params.reader import read_group
 from pipeline.params.text import CleanParams, SplitParams
 from pipeline.splitting.build_splits import build_splits
@@ -13,7 +12,7 @@ from pipeline.text.shards import read_batches, text_bytes
 from pipeline.tracking.progress import throughput
 from pipeline.tracking.stage import stage
 
-# The text is counted, and then encoded.
+# The text is read twice: its characters are counted, then encoded.
 PASSES = 2
 
 
@@ -23,16 +22,15 @@ def main() -> None:
         newlines = read_group("clean", CleanParams).keep_newlines
         if params.samples == "lines" and not newlines:
             raise UserError("split.samples: lines needs newlines; clean.keep_newlines is false, allowed is true")
-        source = Path("data/clean")
-        with throughput("split", text_bytes(source)) as advance, whole_folder(Path("data/split")) as folder:
+        with throughput("split", text_bytes(CLEAN)) as advance, whole_folder(SPLITS) as folder:
             figures = build_splits(
-                lambda columns: read_batches(source, columns),
+                lambda columns: read_batches(CLEAN, columns),
                 folder,
                 params,
                 separator="\n" if newlines else " ",
                 progress=lambda size: advance(size // PASSES),
             )
-        write_json(Path("metrics/split.json"), figures)
+        write_json(metrics_of("split"), figures)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 import typer
 
 from pipeline.core.files import write_json
+from pipeline.core.layout import CURVE, DICTIONARY, MODEL, SPLITS, TUTORIAL_CURVE, metrics_of
 from pipeline.core.seeds import derive_seed
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
@@ -24,8 +25,6 @@ from pipeline.training.curve import StepMetrics, curve_row, is_tutorial, write_c
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
 
-CURVE, TUTORIAL = Path("plots/train.csv"), Path("plots/tutorial.csv")
-
 
 def main() -> None:
     with stage("train") as run:
@@ -33,8 +32,8 @@ def main() -> None:
         window = read_group("evaluate", EvaluateParams).window
         device = choose_device(params.device)
         dtype = choose_precision(params.precision, device)
-        dictionary = Dictionary.load(Path("data/split/dictionary.json"))
-        splits = {name: load_split(Path("data/split") / name) for name in ("train", "eval")}
+        dictionary = Dictionary.load(DICTIONARY)
+        splits = {name: load_split(SPLITS / name) for name in ("train", "eval")}
         make_deterministic(threads=params.threads)
         config = NetworkConfig.of(model_params, vocab_size=len(dictionary))
         network = CharNetwork(config)
@@ -58,7 +57,7 @@ def main() -> None:
             "machine": [device.type, str(dtype), torch.get_num_threads(), torch.__version__],
         }
         with open_checkpoints(state_folder() / "checkpoints", training_key(settings, _inputs())) as checkpoints:
-            write_tutorial(TUTORIAL, compare=is_tutorial(model_params, params))
+            write_tutorial(TUTORIAL_CURVE, compare=is_tutorial(model_params, params))
             run.start_publishing()
             run.after_interrupt = "; the next dvc repro with the same params resumes from the last checkpoint"
             training = ResumableTraining(trainer, checkpoints, run_id=run.session.run_id)
@@ -94,7 +93,7 @@ def _write_outputs(training: ResumableTraining, config: NetworkConfig, dictionar
     last, best = points[-1], min(points, key=lambda point: point.eval_perplexity or math.inf)
     write_curve(CURVE, points)
     write_json(
-        Path("metrics/train.json"),
+        metrics_of("train"),
         {
             "best_eval_perplexity": best.eval_perplexity,
             "best_step": best.step,
@@ -108,12 +107,12 @@ def _write_outputs(training: ResumableTraining, config: NetworkConfig, dictionar
         },
     )
     weights = trainer.best or trainer.network.weights()
-    SavedModel(config=config, weights=weights, dictionary=dictionary).save(Path("models/charlm"))
+    SavedModel(config=config, weights=weights, dictionary=dictionary).save(MODEL)
 
 
 def _inputs() -> list[Path]:
     """Return the files that determine the weights, apart from params: the data, and the imported code."""
-    data = [path for path in sorted(Path("data/split").rglob("*")) if path.is_file()]
+    data = [path for path in sorted(SPLITS.rglob("*")) if path.is_file()]
     code = {
         module.__file__
         for name, module in sys.modules.items()

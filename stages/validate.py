@@ -1,13 +1,16 @@
-"""validate: what must hold of the data, or the pipeline stops here with one line; what only warns; drift."""
+"""validate: checks the data before training, and stops the pipeline with one line if an expectation fails.
+
+Some expectations only warn, and so does drift from the champion's text.
+"""
 
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 
 import typer
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
+from pipeline.core.layout import ALPHABET, CLEAN, DATA_DOCS, DICTIONARY, SPLITS, VALIDATED, VALIDATION, metrics_of
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
@@ -20,7 +23,7 @@ from pipeline.tracking.stage import StageRun, stage
 from pipeline.validation.contracts import Bounds, contracts
 from pipeline.validation.coverage import cover
 from pipeline.validation.drift import drift, read_alphabet, write_alphabet
-from pipeline.validation.expectations import check, told, warnings
+from pipeline.validation.expectations import check, format_failures, format_warnings
 from pipeline.validation.facts import (
     COLUMNS,
     bucket_facts,
@@ -32,19 +35,13 @@ from pipeline.validation.facts import (
 )
 from pipeline.validation.leakage import copied_documents, overlap
 
-CLEAN = Path("data/clean")
-SPLITS = Path("data/split")
-PASSED = Path("data/validated.json")
-ALPHABET = Path("reports/alphabet.csv")
-DATA_DOCS = Path("reports/data_docs")
-
 
 def main() -> None:
     with stage("validate") as run:
         params = read_group("validate", ValidateParams)
         split_params = read_group("split", SplitParams)
-        PASSED.unlink(missing_ok=True)
-        dictionary = Dictionary.load(SPLITS / "dictionary.json")
+        VALIDATED.unlink(missing_ok=True)
+        dictionary = Dictionary.load(DICTIONARY)
         splits = {name: load_split(SPLITS / name) for name in NAMES if name != "test" or (SPLITS / name).exists()}
         counts = {name: count_ids(split.ids, len(dictionary)) for name, split in splits.items()}
         covered = {name: cover(split, dictionary) for name, split in splits.items()}
@@ -70,26 +67,26 @@ def main() -> None:
         shutil.rmtree(DATA_DOCS, ignore_errors=True)
         docs = DATA_DOCS if params.data_docs else None
         outcomes = check(tables, contracts(bounds), fail_on=params.fail_on, data_docs=docs)
-        stopped, warned = told(outcomes), warnings(outcomes)
+        stopped, warned = format_failures(outcomes), format_warnings(outcomes)
         expectations = [asdict(outcome) for outcome in outcomes]
-        write_json(Path("reports/validation.json"), {"passed": stopped is None, "expectations": expectations})
+        write_json(VALIDATION, {"passed": stopped is None, "expectations": expectations})
         failed = sum(outcome.stops and not outcome.passed for outcome in outcomes)
         figures = {"expectations": len(outcomes), "failed": failed, "warned": len(warned)}
         shares = {name: round(share, 6) for name, share in overlaps.items()}
-        write_json(Path("metrics/validate.json"), figures | {"overlap": shares})
+        write_json(metrics_of("validate"), figures | {"overlap": shares})
         write_alphabet(ALPHABET, dictionary, counts)
         for line in warned:
             run.say(line)
         if stopped:
             raise UserError(stopped)
         warn_of_drift(run, params.max_drift)
-        write_json(PASSED, {"passed": True})
+        write_json(VALIDATED, {"passed": True})
 
 
 def warn_of_drift(run: StageRun, max_drift: float) -> None:
-    """Compare the text's characters with those of the champion's.
+    """Warn if the text's character frequencies differ from those of the champion's text.
 
-    A warning is all that comes of it: what is written does not depend on the registry.
+    This only prints and tags: no output depends on the registry.
     """
     if (champion := run.champion_artifact(ALPHABET)) is None:
         return
@@ -99,10 +96,10 @@ def warn_of_drift(run: StageRun, max_drift: float) -> None:
     except UserError as error:
         run.say(f"warning: the champion's {ALPHABET.name} could not be read: {error}")
         return
-    run.tag("drift", f"{found.told()}, from champion version {champion.version}'s")
-    if found.over(max_drift):
+    run.tag("drift", f"{found.format()}, from champion version {champion.version}'s")
+    if found.exceeds(max_drift):
         run.say(
-            f"warning: the text drifted from champion version {champion.version}'s: {found.told()} "
+            f"warning: the text drifted from champion version {champion.version}'s: {found.format()} "
             f"(validate.max_drift {max_drift:g})"
         )
 

@@ -4,6 +4,8 @@ import pytest
 from ruamel.yaml import YAML
 from support.imports import ROOT, code_deps, code_paths
 
+from pipeline.core import layout
+
 DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 STAGES = DVC["stages"]
 
@@ -62,3 +64,16 @@ def test_metrics_are_kept_by_git_and_outputs_by_dvc(stage):
 
 def test_every_script_is_a_stage():
     assert {path.stem for path in Path(ROOT / "stages").glob("[a-z]*.py")} == set(STAGES)
+
+
+def test_every_path_of_the_layout_is_declared_by_a_stage():
+    """pipeline/core/layout.py and dvc.yaml name the same files."""
+    declared = set()
+    for stage in STAGES.values():
+        for entry in [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]:
+            declared.add(Path(entry if isinstance(entry, str) else next(iter(entry))))
+    paths = {path for path in vars(layout).values() if isinstance(path, Path)}
+    # Data Docs are no output, since their pages have random names; the others are within an output, or contain some.
+    undeclared = {layout.DATA_DOCS, layout.DICTIONARY, layout.PLOTS}
+    assert paths - declared == undeclared
+    assert layout.SPLITS in layout.DICTIONARY.parents

@@ -1,1 +1,1 @@
-"""params.yaml as frozen, validated types, and its only reader; dvc.lock as facts."""
+"""Reads and validates params.yaml as frozen types; reads dvc.lock."""

@@ -1,4 +1,4 @@
-"""What all groups of params share: frozen, strict, and no key they do not know."""
+"""The base class of all groups of params: frozen and strict, without unknown keys."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 class Group(BaseModel):
     """One group of params.yaml.
 
-    Frozen; refuses unknown keys, values of another type ("128" is no number) and NaN or infinity.
+    Refuses unknown keys, values of another type (the string "128" is not a number), NaN and infinity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

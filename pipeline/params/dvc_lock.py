@@ -1,7 +1,7 @@
-"""dvc.lock as facts: which stages' results belong together and to params.yaml.
+"""Finds out from dvc.lock which stages' results belong together, and to the values in params.yaml.
 
-A revision has every stage's small files, also those of stages that did not run again after an earlier one had changed
-(an experiment that ended with `evaluate` has its baseline's samples). Their entries in the lock tell.
+A revision contains the metrics and plots of every stage, even of stages that did not run again after an earlier stage
+had changed: an experiment that ended with `evaluate` still has the samples of its baseline. dvc.lock shows this.
 """
 
 import hashlib
@@ -14,25 +14,25 @@ LOCK_FILE = Path("dvc.lock")
 
 
 def stages_in_step(folder: Path) -> list[str]:
-    """Return the stages, in the lock's order, whose inputs are what the stages before left and what params.yaml says.
+    """Return the stages, in the lock's order, whose inputs are the outputs of the earlier stages and params.yaml.
 
-    Empty if there is no lock. Code is not looked at: a revision's lock was written by that revision's code. A stage
-    without outputs (summary) has no results and does not count.
+    Empty if there is no lock. Code is ignored, since a revision's lock was written by that revision's code. A stage
+    without outputs (summary) has no results and is left out.
     """
     if not (folder / LOCK_FILE).exists():
         return []
     stages = _stages_with_results(folder)
     params = flatten(read_yaml(folder / PARAMS_FILE))
-    made = {out["path"]: (name, out.get("md5")) for name, stage in stages.items() for out in stage.get("outs", [])}
+    outputs = {out["path"]: (name, out.get("md5")) for name, stage in stages.items() for out in stage.get("outs", [])}
     known: dict[str, bool] = {}
 
     def in_step(name: str) -> bool:
         if name not in known:
-            known[name] = False  # a cycle, which DVC refuses, would be out of step
+            known[name] = False  # ends the recursion in a cycle, which DVC refuses
             stage = stages[name]
-            inputs = [(dep["path"], dep.get("md5")) for dep in stage.get("deps", []) if dep["path"] in made]
+            inputs = [(dep["path"], dep.get("md5")) for dep in stage.get("deps", []) if dep["path"] in outputs]
             known[name] = (
-                all(made[path][1] == md5 and in_step(made[path][0]) for path, md5 in inputs)
+                all(outputs[path][1] == md5 and in_step(outputs[path][0]) for path, md5 in inputs)
                 and _params_hold(stage.get("params", {}).get(PARAMS_FILE.name, {}), params)
             )  # fmt: skip
         return known[name]
@@ -41,7 +41,7 @@ def stages_in_step(folder: Path) -> list[str]:
 
 
 def is_in_step(folder: Path) -> bool:
-    """Return whether every stage in the lock is in step: the files under `folder` are one whole execution's."""
+    """Return whether every stage in the lock is in step, so that all files under `folder` are of one execution."""
     return (folder / LOCK_FILE).exists() and set(stages_in_step(folder)) == set(_stages_with_results(folder))
 
 
@@ -51,7 +51,7 @@ def _stages_with_results(folder: Path) -> dict[str, Any]:
 
 
 def is_locked(folder: Path, name: str) -> bool:
-    """Return whether the file `name` under `folder` is there with the bytes that the lock has for it."""
+    """Return whether the file `name` under `folder` exists and has the hash that is in the lock."""
     stages = read_yaml(folder / LOCK_FILE)["stages"].values()
     locked = {out["path"]: out.get("md5") for stage in stages for out in stage.get("outs", [])}
     try:

@@ -1,4 +1,4 @@
-"""All groups by name: what a whole params.yaml must hold."""
+"""All groups of params.yaml, by name."""
 
 from pipeline.params.base import Group
 from pipeline.params.generation import GenerateParams, RegisterParams

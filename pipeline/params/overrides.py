@@ -1,4 +1,4 @@
-"""Values of options like `-S model.num_hidden=128` on top of those of params.yaml; a misspelt key gets a suggestion."""
+"""Applies options like `-S model.num_hidden=128` to params, and writes values into params.yaml."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -21,15 +21,15 @@ Values = dict[str, dict[str, Any]]
 
 
 def known_keys() -> list[str]:
-    """Return every key of params.yaml with its group, as in `train.optimizer.lr`; groups within groups too."""
+    """Return every key of params.yaml with its group, such as `train.optimizer.lr`; nested groups are keys, too."""
     return [key for name, kind in GROUPS.items() for key in _keys(kind, f"{name}.")]
 
 
 def override(values: Mapping[str, Any], options: Sequence[str], *, groups: Sequence[str]) -> Values:
-    """Return `values` (plain YAML data by group) with `options` ("key=value") set; `values` stays as it is.
+    """Return a copy of `values` (plain YAML data by group) in which `options` ("key=value") are set.
 
-    UserError for an option without a value, an unknown key, and a key of a group that is not one of `groups`. The
-    values are not checked: `parse_group` does that.
+    UserError for an option without a value, an unknown key (with a suggestion), and a key of a group that is not in
+    `groups`. The values are not validated; `parse_group` does that.
     """
     changed: Values = deepcopy(dict(values))
     known = known_keys()
@@ -62,7 +62,7 @@ def _keys(kind: type[BaseModel], prefix: str) -> list[str]:
 
 
 def _suggestion(key: str, known: Sequence[str], groups: Sequence[str]) -> str:
-    """Return the known key with the same name in another group, else the one that is spelt most like `key`."""
+    """Return the known key with the same name in another group, or else the key with the most similar spelling."""
     name = key.rpartition(".")[2]
     names = {one.rpartition(".")[2]: one for one in reversed(known)}
     close = [names[name]] if name in names else []
@@ -75,7 +75,7 @@ WIDTH = 120
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes an absent value as `null`, as params.yaml has it; ruamel would leave it empty."""
+    """Writes None as `null`, as in params.yaml; ruamel would write nothing."""
 
     def represent_null(self, _: object) -> ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:null", "null")
@@ -85,7 +85,7 @@ _Representer.add_representer(type(None), _Representer.represent_null)
 
 
 def write_values(path: Path, values: Mapping[str, Any]) -> None:
-    """Set `values` (by dotted key, each of which must exist) in the params file `path`, which changes as a whole."""
+    """Set `values` (by dotted key; each must exist) in the params file `path`, which is replaced atomically."""
     yaml = YAML()
     yaml.Representer = _Representer
     yaml.width = WIDTH
@@ -97,12 +97,12 @@ def write_values(path: Path, values: Mapping[str, Any]) -> None:
         for parent in parents:
             group = group[parent]
         group[last] = _flow(value) if isinstance(value, list) else value
-    with whole_file(path) as part:
-        yaml.dump(content, part)
+    with whole_file(path) as temporary:
+        yaml.dump(content, temporary)
 
 
 def _flow(values: list[Any]) -> CommentedSeq:
-    """Return a list that is written on one line, as params.yaml has its lists."""
+    """Return a list that ruamel writes on one line, as in params.yaml."""
     sequence = CommentedSeq(values)
     sequence.fa.set_flow_style()
     return sequence

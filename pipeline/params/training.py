@@ -1,4 +1,4 @@
-"""Group `model`: the network."""
+"""Groups `model`, `train` and `evaluate`: the network, its training and how it is measured."""
 
 from typing import Annotated, Literal
 
@@ -8,27 +8,30 @@ from pipeline.params.base import Group
 
 
 class ModelParams(Group):
-    """Embedding, recurrent layers, dropout, linear.
+    """The network: embedding, recurrent layers, dropout, linear output layer.
 
-    `init_magnitude` is Xavier's: weights are normal with standard deviation
-    sqrt(init_magnitude / ((fan_in + fan_out) / 2)); biases are 0. `init_output: unigram` starts the output layer at the
-    characters' frequencies instead: its biases are their logarithms, its weights near 0, so that no update is spent on
-    learning them.
+    Weights are drawn from a normal distribution (Xavier); biases start at 0. With `init_output: unigram` the biases of
+    the output layer start at the logarithms of the characters' frequencies and its weights near 0, so that no updates
+    are spent on learning the frequencies.
     """
 
-    cell: Literal["lstm", "gru", "rnn"] = "lstm"
-    num_layers: Annotated[int, Field(ge=1, le=16)] = 1
-    num_hidden: Annotated[int, Field(ge=1, le=8192)] = 256
-    num_embed: Annotated[int, Field(ge=1, le=8192)] = 64
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    init_magnitude: Annotated[float, Field(gt=0)] = 3.0
-    init_output: Literal["xavier", "unigram"] = "unigram"
+    cell: Literal["lstm", "gru", "rnn"] = Field(default="lstm", description="the recurrent cell: lstm, gru or rnn")
+    num_layers: int = Field(default=1, ge=1, le=16, description="recurrent layers")
+    num_hidden: int = Field(default=384, ge=1, le=8192, description="units in each recurrent layer")
+    num_embed: int = Field(default=64, ge=1, le=8192, description="length of a character's embedding")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of activations set to 0 while training")
+    init_magnitude: float = Field(
+        default=3.0, gt=0, description="Xavier: standard deviation is sqrt(magnitude / ((fan_in + fan_out) / 2))"
+    )
+    init_output: Literal["xavier", "unigram"] = Field(
+        default="unigram", description="the output layer starts at the characters' frequencies; or xavier: random"
+    )
 
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
-# Which options each optimiser reads, beside lr and weight_decay: any other is refused, never ignored.
+# The options that each optimizer reads besides lr and weight_decay. Any other is refused, never ignored.
 OPTIONS_OF = {
     "adamw": {"beta1", "beta2", "eps"},
     "adam": {"beta1", "beta2", "eps"},
@@ -39,19 +42,25 @@ OPTIONS_OF = {
 
 
 class OptimizerParams(Group):
-    """The optimiser; an option left at null has PyTorch's default. `rho` is RMSprop's `alpha` too."""
+    """The optimizer. An option that is null has PyTorch's default; one that the optimizer does not read is refused."""
 
-    name: Literal["adamw", "adam", "sgd", "rmsprop", "adadelta"] = "adamw"
-    lr: Positive = 0.002
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    beta1: Share | None = None
-    beta2: Share | None = None
-    rho: Share | None = None
-    momentum: Share | None = None
-    eps: Positive | None = None
+    name: Literal["adamw", "adam", "sgd", "rmsprop", "adadelta"] = Field(
+        default="adamw", description="adamw, adam, sgd, rmsprop or adadelta"
+    )
+    lr: Positive = Field(default=0.01, description="learning rate, before the schedule")
+    weight_decay: float = Field(default=0.04, ge=0, description="weight decay; decoupled in adamw, L2 in the others")
+    beta1: Share | None = Field(
+        default=None, description="adam, adamw: decay of the gradient's mean; null: PyTorch's default, as below"
+    )
+    beta2: Share | None = Field(default=0.98, description="adam, adamw: decay of the squared gradient's mean")
+    rho: Share | None = Field(
+        default=None, description="adadelta, rmsprop (alpha there): decay of the squared gradient's mean"
+    )
+    momentum: Share | None = Field(default=None, description="sgd, rmsprop: momentum")
+    eps: Positive | None = Field(default=None, description="all but sgd: added to the denominator")
 
     @model_validator(mode="after")
-    def _no_idle_option(self) -> "OptimizerParams":
+    def _refuse_unused_options(self) -> "OptimizerParams":
         for option in ("beta1", "beta2", "rho", "momentum", "eps"):
             if getattr(self, option) is not None and option not in OPTIONS_OF[self.name]:
                 raise ValueError(
@@ -62,61 +71,72 @@ class OptimizerParams(Group):
 
 
 class ScheduleParams(Group):
-    """How the learning rate moves.
+    """The learning rate over time. Every schedule first rises linearly from 0, over the `warmup` share of updates."""
 
-    Every schedule rises linearly over the first `warmup` share of the updates. `cosine` then falls to `final` times
-    the rate at the last update, `linear` does so in a straight line; `step` multiplies by `gamma` after every `every`
-    epochs; `constant` stays.
-    """
-
-    name: Literal["constant", "linear", "cosine", "step"] = "linear"
-    warmup: Share = 0.0
-    final: Annotated[float, Field(ge=0, le=1)] = 0.0
-    every: Positive = 1.0
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
+    name: Literal["constant", "linear", "cosine", "step"] = Field(
+        default="linear", description="after warmup: linear or cosine fall to final; step; or constant"
+    )
+    warmup: Share = Field(default=0.02, description="share of the updates over which the rate rises from 0 to lr")
+    final: float = Field(default=0.0, ge=0, le=1, description="linear, cosine: share of lr at the last update")
+    every: Positive = Field(default=1.0, description="step: epochs between two reductions")
+    gamma: float = Field(default=0.5, gt=0, le=1, description="step: factor of a reduction")
 
 
 class ClipParams(Group):
-    """Gradient clipping: every element to ±`at` (value), or the whole gradient's length to `at` (norm)."""
+    """Gradient clipping."""
 
-    by: Literal["none", "value", "norm"] = "norm"
-    at: Positive = 1.0
+    by: Literal["none", "value", "norm"] = Field(
+        default="norm", description="norm: limits the length of the whole gradient; value: each element; or none"
+    )
+    at: Positive = Field(default=0.5, description="the limit")
 
 
 class TrainParams(Group):
     """The training loop.
 
-    `epochs` may be a fraction. `loss: mean` divides by the positions; `window_sum` by the batch size only, so that
-    the gradient is the sum over a window's positions (the tutorial's; an optimiser with a large eps feels it).
-    `threads: 0` is all cores; the number can change sums, and with them bytes.
-    `shift_windows` lets the windows of each epoch begin at another offset, so that what a window cuts apart differs.
-    `evals_per_epoch` is how often the eval text is measured; the best weights are the ones kept, and after `patience`
-    evaluations in a row without a better one the training ends (0: never). A checkpoint is written every
-    `checkpoint_seconds`; a training that was killed goes on from it.
+    The best weights on the eval text are the ones saved. Training that was killed resumes from its last checkpoint. The
+    number of threads can change the order of sums, and with it the bytes of the weights.
     """
 
-    epochs: Positive = 5.0
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
-    shift_windows: bool = False
-    loss: Literal["mean", "window_sum"] = "mean"
-    optimizer: OptimizerParams = OptimizerParams()
-    schedule: ScheduleParams = ScheduleParams()
-    clip: ClipParams = ClipParams()
-    evals_per_epoch: Annotated[float, Field(gt=0, le=100)] = 1.0
-    patience: Annotated[int, Field(ge=0)] = 0
-    checkpoint_seconds: Positive = 30.0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    seed: Annotated[int, Field(ge=0)] = 7
+    epochs: Positive = Field(default=3.5, description="passes over the training text; a fraction is allowed")
+    batch_size: int = Field(default=32, ge=1, le=65_536, description="samples in each update")
+    shift_windows: bool = Field(default=True, description="windows of each epoch begin at another offset")
+    loss: Literal["mean", "window_sum"] = Field(
+        default="mean",
+        description="mean over all positions; or window_sum: divided by the batch size only, as in the tutorial",
+    )
+    optimizer: OptimizerParams = Field(default=OptimizerParams(), description="how the weights are updated")
+    schedule: ScheduleParams = Field(default=ScheduleParams(), description="the learning rate over time")
+    clip: ClipParams = Field(default=ClipParams(), description="limits the gradients")
+    evals_per_epoch: float = Field(
+        default=1.0, gt=0, le=100, description="how often the eval text is measured; the best weights are saved"
+    )
+    patience: int = Field(
+        default=0, ge=0, description="evaluations in a row without a better one that end training; 0: never end early"
+    )
+    checkpoint_seconds: Positive = Field(
+        default=30.0, description="seconds between checkpoints: the most work that a crash costs"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where the hardware supports it; or fp32, bf16"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="auto: the fastest that there is; or cpu, cuda, mps"
+    )
+    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads; 0: all cores")
+    seed: int = Field(default=7, ge=0, description="of the initial weights, the batches' order and dropout")
 
 
 class EvaluateParams(Group):
-    """Windows of `window` characters from zero state; `batch_size` windows at once (it enters the batch mean only).
+    """How perplexity is measured: in windows, each read from the zero state."""
 
-    `baseline_order` is the number of characters that the n-gram baseline looks back at; 0: no baseline.
-    """
-
-    window: Annotated[int, Field(ge=2, le=65_535)] = 100
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
-    baseline_order: Annotated[int, Field(ge=0, le=16)] = 9
+    window: int = Field(
+        default=100,
+        ge=2,
+        le=65_535,
+        description="characters in each window; perplexities compare only at the same window",
+    )
+    batch_size: int = Field(default=32, ge=1, le=65_536, description="windows at once; only matters for the batch mean")
+    baseline_order: int = Field(
+        default=9, ge=0, le=16, description="characters of context of the n-gram baseline; 0: no baseline"
+    )

@@ -1,4 +1,4 @@
-"""What `charlm new` takes a folder or a table to mean: which files, and which column is the text."""
+"""Chooses the params that `charlm new` writes for a text: source, network, training, prompts and registered name."""
 
 import csv
 import itertools
@@ -27,14 +27,14 @@ from pipeline.survey.prompts import find_prompts
 from pipeline.survey.survey import Advice, Survey
 
 TEXT_COLUMN = "text"
-# Files that are text although only a glob takes them.
+# Endings of text files that the input check accepts only from a glob.
 TEXT_ENDINGS = (".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
 ROWS = 200
 SEPARATORS = ",;\t|"
 
 
 def suggest_source(source: str, root: Path) -> list[Advice]:
-    """Return `data.source`, and `data.text_column` of a table, for what was typed, with reasons."""
+    """Return `data.source` for what the user typed, and for a table also `data.text_column`, with reasons."""
     path = root / Path(source).expanduser()
     if path.is_dir() and (ending := _text_ending(path)):
         pattern = f"{source.rstrip('/')}/**/*{ending}"
@@ -46,15 +46,15 @@ def suggest_source(source: str, root: Path) -> list[Advice]:
 
 
 def as_value(text: str) -> str:
-    """Return a string as the value of an option: in quotes if YAML would read something else than this string."""
+    """Return `text` as the value of an option: quoted if YAML would not read it as this string."""
     return text if parse_value(text) == text else json.dumps(text, ensure_ascii=False)
 
 
 def find_text_column(path: Path) -> str | None:
     """Return the column of the table `path` that holds the text.
 
-    It is the one called `text`, or else the one with the most characters in the first rows. None if the file is no
-    table or cannot be read as one here; the input check then says what is wrong.
+    This is the column called `text`, or else the one with the most characters in the first rows. None if the file is
+    not a table or cannot be read as one here; the input check then reports what is wrong.
     """
     read = {
         ".csv": _csv_rows,
@@ -102,7 +102,7 @@ def _parquet_rows(path: Path) -> Iterable[Mapping[str, Any]]:
 
 
 def _text_ending(folder: Path) -> str | None:
-    """Return the most frequent of TEXT_ENDINGS in `folder`; None if it has files of a known ending, or no such."""
+    """Return the most frequent of TEXT_ENDINGS in `folder`; None if there is none, or any file has a known ending."""
     endings: Counter[str] = Counter()
     for _, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -112,17 +112,17 @@ def _text_ending(folder: Path) -> str | None:
     return endings.most_common(1)[0][0] if endings else None
 
 
-# Below this a text is too small to be learnt well, whatever the network.
+# A text with fewer characters is too small to be learnt well by any network.
 SMALL_TEXT = 100_000
-# A network with more parameters than this for a character of text learns the text by heart.
+# A network with more parameters per character of text than this memorises the text.
 MOST_PARAMETERS = 10.0
-# Characters to train on that take a minute or two with the default network on two cores.
+# The number of characters, over all epochs, that the default network trains on in a minute or two on two cores.
 TRAINED_CHARS = 6_000_000
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What suits a text of fewer than `below` characters; None leaves the default."""
+    """The values that gave the best perplexity for a text of fewer than `below` characters."""
 
     below: int
     hidden: int
@@ -142,7 +142,7 @@ THE_DEFAULT = "the default"
 
 
 def fit(characters: int) -> list[Advice]:
-    """Return `model` and `train` for a text of so many characters, with reasons."""
+    """Return params of the groups `model` and `train` for a text of this size, with reasons."""
     one = next((one for one in FITS if characters < one.below), DEFAULT)
     size = f"{characters:,} characters"
     small, epochs = one is not DEFAULT, one.epochs
@@ -164,7 +164,7 @@ def fit(characters: int) -> list[Advice]:
 
 
 def hint(characters: int, model: ModelParams, *, vocab_size: int) -> str | None:
-    """Return a line that says that a text is too small for its network, None if it is not."""
+    """Return a warning if the text is too small for its network, None if it is not."""
     shapes = NetworkConfig.of(model, vocab_size=vocab_size).shapes().values()
     parameters = sum(_product(shape) for shape in shapes)
     if characters >= SMALL_TEXT and parameters <= MOST_PARAMETERS * characters:
@@ -180,7 +180,7 @@ def _product(shape: tuple[int, ...]) -> int:
     return size
 
 
-# What hangs on the text: a value that an earlier text needed must not stay. These are the values of the shipped file.
+# Params that depend on the text. Values chosen for an earlier text are reset to these, the shipped ones.
 OF_EARLIER_TEXTS: dict[str, Any] = {
     "data.text_column": "text", "data.id_column": None, "data.metadata": [], "data.sha256": None,
     "clean.charset": "ascii", "clean.normalize": "nfc", "clean.keep_newlines": True, "clean.keep_tabs": False,
@@ -193,16 +193,16 @@ LOWEST_GATE = 5.0
 
 
 def changes(before: Mapping[str, Any], advice: Sequence[Advice], options: Sequence[str]) -> tuple[Values, list[Advice]]:
-    """Return the params (by group) that `before` becomes, and the advice that changes or confirms a value.
+    """Return the new params (by group) that replace `before`, and the advice that was followed.
 
-    `options` ("key=value") are the user's own and win over `advice`. UserError if a key or a value is wrong; nothing is
-    written here.
+    `options` ("key=value") are the user's own choices and take precedence over `advice`. UserError if a key or a value
+    is wrong. Nothing is written.
     """
     given = {option.partition("=")[0] for option in options}
     after = override(before, options, groups=list(GROUPS))
-    # Of two values for a key the later one counts: it was found with more knowledge.
+    # Later advice replaces earlier advice for the same key: it is based on more information.
     chosen = list({one.key: one for one in advice if one.key not in given}.values())
-    chosen += _forgotten(before, {one.key for one in advice} | given)
+    chosen += _reset_to_shipped(before, {one.key for one in advice} | given)
     after = override(after, [f"{one.key}={one.value}" for one in chosen], groups=list(GROUPS))
     for name, kind in GROUPS.items():
         parse_group(name, after.get(name), kind)
@@ -211,15 +211,15 @@ def changes(before: Mapping[str, Any], advice: Sequence[Advice], options: Sequen
 
 
 def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that differ, by dotted key."""
+    """Return the values of `after` that differ from `before`, by dotted key."""
     old = flatten(dict(before))
     return {key: value for key, value in flatten(dict(after)).items() if key not in old or old[key] != value}
 
 
 def advise_writing(found: Survey, text: str, clean: CleanParams, *, name: str) -> list[Advice]:
-    """Return the prompts, the registered name and the gate for the text that `found` is about.
+    """Return prompts, the name of the registered model and the limit for a champion, for the surveyed text.
 
-    `text` is its beginning and `clean` how it will be cleaned; `name` is the registered model's, `auto` for its own.
+    `text` is the beginning of the text, `clean` how it will be cleaned, `name` the registered model's name or `auto`.
     """
     prompts = find_prompts(_joined(text, clean), is_usable=usable(found, clean))
     advice = []
@@ -238,14 +238,14 @@ def advise_writing(found: Survey, text: str, clean: CleanParams, *, name: str) -
 
 
 def guessing_perplexity(found: Survey) -> float:
-    """Return the perplexity of a model that knows only how frequent each character is."""
+    """Return the perplexity of a model that only knows the frequency of each character."""
     counts = found.counts[found.counts > 0]
     shares = counts / counts.sum()
     return math.exp(-float((shares * np.log(shares)).sum()))
 
 
 def usable(found: Survey, clean: CleanParams) -> Callable[[str], bool]:
-    """Return a function that says whether a prompt stays as it is when it is cleaned, and the model knows it."""
+    """Return a function that tests a prompt: cleaning leaves it unchanged, and the model will know its characters."""
     rule = rule_of(clean)
 
     def is_usable(prompt: str) -> bool:
@@ -258,8 +258,8 @@ def _joined(text: str, clean: CleanParams) -> str:
     return text if clean.keep_newlines else text.replace("\n", "")
 
 
-def _forgotten(before: Mapping[str, Any], named: Collection[str]) -> list[Advice]:
-    """Return the keys that still have the value of an earlier text, set back."""
+def _reset_to_shipped(before: Mapping[str, Any], named: Collection[str]) -> list[Advice]:
+    """Return advice that resets the keys whose value was chosen for an earlier text."""
     old = flatten(dict(before))
     return [
         Advice(key, json.dumps(value), f"params.yaml had {json.dumps(old[key], ensure_ascii=False)}, for another text")

@@ -1,4 +1,4 @@
-"""Prompts taken from a text itself: how its sentences begin most often."""
+"""Finds prompts for a text: the most frequent beginnings of its own sentences."""
 
 import re
 from collections import Counter
@@ -6,30 +6,30 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
 
-# What ends a sentence in several scripts (the last three are the full-width ones); a line end ends one too.
+# Characters that end a sentence in several scripts (the last three are full-width); so does the end of a line.
 STOPS = ".!?…\u3002\uff01\uff1f"
 SENTENCE_END = re.compile(rf"(?<=[{STOPS}])\s*(?=[^\s{STOPS}])|\n+")
-# A beginning has these numbers of words, the most telling first.
+# Numbers of words in a beginning, the most informative first.
 WORDS = (4, 3, 2)
-# Scripts without spaces have such short words.
+# Numbers of characters in a beginning, for scripts without spaces.
 CHARACTERS = (6, 4, 2)
 LONGEST, SHORTEST = 40, 2
-# Fewer occurrences than this, or a smaller share of the sentences, are a coincidence.
+# Beginnings with fewer occurrences than OFTEN, or in less than one of ONE_IN sentences, are coincidences.
 OFTEN, ONE_IN = 3, 500
-# Characters of a text that are looked at: more would hardly change the result.
-LOOKED_AT = 4_000_000
+# The number of characters that are examined: more would hardly change the result.
+EXAMINED = 4_000_000
 
 
 class TextSample:
-    """The beginning of a text, collected while its batches pass by."""
+    """Collects the beginning of a text while its batches are being read."""
 
-    def __init__(self, most: int = LOOKED_AT) -> None:
+    def __init__(self, most: int = EXAMINED) -> None:
         self.most = most
         self.size = 0
         self._pieces: list[str] = []
 
     def collect(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield `batches` unchanged and keep what their texts begin with."""
+        """Yield `batches` unchanged, and collect their text up to `most` characters."""
         for batch in batches:
             for text in batch.column("text"):
                 if self.size >= self.most:
@@ -40,15 +40,15 @@ class TextSample:
             yield batch
 
     def text(self) -> str:
-        """Return what was kept, documents separated by line ends."""
+        """Return the collected text, with a newline between documents."""
         return "\n".join(self._pieces)
 
 
 def find_prompts(text: str, *, is_usable: Callable[[str], bool], most: int = 3) -> list[str]:
     """Return up to `most` frequent beginnings of sentences in `text`, the longest kind first.
 
-    `is_usable` says whether the model will know a prompt. No two begin with the same word. A text without frequent
-    beginnings gives its own first words; [] if nothing is usable.
+    `is_usable` tests whether the model will know a prompt. No two prompts begin with the same word. If no beginning is
+    frequent, the result is the text's own first words; [] if these are not usable either.
     """
     sentences = [sentence.strip() for sentence in SENTENCE_END.split(text)]
     sentences = [sentence for sentence in sentences if len(sentence) > SHORTEST]
@@ -73,7 +73,7 @@ def _words(number: int) -> Callable[[str], str]:
     def cut(sentence: str) -> str:
         words = sentence.split()[: number + 1]
         beginning = " ".join(words[:number])
-        # A sentence of no more words is a heading; letters and marks only, as in running text.
+        # A sentence without further words is probably a heading. Words of running text have only letters, ' and -.
         is_text = len(words) > number and all(
             re.fullmatch(r"[^\W\d_]+(['\u2019\-][^\W\d_]+)*", word) for word in words[:number]
         )
@@ -91,5 +91,5 @@ def _characters(number: int) -> Callable[[str], str]:
 
 
 def _same_start(one: str, other: str) -> bool:
-    begins = one.startswith(other) or other.startswith(one)  # a script without spaces has no words to compare
+    begins = one.startswith(other) or other.startswith(one)  # scripts without spaces have no words to compare
     return begins or one.split(maxsplit=1)[0].lower() == other.split(maxsplit=1)[0].lower()

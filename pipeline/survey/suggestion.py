@@ -1,4 +1,4 @@
-"""Makes a split of clean documents in a scratch folder and measures what `validate` would find of it."""
+"""Suggests params for a text: tries its split in a scratch folder and changes params until `validate` would pass."""
 
 import shutil
 from collections.abc import Callable, Collection, Sequence
@@ -23,9 +23,9 @@ from pipeline.validation.leakage import copied_documents, overlap
 
 @dataclass(frozen=True)
 class Trial:
-    """What a split holds: characters and samples of each side by its name, and what of eval and test is in train.
+    """The sizes of a tried split, and how much of eval and test is also in train; dicts have the splits' names as keys.
 
-    `overlap` and `copied` are those of `leakage.overlap` and `copied.copied_documents`.
+    `overlap` and `copied` are the results of `leakage.overlap` and `leakage.copied_documents`.
     """
 
     chars: dict[str, int]
@@ -44,9 +44,9 @@ def try_split(
     keep_newlines: bool,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Trial:
-    """Split the table in `clean` as the split stage does, in `folder`, which is removed again; UserError as the stage.
+    """Split the table in `clean` as the stage split does, in the temporary folder `folder`, and measure the result.
 
-    Memory and time are those of the split stage and of `overlap`.
+    UserError as from the stage. Takes the memory and time of the stage split and of `overlap`.
     """
     if params.samples == "lines" and not keep_newlines:
         raise UserError("split.samples: lines needs newlines; clean.keep_newlines is false, allowed is true")
@@ -73,7 +73,7 @@ def try_split(
 
 
 def too_much_copied(trial: Trial, params: ValidateParams) -> str | None:
-    """Return why `validate` would stop because eval or test text is in train; None if it would not."""
+    """Return the reason if `validate` would stop because eval or test text is in train, else None."""
     for name, count in trial.copied.items():
         if count:
             return f"{count:,} {name} documents are in the training text too (clean.duplicates: drop removes them)"
@@ -87,7 +87,7 @@ def too_much_copied(trial: Trial, params: ValidateParams) -> str | None:
 
 
 def too_short(trial: Trial, train: TrainParams, evaluate: EvaluateParams) -> str | None:
-    """Return why `validate` would stop because there is too little text; None if it would not."""
+    """Return the reason if `validate` would stop because there is too little text, else None."""
     if trial.samples["train"] < train.batch_size:
         return (
             f"the training text has {trial.samples['train']:,} samples, fewer than train.batch_size {train.batch_size}"
@@ -99,15 +99,15 @@ def too_short(trial: Trial, train: TrainParams, evaluate: EvaluateParams) -> str
 
 
 ADVISED = ("clean", "split", "validate", "train", "evaluate")
-# The largest share of a short text that evaluates.
+# The largest share of a short text that is used to evaluate.
 MOST_EVAL = 0.4
-# Eval text that is asked of a short text, in windows of evaluate.window.
+# The eval text that a short text should have, in windows of evaluate.window.
 WINDOWS = 1.5
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What to set and why; the split that this makes, None if it makes none; why `validate` would stop, if it would."""
+    """Params to set, with reasons; the split that they give, if any; and why `validate` would stop, if it would."""
 
     advice: tuple[Advice, ...]
     trial: Trial | None
@@ -132,10 +132,10 @@ def suggest(
     given: Collection[str] = (),
     progress: Callable[[int], None] = lambda _: None,
 ) -> Suggestion:
-    """Return what suits the text that `found` is about, whose table is in the folder `documents`.
+    """Return params that suit the surveyed text, whose table is in the folder `documents`.
 
-    `values` are the groups of params.yaml that would hold otherwise; keys in `given` are the user's choice and stay.
-    The folder `scratch` takes the clean text and the splits while they are tried; memory stays flat. UserError for
+    `values` are the current params by group; keys in `given` are the user's own choice and are not changed. The clean
+    text and the tried splits are written to the folder `scratch`; memory does not grow with the text. UserError for
     values that are not allowed, and if cleaning leaves no text.
     """
     first = [one for one in advise(found) if one.key not in given]
@@ -157,10 +157,10 @@ def suggest(
         return Suggestion(tuple(advice), trial, problem)
 
     best = tried(first)
-    for mend in (_split_otherwise, _evaluate_more, _shorter_window, _smaller_batch):
+    for remedy in (_split_otherwise, _evaluate_more, _shorter_window, _smaller_batch):
         if best.problem is None:
             break
-        change = mend(best, _params(values, best.advice), found)
+        change = remedy(best, _params(values, best.advice), found)
         if change is not None and change.key not in given:
             other = tried([*(one for one in best.advice if one.key != change.key), change])
             best = other if _is_better(other, best) else best
@@ -168,7 +168,7 @@ def suggest(
 
 
 def _split_otherwise(best: Suggestion, params: _Params, found: Survey) -> Advice | None:
-    """Return the other one of by documents and by position, if too much is copied or a side is empty."""
+    """Return the other way to split (by document or by position) if too much is copied, or a split is empty."""
     copied = best.trial is not None and too_much_copied(best.trial, params.validate)
     if best.trial is not None and not copied:
         return None
@@ -179,7 +179,7 @@ def _split_otherwise(best: Suggestion, params: _Params, found: Survey) -> Advice
 
 
 def _evaluate_more(best: Suggestion, params: _Params, _: Survey) -> Advice | None:
-    """Return a larger share of a short text for eval, so that a window of evaluation fits."""
+    """Return a larger eval share for a short text, so that it fills at least one window."""
     if best.trial is None or params.split.by == "column" or not _short_of_eval(best.trial, params):
         return None
     total = sum(best.trial.chars.values())
@@ -209,7 +209,7 @@ def _short_of_eval(trial: Trial, params: _Params) -> bool:
 
 
 def _is_better(other: Suggestion, best: Suggestion) -> bool:
-    """Whether `other` has no problem, or can be split where `best` cannot, or has another problem than copies."""
+    """Return whether `other` has no problem, or has a split where `best` has none, or copies less than `best`."""
     if other.problem is None or best.trial is None or other.trial is None:
         return other.problem is None or (best.trial is None and other.trial is not None)
     return max(other.trial.overlap.values()) <= max(best.trial.overlap.values()) and not any(

@@ -1,4 +1,7 @@
-"""What a source holds, before anything is done to it: documents, characters, lines, in one pass and little memory."""
+"""Measures a text before it is cleaned (documents, characters, lines), and derives params for cleaning and splitting.
+
+One pass, in little memory.
+"""
 
 import unicodedata
 from collections import Counter
@@ -29,16 +32,17 @@ KINDS = {
     "S": "signs",
     "M": "marks",
 }
-# Fewer occurrences than this are too few to learn from.
+# A character with fewer occurrences than this is too rare to learn.
 RARE = 10
 
 
 @dataclass
 class Survey:
-    """What was found.
+    """The measurements of a text.
 
-    `counts` int64 [CODES]: how often each code point stands in the text. `document_lengths` int64 [documents], in
-    characters. `line_lengths` int64 [LONGEST_LINE + 1]: how many lines are so long (the last: or longer).
+    `counts`, int64 [CODES]: the number of occurrences of each code point. `document_lengths`, int64 [documents]: in
+    characters. `line_lengths`, int64 [LONGEST_LINE + 1]: the number of lines of each length; the last entry also counts
+    longer ones.
     """
 
     counts: Counts = field(default_factory=lambda: np.zeros(CODES, dtype=np.int64))
@@ -53,12 +57,12 @@ class Survey:
 
     @property
     def documents(self) -> int:
-        """How many documents there are."""
+        """The number of documents."""
         return len(self.document_lengths)
 
     @property
     def characters(self) -> int:
-        """How many characters there are."""
+        """The number of characters."""
         return int(self.counts.sum())
 
     @property
@@ -74,21 +78,21 @@ class Survey:
 
     @property
     def lines(self) -> int:
-        """How many lines there are, empty ones included."""
+        """The number of lines, including empty ones."""
         return int(self.line_lengths.sum())
 
     def scripts(self) -> list[tuple[str, int]]:
-        """Return how many characters are of each script, the most frequent first."""
+        """Return the number of characters of each script, the most frequent first."""
         found: Counter[str] = Counter()
         for code in np.flatnonzero(self.counts).tolist():
             found[script_of(chr(code))] += int(self.counts[code])
         return found.most_common()
 
     def wrapped_at(self) -> int | None:
-        """Return the length at which lines are cut, also within words; None if they are not.
+        """Return the length at which lines are cut, even within words; None if they are not.
 
-        More than half of the lines that are not empty have it: words that are wrapped as wholes give many lengths. In
-        documents of one line or two nothing is cut: rows of a table may all be equally long.
+        It is the length of more than half of the lines that are not empty. Text wrapped between words has lines of many
+        lengths. Documents of one or two lines are ignored, since rows of a table may all be equally long.
         """
         if self.lines <= 2 * self.documents:
             return None
@@ -97,18 +101,18 @@ class Survey:
         return most if lengths[most - 1] > lengths.sum() / 2 and most >= 40 and lengths.sum() >= 20 else None
 
     def share_kept(self, params: CleanParams) -> float:
-        """Return the share of characters that the rule for characters leaves as they are."""
+        """Return the share of characters that cleaning with `params` leaves unchanged."""
         rule = rule_of(params)
         kept = sum(int(self.counts[code]) for code in np.flatnonzero(self.counts).tolist() if not rule(chr(code))[1])
         return kept / max(self.characters, 1)
 
 
 def survey(batches: Iterable[pa.RecordBatch], *, progress: Callable[[int], None] = lambda _: None) -> Survey:
-    """Return what the documents in `batches` contain; `progress` is called with numbers of bytes of text."""
+    """Measure the documents in `batches`; `progress` is called with the number of bytes after each batch."""
     found, seen = Survey(), SeenTexts()
     state = np.zeros(STATE, dtype=np.int64)
     lengths: list[npt.NDArray[np.int64]] = []
-    begun = (0, 0)  # hash and characters of a document whose last row is still to come
+    begun = (0, 0)  # hash and length of a document whose last row has not been read yet
     for batch in batches:
         texts, last = batch.column("text"), flags(batch.column("last"))
         data, offsets = buffers(texts)
@@ -136,7 +140,7 @@ def survey(batches: Iterable[pa.RecordBatch], *, progress: Callable[[int], None]
 
 
 def script_of(char: str) -> str:
-    """Return what kind of character it is: a letter's script by its name ("Cyrillic"), else what it is."""
+    """Return the kind of a character: the script of a letter, such as "Cyrillic", or else its category."""
     if char in "\n\t":
         return "newlines" if char == "\n" else "tabs"
     category = unicodedata.category(char)
@@ -145,18 +149,18 @@ def script_of(char: str) -> str:
     return KINDS.get(category) or KINDS[category[0]]
 
 
-# Shares of the characters from which on something matters.
+# Shares of the characters (or lines) above which a param is suggested.
 TRANSLITERATED, SPARE_SPACES, INDENTED_LINES = 0.02, 0.01, 0.02
-# Texts at least so many and, in the middle, at most so long are samples of their own.
+# With at least this number of documents, and at most this median length, each document is a sample of its own.
 MANY_DOCUMENTS, SHORT_DOCUMENT = 500, 1000
-# Documents at least so many can be drawn one by one.
+# With at least this number of documents, they can be assigned to splits one by one.
 ENOUGH_DOCUMENTS = 50
-# Characters that are enough to measure on: more costs time and tells no more.
+# Characters of eval text that are enough: more would take longer without a more exact result.
 ENOUGH_EVAL = 2_000_000
 
 
 class Advice(NamedTuple):
-    """A value for a key of the params, and why."""
+    """A suggested value for a key of the params, and the reason."""
 
     key: str
     value: str
@@ -164,46 +168,52 @@ class Advice(NamedTuple):
 
 
 def advise(found: Survey) -> list[Advice]:
-    """Return what to set for this text, with reasons; what is not named may stay as it is."""
+    """Return the params to change for this text, with reasons."""
     return [*_clean(found), *_split(found)]
 
 
 def _clean(found: Survey) -> list[Advice]:
     total = max(found.characters, 1)
     changed = 1 - found.share_kept(CleanParams(charset="ascii", keep_newlines=True, keep_tabs=True))
-    said = []
+    advice = []
     if changed > TRANSLITERATED:
-        said.append(Advice("clean.charset", "unicode", f"ascii would spell {changed:.1%} of the characters otherwise"))
+        advice.append(
+            Advice("clean.charset", "unicode", f"ascii would spell {changed:.1%} of the characters otherwise")
+        )
         if rare := found.rare:
             share = sum(int(found.counts[ord(char)]) for char in rare) / total
             why = f"{len(rare):,} of {len(found.alphabet):,} characters are rarer: {share:.2%} of the text"
-            said.append(Advice("clean.min_count", str(RARE), why))
+            advice.append(Advice("clean.min_count", str(RARE), why))
     else:
-        said.append(Advice("clean.charset", "ascii", f"it leaves all but {changed:.2%} of the characters as they are"))
+        advice.append(
+            Advice("clean.charset", "ascii", f"it leaves all but {changed:.2%} of the characters as they are")
+        )
     if width := found.wrapped_at():
         why = f"lines are cut at {width} characters, also within words: without newlines they join again"
-        said.append(Advice("clean.keep_newlines", "false", why))
+        advice.append(Advice("clean.keep_newlines", "false", why))
     if found.indented_lines > INDENTED_LINES * max(found.lines, 1):
         why = f"{found.indented_lines:,} lines begin with a tab"
-        said.append(Advice("clean.keep_tabs", "true", why))
+        advice.append(Advice("clean.keep_tabs", "true", why))
     elif found.extra_spaces > SPARE_SPACES * total:
         why = f"{found.extra_spaces / total:.1%} of the characters are spaces after a space, within lines"
-        said.append(Advice("clean.whitespace", "collapse", why))
-    return said
+        advice.append(Advice("clean.whitespace", "collapse", why))
+    return advice
 
 
 def _split(found: Survey) -> list[Advice]:
     middle = int(np.median(found.document_lengths)) if found.documents else 0
-    said = []
+    advice = []
     if found.documents >= MANY_DOCUMENTS and middle <= SHORT_DOCUMENT:
         why = f"{found.documents:,} documents, the median of {middle:,} characters: each is a text of its own"
-        said += [Advice("split.samples", "documents", why)]
-        said += [Advice("split.buckets", "auto", "their lengths differ: at most 5 % of a batch is padding")]
+        advice += [Advice("split.samples", "documents", why)]
+        advice += [Advice("split.buckets", "auto", "their lengths differ: at most 5 % of a batch is padding")]
     if found.documents >= ENOUGH_DOCUMENTS:
-        said.append(Advice("split.by", "document", "none stands on both sides, and new ones move no other"))
+        advice.append(
+            Advice("split.by", "document", "no document is in two splits, and new documents do not move the others")
+        )
     fraction = 1 - ENOUGH_EVAL / max(found.characters, 1)
     if fraction > 0.9:
         why = f"{ENOUGH_EVAL:,} characters are enough to measure on"
         digits = 4 if fraction < 0.9999 else 8
-        said.append(Advice("split.train_fraction", f"{fraction:.{digits}g}", why))
-    return said
+        advice.append(Advice("split.train_fraction", f"{fraction:.{digits}g}", why))
+    return advice

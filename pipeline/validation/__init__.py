@@ -1,1 +1,1 @@
-"""The stage validate: facts about the data, expectations on them, leakage and drift."""
+"""The stage validate: measures the data, checks it against expectations, and compares it with the champion's."""

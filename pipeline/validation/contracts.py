@@ -1,7 +1,6 @@
-"""What must hold of the data before a training starts, as Great Expectations over the facts tables, with reasons.
+"""Defines what the data must fulfil before training starts: expectations on tables of measurements, with reasons.
 
-A contract knows tables by name and columns by name; it never sees text. The tables are those of `document_facts` and of
-`dataset/facts.py`.
+The tables are built in `facts.py`. A contract refers to tables and columns by name and never reads the text itself.
 """
 
 from dataclasses import dataclass
@@ -9,26 +8,26 @@ from dataclasses import dataclass
 import great_expectations.expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 
-# The facts tables in words, for the Data Docs.
+# What each table holds, for the Data Docs.
 TABLES = {
-    "documents": "The clean documents, one row for each file of the table in data/clean.",
-    "text": "The clean text, and what the splits hold of it, one row.",
-    "dictionary": "The dictionary, one row for each id.",
-    "splits": "The splits train, eval and, if there is one, test, one row for each.",
-    "buckets": "The samples, one row for each split and bucket.",
+    "documents": "The clean documents, one row per file in data/clean.",
+    "text": "The size of the clean text and of all splits together, one row.",
+    "dictionary": "The dictionary, one row per id.",
+    "splits": "The splits train, eval and, if there is one, test, one row per split.",
+    "buckets": "The samples, one row per split and bucket.",
 }
 
 
-# The columns that name a row of them.
+# The columns that identify a row.
 KEYS = {"documents": ["shard"], "text": [], "dictionary": ["id"], "splits": ["split"], "buckets": ["split", "bucket"]}
 
-# Contracts that only warn under `fail_on: all`, each with the stricter one that says the same, and stops.
+# Contracts that only warn under `fail_on: all`. Each maps to the stricter contract on the same figure, which stops.
 MILDER = {"overlap_is_low": "eval_not_in_train"}
 
 
 @dataclass(frozen=True)
 class Contract:
-    """One expectation on one facts table; `why` says what would go wrong, or what to do, when it fails."""
+    """One expectation on one table. `why` is the reason in words: what would go wrong, or what to do about it."""
 
     name: str
     table: str
@@ -38,7 +37,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the contracts take from params: see the groups split, validate, train and evaluate."""
+    """The limits that come from params (groups validate, train and evaluate) and from the dictionary."""
 
     dictionary_size: int
     batch_size: int
@@ -48,7 +47,7 @@ class Bounds:
 
 
 def contracts(bounds: Bounds) -> list[Contract]:
-    """Return all contracts, in the order in which they are checked and told: that of EXPECTATIONS."""
+    """Return all contracts in the order in which they are checked and reported, that of EXPECTATIONS."""
     return [*_documents(), *_dictionary(), *_ids(bounds), *_samples(), *_enough(bounds)]
 
 
@@ -66,13 +65,13 @@ def _documents() -> list[Contract]:
             "documents_distinct",
             table,
             _none("repeated"),
-            "two documents have the same name, and would be drawn to a side together",
+            "two documents have the same name, so they would always be in the same split",
         ),
         Contract(
             "documents_whole",
             table,
             _none("broken"),
-            "a document's rows do not follow each other up to its last one, so another text would be put together",
+            "a document's rows are not consecutive up to its last one, so joining them would give another text",
         ),
         Contract("documents_have_text", table, _none("without_text"), "a document's text is null"),
         Contract("documents_not_empty", table, _none("empty"), "a document has no characters left"),
@@ -86,19 +85,19 @@ def _dictionary() -> list[Contract]:
             "dictionary_distinct",
             table,
             gxe.ExpectColumnValuesToBeUnique(column="symbol"),
-            "two ids stand for the same character",
+            "two ids are the same character",
         ),
         Contract(
             "dictionary_sorted",
             table,
             gxe.ExpectColumnValuesToBeInSet(column="rises", value_set=[True]),
-            "the ids of another run would mean other characters",
+            "the characters are not sorted, so another run could give them other ids",
         ),
         Contract(
             "dictionary_used",
             table,
             gxe.ExpectColumnValuesToBeInSet(column="idle", value_set=[False]),
-            "a character of the dictionary stands nowhere in the text",
+            "a character of the dictionary never occurs in the text",
         ),
     ]
 
@@ -109,22 +108,25 @@ def _ids(bounds: Bounds) -> list[Contract]:
             "ids_within_dictionary",
             "splits",
             gxe.ExpectColumnValuesToBeBetween(column="max_id", max_value=bounds.dictionary_size - 1),
-            "an id has no character",
+            "an id is not in the dictionary",
         ),
         Contract(
             "no_padding_in_text",
             "splits",
             gxe.ExpectColumnValuesToBeBetween(column="min_id", min_value=1),
-            "padding stands in the text",
+            "the text contains padding",
         ),
         Contract(
-            "whole_text_split", "text", _none("lost_chars"), "part of the clean text is in no split, or in one twice"
+            "whole_text_split",
+            "text",
+            _none("lost_chars"),
+            "part of the clean text is in no split, or in a split twice",
         ),
         Contract(
             "fractions_as_asked",
             "splits",
             _none("misplaced_chars"),
-            "the text was not cut at split.train_fraction and split.test_fraction",
+            "the sizes of the splits do not match split.train_fraction and split.test_fraction",
         ),
     ]
 
@@ -132,7 +134,7 @@ def _ids(bounds: Bounds) -> list[Contract]:
 def _samples() -> list[Contract]:
     splits, buckets = "splits", "buckets"
     return [
-        Contract("samples_in_order", buckets, _none("out_of_order"), "a sample starts before the one ahead of it"),
+        Contract("samples_in_order", buckets, _none("out_of_order"), "a sample starts before the previous one"),
         Contract(
             "samples_within_text", buckets, _none("out_of_range"), "a sample reaches beyond the text or its bucket"
         ),
@@ -142,13 +144,13 @@ def _samples() -> list[Contract]:
             "documents_bounded",
             splits,
             _none("unbounded"),
-            "a document does not stand between a begin and an end symbol, so its bounds could not be learnt",
+            "a document lacks its begin or end symbol, so the model could not learn where texts begin and end",
         ),
         Contract(
             "no_begin_labelled",
             splits,
             _none("labelled_begins"),
-            "a sample goes over a document's end, and the next begin would be predicted from it",
+            "a sample continues into the next document, whose begin symbol would be predicted",
         ),
         Contract("labels_one_on", buckets, _none("misplaced_labels"), "a label is not the character after its input"),
     ]
@@ -166,8 +168,8 @@ def _enough(bounds: Bounds) -> list[Contract]:
             "eval_not_in_train",
             "splits",
             gxe.ExpectColumnValuesToBeBetween(column="overlap", max_value=bounds.max_overlap),
-            "most of the eval or test text occurs in the training text, so the perplexity would measure memory; remove "
-            "the copies, choose another split.by, or raise validate.max_overlap",
+            "most of the eval or test text occurs in the training text, so the perplexity would measure "
+            "memorisation; remove the copies, choose another split.by, or raise validate.max_overlap",
         ),
         Contract(
             "overlap_is_low",
@@ -194,7 +196,7 @@ def _enough(bounds: Bounds) -> list[Contract]:
 
 
 def _none(column: str) -> Expectation:
-    """Nothing of what `column` counts."""
+    """Expect that `column`, a count of faults, is 0."""
     return gxe.ExpectColumnValuesToBeBetween(column=column, max_value=0)
 
 

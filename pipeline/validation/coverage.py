@@ -1,6 +1,6 @@
-"""A split gone through from begin to end: some ids at a time, with the samples that start among them.
+"""Checks that the samples of a split cover its text: every character is a label exactly once, in its place.
 
-Memory does not grow with the text: ids and samples are read in their order, once.
+Ids and samples are read once, in order and in chunks, so memory does not grow with the text.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ from pipeline.dataset.dictionary import PADDING, Dictionary, Ids
 from pipeline.dataset.splits import Samples, Spans, Split, chunks_of_samples
 from pipeline.validation.kernels import add_spans, count_misplaced, tally
 
-# Samples that are read at once: about those of a stretch.
+# The number of samples read at once, roughly as many as start in a stretch.
 READ = 1 << 17
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Ids `at` to `at + size` of a split. `ids` goes on behind them as far as a sample may reach.
+    """Ids `at` to `at + size` of a split. `ids` also has the following ones, as far as a sample may reach.
 
-    `samples`, int64 [n, 2] for each bucket, are those that start in the stretch and lie within the text.
+    `samples` are those that start in the stretch and lie within the text, by bucket: int64 [n, 2] of (start, length).
     """
 
     at: int
@@ -35,7 +35,7 @@ class Stretch:
 
 
 def stretches(split: Split) -> Iterator[Stretch]:
-    """Yield the stretches of `split`. A sample that stands after one of a later stretch is in none."""
+    """Yield the stretches of `split`. A sample that is out of order may be in none of them."""
     longest = max(split.buckets, default=0)
     readers = {bucket: _Reader(samples, bucket, len(split.ids)) for bucket, samples in split.buckets.items()}
     at, held = 0, split.ids[:0]
@@ -54,14 +54,14 @@ def within(samples: Spans, bucket: int, num_ids: int) -> npt.NDArray[np.bool_]:
 
 
 class _Reader:
-    """Gives one bucket's samples in their order."""
+    """Reads one bucket's samples in order."""
 
     def __init__(self, samples: Samples, bucket: int, num_ids: int) -> None:
         self._chunks = (rows[within(rows, bucket, num_ids)] for rows in chunks_of_samples(samples, READ))
         self._held = np.empty((0, 2), dtype=np.int64)
 
     def take(self, begin: int, end: int) -> Spans:
-        """Return the next samples, those that start from `begin` on and before `end`."""
+        """Return the next samples: those that start at `begin` or later, and before `end`."""
         while not len(self._held) or self._held[-1, 0] < end:
             if (more := next(self._chunks, None)) is None:
                 break
@@ -71,7 +71,7 @@ class _Reader:
         return taken[taken[:, 0] >= begin]
 
 
-# What is batched at once: 2 MiB of inputs stay in a core's cache.
+# Positions in a batch that is checked: its inputs (2 MiB) fit into a core's cache.
 POSITIONS = 1 << 18
 
 Places = npt.NDArray[np.int64]
@@ -79,13 +79,12 @@ Places = npt.NDArray[np.int64]
 
 @dataclass
 class Covered:
-    """What holds of a whole split.
+    """Counts of faults in a split's samples; all are 0 if the split is right.
 
-    `unlabelled` and `repeated` count the ids that no sample has as a label, and how often others are one too many
-    times: every id but a stream's first and the begin symbols is to be the label of one position. `labelled_begins`
-    counts begin symbols that are labels, `unbounded` begin and end symbols that do not stand where documents begin and
-    end, or are lacking there. `misplaced_labels` counts, for each bucket, the places in its batches that do not hold
-    the text.
+    Every id except the first of a stream and begin symbols must be a label exactly once. `unlabelled`: ids that are
+    never a label. `repeated`: surplus uses as a label. `labelled_begins`: begin symbols that are a label. `unbounded`:
+    begin and end symbols that are missing, or are not where a document begins or ends. `misplaced_labels`: for each
+    bucket, the places in its batches whose input or label is not that of the text.
     """
 
     unlabelled: int = 0
@@ -96,7 +95,7 @@ class Covered:
 
 
 def cover(split: Split, dictionary: Dictionary) -> Covered:
-    """Return what holds of `split`: its batches are made as they are for training, and compared with the text."""
+    """Return the faults of `split`. Batches are gathered by the code that training uses, and compared with the text."""
     covered = Covered(misplaced_labels=dict.fromkeys(split.buckets, 0))
     labels = _Labels(covered, -1 if dictionary.begin is None else dictionary.begin)
     bounds = _Bounds(covered, split, dictionary)
@@ -114,7 +113,7 @@ def cover(split: Split, dictionary: Dictionary) -> Covered:
 
 
 def misplaced_labels(stretch: Stretch, bucket: int) -> int:
-    """Return how many places in the batches of a bucket's samples do not hold the text."""
+    """Return the number of places in the batches of a bucket's samples that differ from the text."""
     wrong = 0
     samples = stretch.samples[bucket] - np.array([stretch.at, 0])
     for at in range(0, len(samples), max(POSITIONS // bucket, 1)):
@@ -125,12 +124,12 @@ def misplaced_labels(stretch: Stretch, bucket: int) -> int:
 
 
 class _Labels:
-    """Counts how many positions have each id as their label; samples that reach into the next stretch are carried."""
+    """Counts how often each id is a label. Counts of samples that reach into the next stretch are carried over."""
 
     def __init__(self, covered: Covered, begin: int) -> None:
         self.covered = covered
         self.begin = begin
-        self._carried = np.ones(1, dtype=np.int32)  # the first id: nothing stands before it to predict it from
+        self._carried = np.ones(1, dtype=np.int32)  # the first id of the text has no id before it that could predict it
 
     def add(self, stretch: Stretch) -> None:
         times = np.zeros(len(stretch.ids), dtype=np.int32)
@@ -147,7 +146,7 @@ class _Labels:
 
 
 class _Bounds:
-    """Compares where begin and end symbols stand with where documents begin and end."""
+    """Compares the positions of begin and end symbols with those at which documents begin and end."""
 
     def __init__(self, covered: Covered, split: Split, dictionary: Dictionary) -> None:
         self.covered = covered
@@ -165,12 +164,12 @@ class _Bounds:
             self.covered.unbounded += int((found[: len(listed)] != listed).sum()) + len(found) - len(listed)
 
     def end(self) -> None:
-        """Count what is listed beyond the last symbol."""
+        """Count the documents that are listed after the last symbol."""
         self.covered.unbounded += self._begins.rest() + self._ends.rest()
 
 
 def _ends(starts: Places, num_ids: int) -> Iterator[Places]:
-    """Yield where documents end: just before the next begins."""
+    """Yield the positions of the documents' last ids: just before the next document begins."""
     first = True
     for chunk in chunks_of(starts):
         yield np.asarray(chunk[1:] if first else chunk) - 1
@@ -180,14 +179,14 @@ def _ends(starts: Places, num_ids: int) -> Iterator[Places]:
 
 
 class _InOrder:
-    """Gives numbers that come in chunks, so many at a time."""
+    """Re-chunks a stream of numbers: `take` returns any number of them."""
 
     def __init__(self, chunks: Iterator[Places]) -> None:
         self._chunks = chunks
         self._held = np.empty(0, dtype=np.int64)
 
     def take(self, count: int) -> Places:
-        """Return the next `count`, or as many as there are."""
+        """Return the next `count` numbers, or fewer at the end."""
         while len(self._held) < count:
             if (more := next(self._chunks, None)) is None:
                 break
@@ -196,5 +195,5 @@ class _InOrder:
         return taken
 
     def rest(self) -> int:
-        """Return how many are left."""
+        """Return how many numbers are left, and consume them."""
         return len(self._held) + sum(len(chunk) for chunk in self._chunks)

@@ -1,8 +1,8 @@
-"""Great Expectations' Data Docs, made readable without a network: styles inline, no scripts, an index of one table.
+"""Makes Great Expectations' Data Docs readable without a network: inline styles, no scripts, and an own index page.
 
-Great Expectations writes a page for each table of facts: which expectations it has, and which rows break one. Its pages
-load their styles and scripts from other servers, and its index is empty without them. What is from elsewhere is taken
-out here, and the index is written anew. Nothing here knows what was expected.
+Great Expectations writes a page for each table, with its expectations and the rows that break them. Its pages load
+styles and scripts from other servers, and its index is empty without them. This module removes these references and
+writes a new index.
 """
 
 import re
@@ -36,7 +36,7 @@ ol.breadcrumb { list-style: none; display: flex; gap: 1rem; padding: 0; margin: 
 .figure { width: 11rem } .found { width: 22rem }
 </style>
 """
-# What a page loads from elsewhere, or needs scripts of elsewhere for.
+# Elements that load something from other servers, or need such scripts.
 FOREIGN = re.compile(
     r"<script\b.*?</script>|<style\b.*?</style>|<link\b[^>]*>|<img\b[^>]*>|<footer\b.*?</footer>", re.DOTALL
 )
@@ -46,7 +46,7 @@ HEADING = re.compile(r"<h4>.*?</p>", re.DOTALL)
 
 @dataclass(frozen=True)
 class Line:
-    """How one expectation came out, for the index: `mark` is passed, failed or warned; the others are words."""
+    """A row of the index: the result of one expectation. `mark` is passed, failed or warned; the rest is text."""
 
     name: str
     table: str
@@ -71,20 +71,20 @@ def site(folder: Path) -> dict[str, Any]:
 
 
 def make_readable(folder: Path, lines: Sequence[Line], tables: Mapping[str, str]) -> None:
-    """Take out of all pages in `folder` what is from elsewhere, and write the index of `lines`.
+    """Remove from all pages in `folder` what they load from other servers, and write an index of `lines`.
 
-    `tables` has what each table is, in words, by its name.
+    `tables` maps the name of each table to its description.
     """
     for name, words in tables.items():
         own = [line for line in lines if line.table == name]
         for path in _pages(folder, name):
             path.write_text(_readable(path.read_text(encoding="utf-8"), name, words, own), encoding="utf-8")
     (folder / "index.html").write_text(_index(folder, lines, tables), encoding="utf-8")
-    shutil.rmtree(folder / "static", ignore_errors=True)  # pictures for help pages that are not here
+    shutil.rmtree(folder / "static", ignore_errors=True)  # images of help pages, which are removed
 
 
 def _pages(folder: Path, table: str) -> list[Path]:
-    """Return the pages about a table: what was found, then what is expected."""
+    """Return the pages about a table: the results first, then the expectations."""
     return [*sorted(folder.glob(f"validations/{table}/**/*.html")), folder / f"expectations/{table}.html"]
 
 
@@ -92,7 +92,7 @@ def _readable(page: str, table: str, words: str, lines: Sequence[Line]) -> str:
     failed = [line.name for line in lines if line.mark != "passed"]
     result = f"not as expected: {', '.join(failed)}" if failed else f"all {len(lines)} expectations hold"
     title = escape(f"{table}: {result}")
-    for column in {line.column for line in lines}:  # sections are called after a column
+    for column in {line.column for line in lines}:  # the title of a section is a column's name
         names = ", ".join(line.name for line in lines if line.column == column)
         page = re.sub(rf'(<h5 class="m-0" >\s*){re.escape(column)}(\s*</h5>)', rf"\g<1>{escape(names)}\g<2>", page)
     page = TITLES.sub("", FOREIGN.sub("", page))
@@ -118,7 +118,7 @@ def _index(folder: Path, lines: Sequence[Line], tables: Mapping[str, str]) -> st
         )
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="UTF-8">{STYLE}<title>{title}</title></head>\n'
-        f"<body><h1>{title}</h1><p>What the validate stage expected of the data before training, and what it found.</p>"
+        f"<body><h1>{title}</h1><p>What the stage validate expects of the data before training, and what it found.</p>"
         f"{''.join(sections)}</body></html>\n"
     )
 

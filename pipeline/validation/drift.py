@@ -1,6 +1,7 @@
-"""How often each character stands in the text, on each side of the split: a small table that is kept with every model.
+"""Compares the character frequencies of two texts, this one and the champion's.
 
-What is no character is left out, but the unknown symbol: it stands for characters.
+The frequencies are a small table that is logged with every model. It has the characters and the unknown symbol, which
+replaces characters, but not the other symbols.
 """
 
 import csv
@@ -24,7 +25,7 @@ MOST = np.iinfo(np.int64).max
 def write_alphabet(path: Path, dictionary: Dictionary, counts: Mapping[str, Counts]) -> None:
     """Write one row per character of `dictionary`, by code point.
 
-    `counts` has how often each id stands in each side, int64 [at least all ids], by the side's name.
+    `counts` maps the name of each split to the frequencies of its ids, int64 [at least all ids].
     """
     ids = [*([UNKNOWN] if dictionary.unknown else []), *range(dictionary.first_id, len(dictionary))]
     with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
@@ -36,9 +37,9 @@ def write_alphabet(path: Path, dictionary: Dictionary, counts: Mapping[str, Coun
 
 
 def read_alphabet(lines: Iterable[str]) -> dict[str, int]:
-    """Return how often each character stands in the whole text, from what `write_alphabet` wrote.
+    """Return the frequency of each character in the whole text, from the lines of a file by `write_alphabet`.
 
-    UserError if it is something else.
+    UserError if the lines are something else.
     """
     try:
         found = {
@@ -52,28 +53,29 @@ def read_alphabet(lines: Iterable[str]) -> dict[str, int]:
     return found
 
 
-# New characters that are named; the others are counted.
+# The maximal number of new characters that a message names.
 NAMED = 5
 
 
 @dataclass(frozen=True)
 class Drift:
-    """`new` are the characters that only the later text has, the most frequent first, `share` theirs of that text.
+    """How an alphabet differs from an earlier one.
 
-    `divergence` is the Jensen-Shannon divergence of the two frequencies, in bits: 0 of equal ones, 1 of texts without a
-    character in common.
+    `new`: the characters that only the later text has, the most frequent first; `share`: their share of that text.
+    `divergence`: the Jensen-Shannon divergence of the character frequencies in bits, 0 if they are equal and 1 if the
+    texts have no character in common.
     """
 
     new: tuple[str, ...]
     share: float
     divergence: float
 
-    def over(self, max_drift: float) -> bool:
-        """Return whether it is worth a warning."""
+    def exceeds(self, max_drift: float) -> bool:
+        """Return whether to warn: there are new characters, or the divergence is over `max_drift`."""
         return bool(self.new) or self.divergence > max_drift
 
-    def told(self) -> str:
-        """Return it in words."""
+    def format(self) -> str:
+        """Return the drift in words."""
         parts = []
         if self.new:
             named = ", ".join(repr(char) for char in self.new[:NAMED])
@@ -84,7 +86,7 @@ class Drift:
 
 
 def drift(before: Mapping[str, int], after: Mapping[str, int]) -> Drift:
-    """Return how far a text is from an earlier one, given how often each character stands in them."""
+    """Compare a text with an earlier one; both arguments map characters to their numbers of occurrences."""
     new = sorted(
         (char for char, count in after.items() if count and not before.get(char)), key=lambda c: (-after[c], c)
     )
@@ -97,9 +99,9 @@ def drift(before: Mapping[str, int], after: Mapping[str, int]) -> Drift:
 
 
 def divergence(before: Mapping[str, int], after: Mapping[str, int]) -> float:
-    """Return the Jensen-Shannon divergence of two texts' frequencies of characters, in bits (Lin 1991).
+    """Return the Jensen-Shannon divergence of two texts' character frequencies, in bits (Lin 1991); 0 if one is empty.
 
-    It is the mean of each one's Kullback-Leibler divergence from the mean of both. 0 if one text is empty.
+    This is the mean of the Kullback-Leibler divergences of both distributions from their mean.
     """
     characters = sorted(before.keys() | after.keys())
     counts = np.array([[text.get(char, 0) for char in characters] for text in (before, after)], dtype=np.float64)

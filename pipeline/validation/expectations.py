@@ -1,4 +1,4 @@
-"""Checking contracts with Great Expectations: an ephemeral context, no analytics, plain results, Data Docs."""
+"""Checks the contracts with Great Expectations, and writes its Data Docs."""
 
 import os
 from collections.abc import Collection
@@ -22,13 +22,13 @@ from pipeline.validation.data_docs import SITE, Line, make_readable, site
 
 FailOn = Collection[str] | Literal["all"]
 
-# Rows that are named in a line for people.
+# The maximal number of rows that a message names.
 NAMED = 3
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one contract came out; one that `stops` ends the pipeline if it fails; `found`, `allowed` are for people."""
+    """The result of one contract. `stops`: a failure ends the pipeline. `found`, `allowed`, `why` are for messages."""
 
     name: str
     table: str
@@ -46,11 +46,9 @@ def check(
     fail_on: FailOn = "all",
     data_docs: Path | None = None,
 ) -> list[Outcome]:
-    """Return the outcome of every contract, in order; those named in `fail_on` stop the pipeline.
+    """Return the outcome of every contract, in order. Writes Data Docs into the folder `data_docs` if it is given.
 
-    `all` is every one but those that are MILDER than another.
-
-    Writes Data Docs into the folder `data_docs` if one is given.
+    Contracts named in `fail_on` stop the pipeline if they fail; `all` means every one that is not in MILDER.
     """
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -90,8 +88,8 @@ def check(
     return outcomes
 
 
-def told(outcomes: list[Outcome]) -> str | None:
-    """Return the failed contracts that stop the pipeline as one line, None if there are none."""
+def format_failures(outcomes: list[Outcome]) -> str | None:
+    """Return one line about the failed contracts that stop the pipeline, None if there are none."""
     failed = [outcome for outcome in outcomes if outcome.stops and not outcome.passed]
     if not failed:
         return None
@@ -99,8 +97,8 @@ def told(outcomes: list[Outcome]) -> str | None:
     return f"{_line(failed[0])}{more}"
 
 
-def warnings(outcomes: list[Outcome]) -> list[str]:
-    """Return the failed contracts that do not stop the pipeline, a line each; none if a stricter one does."""
+def format_warnings(outcomes: list[Outcome]) -> list[str]:
+    """Return a line for each failed contract that only warns, unless the stricter one of MILDER stops the pipeline."""
     stopped = {outcome.name for outcome in outcomes if outcome.stops and not outcome.passed}
     failed = [outcome for outcome in outcomes if not (outcome.stops or outcome.passed)]
     return [f"warning: {_line(one)}" for one in failed if MILDER.get(one.name) not in stopped]
@@ -123,21 +121,21 @@ def _stops(contract: Contract, fail_on: FailOn) -> bool:
 
 
 def _described(contract: Contract, *, stops: bool) -> Expectation:
-    """Return the contract's expectation, with the words that Data Docs have for it."""
-    expectation = contract.expectation.copy()  # a suite keeps what it is given
+    """Return the contract's expectation with the description that Data Docs show."""
+    expectation = contract.expectation.copy()  # a suite keeps a reference to the object that it is given
     condition = getattr(expectation, "row_condition", None)
     where = f" where {condition.pass_through_filter}" if condition else ""
-    wanted = f"{expectation.column}{where} is {_allowed(expectation)}"
+    expected = f"{expectation.column}{where} is {_allowed(expectation)}"
     expectation.meta = {"name": contract.name}
-    expectation.description = f"{contract.name.replace('_', ' ')}: {wanted}. Otherwise {contract.why}."
+    expectation.description = f"{contract.name.replace('_', ' ')}: {expected}. Otherwise {contract.why}."
     expectation.notes = None if stops else "Only warns: a failure does not stop the pipeline."
     expectation.severity = FailureSeverity.CRITICAL if stops else FailureSeverity.WARNING
     return expectation
 
 
 def _line(outcome: Outcome) -> str:
-    wanted = f"allowed is {outcome.allowed}" if outcome.stops else f"expected {outcome.allowed}"
-    return f"validate: {outcome.name}: {outcome.why}; found {outcome.found}, {wanted}"
+    expected = f"allowed is {outcome.allowed}" if outcome.stops else f"expected {outcome.allowed}"
+    return f"validate: {outcome.name}: {outcome.why}; found {outcome.found}, {expected}"
 
 
 def _outcome(contract: Contract, result: ExpectationValidationResult, *, stops: bool) -> Outcome:
@@ -169,7 +167,7 @@ def _found(result: ExpectationValidationResult, keys: list[str]) -> str:
 
 
 def _row(row: dict[str, Any], keys: list[str]) -> str:
-    """Return which row it is, by the columns that name one."""
+    """Return the columns that identify a row, as in " (split eval)"."""
     named = " ".join(f"{key} {row[key]}" for key in keys if key in row)
     return f" ({named})" if named else ""
 

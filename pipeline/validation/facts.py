@@ -1,4 +1,7 @@
-"""Facts about the clean documents, one row a shard: counted from the table itself, one batch in memory at a time."""
+"""Measures the clean documents and the splits: the small tables that the contracts check.
+
+Documents and ids are read in batches and chunks, so memory hardly grows with the text.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ COLUMNS = ("document", "part", "last", "text")
 
 @dataclass(frozen=True)
 class TextSize:
-    """How much text there is: documents, characters, and newlines among these."""
+    """The size of the clean text: documents, characters, and how many of these are newlines."""
 
     documents: int
     chars: int
@@ -31,12 +34,13 @@ class TextSize:
 
 
 def document_facts(shards: Iterable[tuple[str, Iterable[pa.RecordBatch]]]) -> pd.DataFrame:
-    """Return one row per shard, of `shards`: each one's name and its batches with COLUMNS, all in their order.
+    """Return one row per shard; `shards` are their names and their batches with COLUMNS, in order.
 
-    Columns: shard, documents (that begin in it), chars, newlines, how many documents are unnamed, repeated (have the
-    name of an earlier one), empty (have no characters) or broken (their rows are not parts 0, 1, … of which only the
-    last ends them), and how many rows are without_text (null). What is wrong counts where it is seen. Names are
-    compared by 64-bit hashes, which take 16 to 32 bytes each: the only thing here that grows with the corpus.
+    Columns: shard, documents (that begin in it), chars, newlines; the numbers of documents that are unnamed, repeated
+    (have the name of an earlier one), empty (no characters) or broken (their rows are not parts 0, 1, … with `last` set
+    in the last one only); without_text (rows whose text is null). A fault counts in the shard where it is found.
+
+    Names are compared by 64-bit hashes, 16 to 32 bytes per document: the only memory that grows with the corpus.
     """
     counter = _Counter()
     facts = pd.DataFrame(
@@ -48,7 +52,7 @@ def document_facts(shards: Iterable[tuple[str, Iterable[pa.RecordBatch]]]) -> pd
 
 
 def size_of(facts: pd.DataFrame) -> TextSize:
-    """Return how much text the documents with these `facts` hold."""
+    """Return the size of all documents together, from the table of `document_facts`."""
     return TextSize(**{name: int(facts[name].sum()) for name in ("documents", "chars", "newlines")})
 
 
@@ -58,7 +62,7 @@ FIGURES = (
 
 
 class _Counter:
-    """Knows of the document that is not ended yet how long it is, and which part comes next (0: a new document's)."""
+    """Counts over batches. It remembers the length of the unfinished document and its next part (0: a new document)."""
 
     def __init__(self) -> None:
         self.seen = SeenTexts()
@@ -67,7 +71,7 @@ class _Counter:
 
     @property
     def is_open(self) -> bool:
-        """Whether a document has begun that no row has ended."""
+        """Whether the last document is unfinished."""
         return self._next > 0
 
     def count(self, batches: Iterable[pa.RecordBatch]) -> dict[str, int]:
@@ -97,7 +101,7 @@ class _Counter:
         figures["empty"] += int((self._lengths(chars, last) == 0).sum())
 
     def _lengths(self, chars: npt.NDArray[np.int64], last: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        """Return the characters of each document that ends in these rows, int64 [n]."""
+        """Return the length in characters of each document that ends in these rows, int64 [n]."""
         upto = self._chars + np.cumsum(chars)
         ends = upto[last]
         self._chars = int(upto[-1] - (ends[-1] if len(ends) else 0))
@@ -109,11 +113,11 @@ Splits = Mapping[str, Split]
 
 
 def text_facts(size: TextSize, splits: Splits, params: SplitParams) -> pd.DataFrame:
-    """Return one row: the clean text beside what the splits hold of it.
+    """Return one row that compares the clean text with the splits.
 
-    Columns: documents, clean_chars, split_chars (without begin and end symbols), lost_chars (how many more or fewer
-    these are than those of the clean text, with the separators between the documents of a stream; of lines, without the
-    newlines).
+    Columns: documents, clean_chars, split_chars (without begin and end symbols), lost_chars (how far split_chars is
+    from the expected number: clean_chars, plus the separators between the documents of a stream, or minus the newlines
+    if samples are lines).
     """
     bounded = params.samples != "stream"
     found = sum(map(num_chars, splits.values()))
@@ -127,14 +131,16 @@ def text_facts(size: TextSize, splits: Splits, params: SplitParams) -> pd.DataFr
 
 
 def dictionary_facts(dictionary: Dictionary, counts: Counts) -> pd.DataFrame:
-    """Return one row per id; `counts` has how often each stands in each split, int64 [at least all ids], by its name.
+    """Return one row per id. `counts` maps the name of each split to its ids' frequencies, int64 [at least all ids].
 
-    Columns: id, symbol (the character, or a name that no character has), is_character, rises (sorted after the
-    character before), a count per split, total, idle (a character that the text does not have).
+    Columns: id, symbol (the character, or a longer name), is_character, rises (sorts after the previous character), a
+    count per split, total, idle (a character that never occurs in the text).
     """
     codes = [ord(symbol) for symbol in dictionary.symbols]
     first = dictionary.first_id
-    names = [f"symbol {number}" for number in range(first)]  # their signs may be characters of a text, too
+    names = [
+        f"symbol {number}" for number in range(first)
+    ]  # the characters that represent them may also occur in the text
     table = pd.DataFrame(
         {
             "id": range(len(dictionary)),
@@ -160,17 +166,18 @@ def split_facts(
     size: TextSize,
     params: SplitParams,
 ) -> pd.DataFrame:
-    """Return one row per split, of what was counted for each: its ids, what its samples cover, its overlap with train.
+    """Return one row per split.
 
     Columns: split, ids, chars (without begin and end symbols), documents, samples, min_id, max_id, misplaced_chars (see
     `misplaced`), unlabelled, repeated, labelled_begins, unbounded (see `Covered`), overlap (share of its substrings
-    that occur in the training text) and copied_documents (whole documents that are in it too); both 0 for train itself.
+    that occur in the training text) and copied_documents (documents whose whole text is also a training document);
+    the last two are 0 for train itself.
     """
     shares = dict(zip(NAMES, (params.train_fraction, _eval_fraction(params), params.test_fraction), strict=True))
     total, longest = sum(map(num_chars, splits.values())), max(map(longest_document, splits.values()))
     rows = []
     for name, split in splits.items():
-        there = np.flatnonzero(counts[name])
+        used = np.flatnonzero(counts[name])
         rows.append(
             {
                 "split": name,
@@ -178,8 +185,8 @@ def split_facts(
                 "chars": num_chars(split),
                 "documents": 0 if split.documents is None else len(split.documents),
                 "samples": split.num_samples,
-                "min_id": int(there.min(initial=len(counts[name]))),
-                "max_id": int(there.max(initial=0)),
+                "min_id": int(used.min(initial=len(counts[name]))),
+                "max_id": int(used.max(initial=0)),
                 "misplaced_chars": misplaced(
                     num_chars(split), total * shares[name], params, longest=longest, newlines=size.newlines
                 ),
@@ -195,12 +202,11 @@ def split_facts(
 
 
 def misplaced(chars: int, wanted: float, params: SplitParams, *, longest: int, newlines: int) -> int:
-    """Return by how many characters a side that has `chars` is further from the `wanted` than its rule explains.
+    """Return by how many characters a split of `chars` is further from the `wanted` size than its rule can explain.
 
-    A stream is cut at a character. A document, or a line, is on the side where it begins, so that a border is off by
-    less than the `longest`; lines have left `newlines` behind, all of which may have stood on one side. Only
-    `by: position` asks for so much text: sides drawn by a hash, or said by a column, are as large as they come out, so
-    that nothing of them is misplaced.
+    A stream is cut between any two characters. Documents and lines belong to the split in which they begin, so the cut
+    is off by less than the `longest` of them; `newlines` between lines are in no split, and all of them could have been
+    in this one. Only `by: position` has a wanted size: with a hash or a column any size is right, and 0 is returned.
     """
     if params.by != "position":
         return 0
@@ -210,9 +216,9 @@ def misplaced(chars: int, wanted: float, params: SplitParams, *, longest: int, n
 def bucket_facts(splits: Splits, covered: Mapping[str, Covered]) -> pd.DataFrame:
     """Return one row per split and bucket.
 
-    Columns: split, bucket, samples, positions (labels that count), padding (share of the bucket's places that are
-    padding), out_of_range (samples that reach beyond the text or their bucket), out_of_order (that start before the one
-    ahead of them), misplaced_labels (places in its batches that do not hold the text).
+    Columns: split, bucket, samples, positions (labels without padding), padding (share of the bucket's places that are
+    padding), out_of_range (samples that reach beyond the text or their bucket), out_of_order (samples that start before
+    the previous one), misplaced_labels (places in its batches whose input or label is not that of the text).
     """
     return pd.DataFrame(
         [
@@ -230,12 +236,12 @@ def bucket_facts(splits: Splits, covered: Mapping[str, Covered]) -> pd.DataFrame
 
 
 def num_chars(split: Split) -> int:
-    """Return how many characters `split` has, without begin and end symbols."""
+    """Return the number of characters in `split`, without begin and end symbols."""
     return len(split.ids) - (0 if split.documents is None else 2 * len(split.documents))
 
 
 def longest_document(split: Split) -> int:
-    """Return how many characters the longest document of `split` has, or line; 0 of a stream."""
+    """Return the length in characters of the longest document (or line) of `split`; 0 for a stream."""
     longest = 0
     if split.documents is not None:
         before = split.documents[:1]

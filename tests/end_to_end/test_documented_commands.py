@@ -12,22 +12,22 @@ from support.projects import Project
 # Commands that need something which is not here, or that another test runs. Each line says which.
 ELSEWHERE = {
     r"make (repro|test.*|check)|pytest .*": ".ci/run",
-    r"charlm serve.*|CHARLM_API_KEY=.*|curl .*|python -c .*charlm\.key.*": "tests/cli/test_serve.py, test_operations_page.py",
+    r"charlm serve.*|CHARLM_API_KEY=.*|curl .*|python -c .*charlm\.key.*": "tests/cli/test_serve.py, operations page",
     r"mlflow ui": "tests/tracking/test_view.py",
     r"mlflow models serve.*": "test_end_to_end.py, which also sends the documented request",
-    r"mlflow (server|gc|models build-docker).*|createdb mlflow|export MLFLOW_.*": "tests/lineage/test_team.py; Docker is not here",
+    r"mlflow (server|gc|models build-docker).*|createdb .*|export MLFLOW_.*": "test_team.py; Docker is not here",
     r"pip install .*|pre-commit .*": "installs packages",
-    r"dvc remote add .*|git (push|pull).*|dvc (push|pull).*|dvc exp (push|pull).*": "tests/lineage/test_lineage.py: a second clone",
+    r"dvc remote add .*|git (push|pull).*|dvc (push|pull).*|dvc exp (push|pull).*": "test_lineage.py: a second clone",
     r"dvc exp run --queue .*|dvc queue .*": "test_end_to_end.py: the queue",
     r"charlm sweep .*": "test_sweep.py",
-    r"python -m benchmarks\.(training|generation|serving|corpus|ngram)": "minutes each; the next test imports them",
-    r"python -m stages\..*": "dvc repro runs it",
+    r"python -m benchmarks\.(training|generation|serving|corpus|ngram)": "minutes each; the last test compiles them",
+    r"python -m (stages|pipeline\.params)\..*": "dvc repro runs the stages, test_reference.py the table",
     r"charlm generate --interactive": "tests/cli/test_cli.py",
 }
 # Without their arguments these name a command rather than ask for one to be typed.
 NAMES = re.compile(
-    r"dvc exp (run|run -S|run --temp|run -n NAME|apply|pull)|charlm (new SOURCE|promote|promote VERSION|trace|verify|score|"
-    r"report --compare|sweep|generate|corpus SOURCE)"
+    r"dvc exp (run|run -S|run --temp|run -n NAME|apply|pull)|charlm (new SOURCE|promote|promote VERSION|trace|verify"
+    r"|score|report --compare|sweep|generate|corpus SOURCE)"
 )
 # What stands for an experiment or a version in the pages is one that the project below has.
 STAND_INS = {"NAME": "wider", "promote 3": "promote 2", "trace 3": "trace 2", "verify 3": "verify 2"}

@@ -127,7 +127,7 @@ def test_wrong_params_are_refused_by_the_first_stage(project, groups, message):
 def test_what_source_said_may_be_damaged(project, content):
     path = project / "data/source.json"
     path.unlink() if content is None else path.write_text(content)
-    assert_refused(project, "ingest", "data/source.json: missing or damaged; `dvc repro` makes it")
+    assert_refused(project, "ingest", "data/source.json: missing or damaged; `dvc repro` rebuilds it")
 
 
 def test_what_source_said_may_be_of_another_source(project):

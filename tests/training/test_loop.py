@@ -21,9 +21,11 @@ def trainer_of(folder, *, cell="lstm", dropout=0.0, **params):
     config = NetworkConfig(
         cell=cell, num_layers=2, num_hidden=24, num_embed=8, dropout=dropout, vocab_size=len(dictionary)
     )
-    settings = TrainParams.model_validate(
-        {"epochs": 2.0, "batch_size": 8, "optimizer": {"lr": 0.02}, "evals_per_epoch": 2.0, **params}
-    )
+    given = {"epochs": 2.0, "batch_size": 8, "evals_per_epoch": 2.0, "shift_windows": False, **params}
+    given["optimizer"] = {"lr": 0.02, "weight_decay": 0.0, "beta2": None, **params.get("optimizer", {})}
+    given["schedule"] = {"warmup": 0.0, **params.get("schedule", {})}
+    given["clip"] = {"at": 1.0, **params.get("clip", {})}
+    settings = TrainParams.model_validate(given)
     make_deterministic(threads=1)
     network = CharNetwork(config)
     initialise(network, magnitude=3.0, generator=torch.Generator().manual_seed(1))

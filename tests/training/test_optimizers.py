@@ -6,9 +6,8 @@ from pipeline.training.optimizers import make_optimizer, rate_at
 
 
 def rates(steps=100, **schedule):
-    return [
-        rate_at(step, steps=steps, steps_per_epoch=10, schedule=ScheduleParams(**schedule)) for step in range(steps)
-    ]
+    params = ScheduleParams(**{"warmup": 0.0, **schedule})
+    return [rate_at(step, steps=steps, steps_per_epoch=10, schedule=params) for step in range(steps)]
 
 
 def test_constant_with_warm_up():
@@ -41,7 +40,8 @@ def test_options_reach_the_optimiser():
     adamw = make_optimizer(network, OptimizerParams(name="adamw", lr=0.1, weight_decay=0.2, beta2=0.95, eps=1e-3))
     group = adamw.param_groups[0]
     assert (group["lr"], group["weight_decay"], group["betas"], group["eps"]) == (0.1, 0.2, (0.9, 0.95), 1e-3)
-    adadelta = make_optimizer(network, OptimizerParams(name="adadelta", lr=1.0, rho=0.8)).param_groups[0]
+    adadelta = make_optimizer(network, OptimizerParams(name="adadelta", lr=1.0, beta2=None, rho=0.8)).param_groups[0]
     assert (adadelta["rho"], adadelta["eps"]) == (0.8, 1e-6)
-    rmsprop = make_optimizer(network, OptimizerParams(name="rmsprop", rho=0.8, momentum=0.5)).param_groups[0]
+    params = OptimizerParams(name="rmsprop", beta2=None, rho=0.8, momentum=0.5)
+    rmsprop = make_optimizer(network, params).param_groups[0]
     assert (rmsprop["alpha"], rmsprop["momentum"]) == (0.8, 0.5)

@@ -40,14 +40,14 @@ def test_the_divergence_is_in_bits():
 def test_drift_names_new_characters():
     found = drift({"a": 90, "b": 10, "é": 0}, {"a": 90, "b": 8, "é": 1, "ü": 1})
     assert found.new == ("é", "ü")
-    assert found.told().startswith("2 new characters ('é', 'ü'; 2 % of the text), Jensen-Shannon divergence 0.01")
-    assert found.over(1.0)
+    assert found.format().startswith("2 new characters ('é', 'ü'; 2 % of the text), Jensen-Shannon divergence 0.01")
+    assert found.exceeds(1.0)
     many = drift({"a": 10}, {"a": 10} | dict.fromkeys("bcdefgh", 1))
-    assert "7 new characters ('b', 'c', 'd', 'e', 'f', …; 41.2 % of the text)" in many.told()
+    assert "7 new characters ('b', 'c', 'd', 'e', 'f', …; 41.2 % of the text)" in many.format()
 
 
 def test_a_text_like_the_other_has_not_drifted():
     found = drift({"a": 90, "b": 10}, {"a": 89, "b": 11})
-    assert not found.over(0.01)
-    assert found.over(0.0)
-    assert found.told() == "Jensen-Shannon divergence 0.000192 bits"
+    assert not found.exceeds(0.01)
+    assert found.exceeds(0.0)
+    assert found.format() == "Jensen-Shannon divergence 0.000192 bits"

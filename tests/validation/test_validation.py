@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.params.text import EXPECTATIONS
 from pipeline.validation.contracts import KEYS, TABLES, Bounds, contracts
-from pipeline.validation.expectations import Outcome, check, told, warnings
+from pipeline.validation.expectations import Outcome, check, format_failures, format_warnings
 
 ALL = contracts(Bounds(dictionary_size=9, batch_size=8, window=20, warn_overlap=0.01, max_overlap=0.5))
 DOCUMENTS = {"shard": "part-00000.parquet", "documents": 3}
@@ -46,7 +46,7 @@ def test_the_expectations_that_params_know_are_the_contracts_in_their_order():
 def test_what_is_just_allowed_passes():
     outcomes = checked(documents() | splits())
     assert failed(outcomes) == []
-    assert (told(outcomes), warnings(outcomes)) == (None, [])
+    assert (format_failures(outcomes), format_warnings(outcomes)) == (None, [])
     assert [outcome.name for outcome in outcomes] == [one.name for one in ALL if one.table in {"documents", "splits"}]
 
 
@@ -71,17 +71,17 @@ def test_what_is_found_is_said_with_its_row(rows, name, found):
 
 
 def test_the_line_for_people():
-    assert told(checked(documents(empty=2))) == (
+    assert format_failures(checked(documents(empty=2))) == (
         "validate: documents_not_empty: a document has no characters left; "
         "found empty 2 (shard part-00000.parquet), allowed is at most 0"
     )
-    assert told(checked(documents(documents=0))) == (
+    assert format_failures(checked(documents(documents=0))) == (
         "validate: documents_present: there is no text; found 0, allowed is at least 1"
     )
 
 
 def test_the_first_failure_is_told_in_full_and_the_others_by_name():
-    line = told(checked(documents(empty=2, unnamed=1, repeated=1)))
+    line = format_failures(checked(documents(empty=2, unnamed=1, repeated=1)))
     assert line.startswith("validate: documents_named: ")
     assert line.endswith("(failed too: documents_distinct, documents_not_empty)")
     assert "\n" not in line
@@ -102,19 +102,21 @@ def dictionary(**columns):
 def test_the_dictionarys_ids_are_named(columns, name, said):
     outcomes = checked(dictionary(**columns))
     assert failed(outcomes) == [name]
-    assert said in told(outcomes)
+    assert said in format_failures(outcomes)
 
 
 def test_no_more_than_three_rows_are_named():
     table = pd.DataFrame({"id": range(9), "symbol": list("abcdefghi"), "rises": True, "idle": True})
-    assert "found idle True (id 0), True (id 1), True (id 2), allowed" in told(checked({"dictionary": table}))
+    assert "found idle True (id 0), True (id 1), True (id 2), allowed" in format_failures(
+        checked({"dictionary": table})
+    )
 
 
 def test_a_table_without_its_column_fails_and_is_told():
     table = documents()["documents"].drop(columns="empty")
     outcomes = checked({"documents": table})
     assert failed(outcomes) == ["documents_not_empty"]
-    assert "found a table that could not be checked" in told(outcomes)
+    assert "found a table that could not be checked" in format_failures(outcomes)
 
 
 def test_what_fail_on_does_not_list_only_warns():
@@ -122,22 +124,22 @@ def test_what_fail_on_does_not_list_only_warns():
     outcomes = checked(tables, fail_on=("documents_named",))
     assert failed(outcomes) == ["documents_named", "documents_not_empty"]
     assert [outcome.stops for outcome in outcomes if not outcome.passed] == [True, False]
-    assert told(outcomes).startswith("validate: documents_named: a document lacks a name; found unnamed 1")
-    assert "failed too" not in told(outcomes)
-    (line,) = warnings(outcomes)
+    assert format_failures(outcomes).startswith("validate: documents_named: a document lacks a name; found unnamed 1")
+    assert "failed too" not in format_failures(outcomes)
+    (line,) = format_warnings(outcomes)
     assert line == (
         "warning: validate: documents_not_empty: a document has no characters left; "
         "found empty 2 (shard part-00000.parquet), expected at most 0"
     )
     nothing_stops = checked(tables, fail_on=())
-    assert told(nothing_stops) is None
-    assert len(warnings(nothing_stops)) == 2
+    assert format_failures(nothing_stops) is None
+    assert len(format_warnings(nothing_stops)) == 2
 
 
 def test_a_low_overlap_passes_some_warns_and_most_stops():
     def at(share, **options):
         outcomes = checked(splits(eval={"overlap": share}), **options)
-        return failed(outcomes), told(outcomes), warnings(outcomes)
+        return failed(outcomes), format_failures(outcomes), format_warnings(outcomes)
 
     assert at(0.01) == ([], None, [])
     names, stopped, (line,) = at(0.037)
