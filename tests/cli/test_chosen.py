@@ -10,6 +10,8 @@ from support.models import random_model
 
 from pipeline.core.files import sha256_of, write_json
 
+pytestmark = pytest.mark.end_to_end
+
 ROOT = Path(__file__).parents[2]
 FIRST = "error: models/charlm: there is no model yet; run `make repro` or `dvc repro` first"
 

@@ -10,6 +10,8 @@ from support.speeches import speeches, wrapped
 
 from pipeline.params.reader import flatten, read_yaml
 
+pytestmark = pytest.mark.end_to_end
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -23,6 +23,8 @@ from pipeline.tracking.stage import publish_deferred, stage
 from pipeline.tracking.store import open_store
 from pipeline.tracking.unsent_runs import list_unsent, store_hash
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):

@@ -40,7 +40,12 @@ def best_steps(result):
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize(
-    "where", ["early", "at an epoch's end", "after an epoch's end", "after best weights", "near the end"]
+    "where",
+    ["early"]
+    + [
+        pytest.param(where, marks=pytest.mark.slow)
+        for where in ("at an epoch's end", "after an epoch's end", "after best weights", "near the end")
+    ],
 )
 def test_a_training_that_is_killed_ends_with_the_same_bytes(uninterrupted, tmp_path, where):
     folder, result = uninterrupted
