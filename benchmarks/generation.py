@@ -44,9 +44,13 @@ SURENESS = {(1, 96): 27, (2, 96): 50, (2, 256): 110, (3, 512): 75}
 OPTIONS_MAY_COST = 0.25
 WARM_SECONDS, COLD_SECONDS = 1.5, 10.0
 ALL_OPTIONS = {
-    "temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.01, "repetition_penalty": 1.1,
+    "temperature": 0.8,
+    "top_k": 40,
+    "top_p": 0.95,
+    "min_p": 0.01,
+    "repetition_penalty": 1.1,
     "allowed": CHARACTERS[:-1],
-}  # fmt: skip
+}
 
 
 def random_model(layers: int, hidden: int) -> SavedModel:
@@ -203,8 +207,10 @@ def first_character(model: SavedModel) -> tuple[float, float]:
             started = time.perf_counter()
             subprocess.run(
                 [sys.executable, "-c", FIRST, Path(folder) / "model"],
-                check=True, cwd=ROOT, env=os.environ | {"CHARLM_CACHE_DIR": f"{folder}/cache"},
-            )  # fmt: skip
+                check=True,
+                cwd=ROOT,
+                env=os.environ | {"CHARLM_CACHE_DIR": f"{folder}/cache"},
+            )
             seconds.append(time.perf_counter() - started)
     return seconds[0], min(seconds[1:])
 
@@ -226,19 +232,28 @@ def streams(rounds: int, seconds: float) -> tuple[Table, list[str]]:
         model = random_model(layers, hidden)
         plain, step = Plain(model), Step(model)
         ours, rounded, loop, hand = median_rates(
-            rounds, seconds,
-            (stream(Writer(model, threads=1)), 1), (stream(Writer(model, threads=1, precision="bf16")), 1),
-            (lambda n, p=plain: p.write(n, 1), 1), (lambda n, s=step: s.write(n, 1), 1),
-        )  # fmt: skip
+            rounds,
+            seconds,
+            (stream(Writer(model, threads=1)), 1),
+            (stream(Writer(model, threads=1, precision="bf16")), 1),
+            (lambda n, p=plain: p.write(n, 1), 1),
+            (lambda n, s=step: s.write(n, 1), 1),
+        )
         size = bytes_per_char(model)
         bandwidth = read_bandwidth(size)
         if ours / loop < goal:
             missed.append(f"{layers}x{hidden} stream")
         table.add_row(
-            f"{layers}x{hidden}", f"{ours:,.0f}", f"{rounded:,.0f}", f"{loop:,.0f}", f"{hand:,.0f}",
-            f"{ours / loop:.1f}", f"{goal}", f"{ours / hand:.1f}",
+            f"{layers}x{hidden}",
+            f"{ours:,.0f}",
+            f"{rounded:,.0f}",
+            f"{loop:,.0f}",
+            f"{hand:,.0f}",
+            f"{ours / loop:.1f}",
+            f"{goal}",
+            f"{ours / hand:.1f}",
             f"{ours * size / bandwidth:.0%} of {bandwidth / 1e9:.0f} GB/s",
-        )  # fmt: skip
+        )
     return table, missed
 
 
@@ -259,9 +274,13 @@ def batches(rounds: int, seconds: float) -> tuple[Table, list[str]]:
         if goal and ours / loop < goal:
             missed.append(f"{layers}x{hidden} batch")
         table.add_row(
-            f"{layers}x{hidden}", f"{ours:,.0f}", f"{loop:,.0f}", f"{ours / loop:.2f}", f"{goal or ''}",
+            f"{layers}x{hidden}",
+            f"{ours:,.0f}",
+            f"{loop:,.0f}",
+            f"{ours / loop:.2f}",
+            f"{goal or ''}",
             f"{ours * bytes_per_char(model) / 2 / 1e9 / peak:.0%}",
-        )  # fmt: skip
+        )
     return table, missed
 
 

@@ -204,9 +204,12 @@ def main() -> int:
             one = [seconds for _, seconds in in_second_process(_steady, address, path, 1, options.seconds)]
             p50 = statistics.median(one)
             results.add(
-                "1 client", f"p50 {p50 * 1e3:.1f} ms (engine {alone * 1e3:.1f} ms)", "engine + 3 ms",
-                reached=p50 <= alone + OVERHEAD_SECONDS, mlflow=f"p50 {theirs[1][0] * 1e3:.1f} ms",
-            )  # fmt: skip
+                "1 client",
+                f"p50 {p50 * 1e3:.1f} ms (engine {alone * 1e3:.1f} ms)",
+                "engine + 3 ms",
+                reached=p50 <= alone + OVERHEAD_SECONDS,
+                mlflow=f"p50 {theirs[1][0] * 1e3:.1f} ms",
+            )
             many = in_second_process(_steady, address, path, 32, options.seconds)
             chars = LENGTH * len(many) / options.seconds
             p99 = percentile([seconds for _, seconds in many], 0.99)
@@ -215,9 +218,10 @@ def main() -> int:
                 "32 clients",
                 f"{chars:,.0f} characters/s, {chars / rate:.0%} of the engine's {rate:,.0f}; p99 {p99 * 1e3:.0f} ms; "
                 f"{'no error' if well else 'errors'}",
-                "60%, p99 400 ms, no error", reached=chars >= SHARE_OF_ENGINE * rate and p99 <= P99_SECONDS and well,
+                "60%, p99 400 ms, no error",
+                reached=chars >= SHARE_OF_ENGINE * rate and p99 <= P99_SECONDS and well,
                 mlflow=f"{LENGTH / theirs[32][1]:,.0f} characters/s, p99 {theirs[32][2] * 1e3:.0f} ms",
-            )  # fmt: skip
+            )
             streams = in_second_process(_streams, address, 64, 500)
             first = percentile([seconds for seconds, _ in streams], 0.99)
             same = all(
@@ -225,9 +229,11 @@ def main() -> int:
                 for seed, (_, text) in enumerate(streams)
             )
             results.add(
-                "64 streams of 500 characters", f"first character p99 {first * 1e3:.0f} ms; texts "
-                f"{'as alone' if same else 'DIFFERENT'}", "300 ms, as alone", reached=first <= FIRST_SECONDS and same,
-            )  # fmt: skip
+                "64 streams of 500 characters",
+                f"first character p99 {first * 1e3:.0f} ms; texts {'as alone' if same else 'DIFFERENT'}",
+                "300 ms, as alone",
+                reached=first <= FIRST_SECONDS and same,
+            )
             before = process.memory_info().rss
             flood = [status for status, _ in in_second_process(_flood, address, 500)]
             after = process.memory_info().rss
@@ -241,7 +247,7 @@ def main() -> int:
                 f"others; memory {(after - before) / 1e6:+.0f} MB; then p50 {again * 1e3:.1f} ms",
                 "200 and 429 only, as quick afterwards",
                 reached=set(flood) <= {OK, TOO_MANY} and again <= 1.5 * p50,
-            )  # fmt: skip
+            )
     console = Console(width=150)
     console.print(results.table)
     console.print(f"goals missed: {', '.join(results.missed)}" if results.missed else "all goals reached")

@@ -276,10 +276,16 @@ def main() -> int:
         missed += sum(not ratio >= goal for ratio, goal in zip(ratios, goals, strict=True))
         rate = mine * flops_per_char(layers, hidden) / 1e9
         table.add_row(
-            f"{layers}x{hidden}", f"{batch}x{window}", f"{mine:,.0f}", f"{torchs:,.0f}", f"{mxnets:,.0f}",
+            f"{layers}x{hidden}",
+            f"{batch}x{window}",
+            f"{mine:,.0f}",
+            f"{torchs:,.0f}",
+            f"{mxnets:,.0f}",
             *(f"{ratio:.2f} (goal {goal})" for ratio, goal in zip(ratios, goals, strict=True)),
-            f"{rate:.0f}", f"{rate / fp32:.0%}", f"{rate / bf16:.0%}",
-        )  # fmt: skip
+            f"{rate:.0f}",
+            f"{rate / fp32:.0%}",
+            f"{rate / bf16:.0%}",
+        )
     console.print(table)
     alone, training = overhead()
     console.print(

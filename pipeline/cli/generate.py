@@ -67,9 +67,15 @@ def generate(
         raise UserError(f"--temperature: found {temperature:g} together with --greedy, allowed is one of them")
     params = read_group("generate", GenerateParams) if PARAMS_FILE.exists() else GenerateParams()
     given = {
-        "max_new_chars": num_chars, "temperature": 0.0 if greedy else temperature, "top_k": top_k, "top_p": top_p,
-        "min_p": min_p, "repetition_penalty": repetition_penalty, "repetition_window": repetition_window, "seed": seed,
-    }  # fmt: skip
+        "max_new_chars": num_chars,
+        "temperature": 0.0 if greedy else temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "repetition_window": repetition_window,
+        "seed": seed,
+    }
     chosen = params.sampling() | {name: value for name, value in given.items() if value is not None}
     sampling = _sampling(chosen, allowed=allowed, stop=tuple(stop or ()))
     starts_with_input = interactive and file is None
@@ -90,9 +96,13 @@ def generate(
     for number, (own_seed, done) in enumerate(zip(seeds, texts, strict=True), start=1):
         if as_json:
             answer = {
-                "prompt": text, "completion": done.completion, "seed": own_seed, "finish_reason": done.finish_reason,
-                "log_prob": round(float(done.log_probs.sum(dtype="f8")), 4), "warnings": done.warnings,
-            }  # fmt: skip
+                "prompt": text,
+                "completion": done.completion,
+                "seed": own_seed,
+                "finish_reason": done.finish_reason,
+                "log_prob": round(float(done.log_probs.sum(dtype="f8")), 4),
+                "warnings": done.warnings,
+            }
             _show(json.dumps(answer, ensure_ascii=False) + "\n")
         else:
             _show((f"--- {number} of {samples}, seed {own_seed}\n" if samples > 1 else "") + done.text + "\n")

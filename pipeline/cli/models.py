@@ -87,9 +87,14 @@ def _table(name: str, versions: list[Any]) -> Table:
     title = f"{name}: {len(versions)} version{'s' if len(versions) > 1 else ''}"
     table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for heading, justify in (
-        ("version", "right"), ("alias", "left"), ("perplexity", "right"), ("text", "left"), ("eval text", "left"),
-        ("made", "left"), ("experiment", "left"),
-    ):  # fmt: skip
+        ("version", "right"),
+        ("alias", "left"),
+        ("perplexity", "right"),
+        ("text", "left"),
+        ("eval text", "left"),
+        ("made", "left"),
+        ("experiment", "left"),
+    ):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for one in versions:
         tags = one.tags

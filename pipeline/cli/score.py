@@ -44,9 +44,11 @@ def score(
         raise UserError(f"{file or 'standard input'}: contains no character that the model knows")
     if as_json:
         figures = {
-            "characters": len(scored.text), "unknown": scored.dropped,
-            "perplexity": round(scored.perplexity, 4), "bits_per_char": round(scored.bits_per_char, 4),
-        }  # fmt: skip
+            "characters": len(scored.text),
+            "unknown": scored.dropped,
+            "perplexity": round(scored.perplexity, 4),
+            "bits_per_char": round(scored.bits_per_char, 4),
+        }
         print(json.dumps(figures))
         return
     console = Console(highlight=False)

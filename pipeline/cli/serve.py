@@ -51,8 +51,11 @@ def serve(
     limits = Limits(max_tokens=max_tokens, seconds=seconds, in_flight=in_flight, queue=queue)
     app = make_application(
         load,
-        limits=limits, key=key, hosts=(*LOOPBACK, host), cors=tuple(cors or ()),
-    )  # fmt: skip
+        limits=limits,
+        key=key,
+        hosts=(*LOOPBACK, host),
+        cors=tuple(cors or ()),
+    )
     shown = f"[{host}]" if ":" in host else host
     print(f"charlm: {model} at http://{shown}:{listening.getsockname()[1]}/  (API: /docs, Ctrl-C ends)", flush=True)
     # The event loop and the batcher's thread alternate many times a second: Python's default of 5 ms is too long.

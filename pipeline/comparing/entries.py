@@ -62,8 +62,11 @@ def _cache_folder() -> Path:
 
 WORKSPACE = "workspace"
 EVALUATE, TRAIN, SUMMARY, REGISTRATION = (
-    "metrics/evaluate.json", "metrics/train.json", "metrics/summary.json", "models/registration.json",
-)  # fmt: skip
+    "metrics/evaluate.json",
+    "metrics/train.json",
+    "metrics/summary.json",
+    "models/registration.json",
+)
 FILES = (PARAMS_FILE.name, EVALUATE, TRAIN, SUMMARY, REGISTRATION)
 SHORT = 7
 STALE = (
@@ -176,8 +179,11 @@ def _with_workspace(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
 
 def _is_same(one: Entry, other: Entry) -> bool:
     return (one.params, one.perplexity, one.seconds, one.eval_text) == (
-        other.params, other.perplexity, other.seconds, other.eval_text,
-    )  # fmt: skip
+        other.params,
+        other.perplexity,
+        other.seconds,
+        other.eval_text,
+    )
 
 
 def _entry(texts: Mapping[str, str | None], *, name: str, kind: str, commit: str | None) -> Entry:

@@ -168,6 +168,17 @@ def spread(context, longest, text, begin, table, counts, where, totals, reserved
     for symbol in range(1, len(out)):
         if symbol != begin:
             out[symbol], _ = read(
-                symbol, states.copy(), depth, longest, text, begin, table, counts, where, totals, reserved, discounts,
+                symbol,
+                states.copy(),
+                depth,
+                longest,
+                text,
+                begin,
+                table,
+                counts,
+                where,
+                totals,
+                reserved,
+                discounts,
                 uniform,
-            )  # fmt: skip
+            )

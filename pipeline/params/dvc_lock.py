@@ -31,10 +31,9 @@ def stages_in_step(folder: Path) -> list[str]:
             known[name] = False  # ends the recursion in a cycle, which DVC refuses
             stage = stages[name]
             inputs = [(dep["path"], dep.get("md5")) for dep in stage.get("deps", []) if dep["path"] in outputs]
-            known[name] = (
-                all(outputs[path][1] == md5 and in_step(outputs[path][0]) for path, md5 in inputs)
-                and _params_hold(stage.get("params", {}).get(PARAMS_FILE.name, {}), params)
-            )  # fmt: skip
+            known[name] = all(
+                outputs[path][1] == md5 and in_step(outputs[path][0]) for path, md5 in inputs
+            ) and _params_hold(stage.get("params", {}).get(PARAMS_FILE.name, {}), params)
         return known[name]
 
     return [name for name in stages if in_step(name)]

@@ -88,12 +88,18 @@ def finished(layers: Sequence[alt.Chart], *, height: int = HEIGHT) -> Spec:
         .configure(font=FONT)
         .configure_view(stroke=None)
         .configure_axis(
-            labelColor="var(--dim)", titleColor="var(--ink)", gridColor="var(--line)", domainColor="var(--edge)",
-            tickColor="var(--edge)", labelFontSize=12, titleFontSize=12, titleFontWeight="normal",
+            labelColor="var(--dim)",
+            titleColor="var(--ink)",
+            gridColor="var(--line)",
+            domainColor="var(--edge)",
+            tickColor="var(--edge)",
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight="normal",
         )
         .configure_legend(labelColor="var(--ink)", labelFontSize=12, symbolStrokeWidth=2, symbolSize=160)
         .configure_text(font=FONT, fontSize=12)
-    )  # fmt: skip
+    )
     spec: Spec = configured.to_dict()
     return spec
 

@@ -75,9 +75,19 @@ class Section:
 def sections(projects: Sequence[Project]) -> list[Section]:
     """Return the sections for which there are files."""
     makers = (
-        _curves, _samples, _surprise, _position, _buckets, _characters, _mistakes, _corpus, _validation, _params,
-        _versions, _again,
-    )  # fmt: skip
+        _curves,
+        _samples,
+        _surprise,
+        _position,
+        _buckets,
+        _characters,
+        _mistakes,
+        _corpus,
+        _validation,
+        _params,
+        _versions,
+        _again,
+    )
     return [section for make in makers if (section := make(projects))]
 
 

@@ -68,9 +68,13 @@ def listen(host: str, port: int) -> socket.socket:
 def run(app: ASGIApp, listening: socket.socket, *, access_log: bool) -> None:
     """Serve `app` until Ctrl-C or SIGTERM; requests in flight then have STOP_SECONDS to finish."""
     config = uvicorn.Config(
-        app, log_config=log_config(access=access_log), log_level=logging.WARNING, access_log=False,
-        timeout_graceful_shutdown=STOP_SECONDS, server_header=False,
-    )  # fmt: skip
+        app,
+        log_config=log_config(access=access_log),
+        log_level=logging.WARNING,
+        access_log=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        server_header=False,
+    )
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:  # Ctrl-C, raised again by uvicorn after the stop

@@ -207,6 +207,9 @@ class AccessLog:
             self.requests.labels(getattr(scope.get("route"), "path", "none"), str(status)).inc()
             ACCESS.info(
                 "client=%s method=%s path=%s status=%d ms=%.1f",
-                (scope.get("client") or ("-",))[0], scope["method"], quote(scope["path"])[:LOGGED_PATH_CHARS],
-                status, 1000 * (time.perf_counter() - started),
-            )  # fmt: skip
+                (scope.get("client") or ("-",))[0],
+                scope["method"],
+                quote(scope["path"])[:LOGGED_PATH_CHARS],
+                status,
+                1000 * (time.perf_counter() - started),
+            )

@@ -182,13 +182,27 @@ def _product(shape: tuple[int, ...]) -> int:
 
 # Params that depend on the text. Values chosen for an earlier text are reset to these, the shipped ones.
 OF_EARLIER_TEXTS: dict[str, Any] = {
-    "data.text_column": "text", "data.id_column": None, "data.metadata": [], "data.sha256": None,
-    "clean.charset": "ascii", "clean.normalize": "nfc", "clean.keep_newlines": True, "clean.keep_tabs": False,
-    "clean.lowercase": False, "clean.whitespace": "keep", "clean.min_count": 0,
-    "split.samples": "stream", "split.buckets": [32], "split.by": "position", "split.train_fraction": 0.9,
-    "split.test_fraction": 0.0, "split.group_by": None, "split.column": None, "split.train_until": None,
+    "data.text_column": "text",
+    "data.id_column": None,
+    "data.metadata": [],
+    "data.sha256": None,
+    "clean.charset": "ascii",
+    "clean.normalize": "nfc",
+    "clean.keep_newlines": True,
+    "clean.keep_tabs": False,
+    "clean.lowercase": False,
+    "clean.whitespace": "keep",
+    "clean.min_count": 0,
+    "split.samples": "stream",
+    "split.buckets": [32],
+    "split.by": "position",
+    "split.train_fraction": 0.9,
+    "split.test_fraction": 0.0,
+    "split.group_by": None,
+    "split.column": None,
+    "split.train_until": None,
     "split.eval_until": None,
-}  # fmt: skip
+}
 LOWEST_GATE = 5.0
 
 

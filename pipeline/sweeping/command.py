@@ -121,8 +121,14 @@ def _run(study: Study, trials: Trials, folder: Path, environment: Mapping[str, s
             study.remember(RUN_ID, parent.run_id)
         screen.say(_headline(study))
         runner = Runner(
-            study, trials, screen, parent, folder=folder, jobs=study.jobs, environment=environment,
-        )  # fmt: skip
+            study,
+            trials,
+            screen,
+            parent,
+            folder=folder,
+            jobs=study.jobs,
+            environment=environment,
+        )
         outcomes = runner.run()
     best = ranking(outcomes)
     if not best:

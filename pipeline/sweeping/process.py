@@ -151,8 +151,12 @@ class TrialProcess:
         with self.log.open("wb") as log:
             self._leader = subprocess.Popen(
                 self._trials.command(self.name, options),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=own, start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=own,
+                start_new_session=True,
+            )
 
     def adopt(self) -> bool:
         """Take over the processes that an earlier runner started; returns whether the first one is still running."""

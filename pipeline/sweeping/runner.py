@@ -159,9 +159,13 @@ class Runner:
                 remove_checkpoints(trial.checkpoints)
                 self.parent.mark_killed(process.name, pruned=True)
         outcome = Outcome(
-            number=number, state=state, perplexity=perplexity, values=trial.proposal.values, reason=reason,
+            number=number,
+            state=state,
+            perplexity=perplexity,
+            values=trial.proposal.values,
+            reason=reason,
             seconds=round(process.ended() - trial.proposal.started, 1),
-        )  # fmt: skip
+        )
         self.study.end(outcome)
         best = next(iter(ranking(self.study.outcomes())), None)
         self.screen.ended(outcome, is_best=best is not None and best.number == number)

@@ -52,8 +52,10 @@ def file_at(revision: str, name: str, *, folder: Path | None = None) -> str | No
     """Return the text of file `name` in `revision`, None if there is no such revision or file."""
     answer = subprocess.run(
         ["git", "show", f"{revision}:./{name}"],
-        cwd=folder, capture_output=True, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        check=False,
+    )
     return answer.stdout.decode("utf-8", "replace") if answer.returncode == 0 else None
 
 
@@ -62,8 +64,11 @@ def files_at(names: Sequence[tuple[str, str]], *, folder: Path | None = None) ->
     asked = "".join(f"{revision}:./{name}\n" for revision, name in names).encode()
     answer = subprocess.run(
         ["git", "cat-file", "--batch"],
-        cwd=folder, input=asked, capture_output=True, check=False,
-    ).stdout  # fmt: skip
+        cwd=folder,
+        input=asked,
+        capture_output=True,
+        check=False,
+    ).stdout
     texts: list[str | None] = []
     at = 0
     while at < len(answer):

@@ -57,8 +57,15 @@ def size_of(facts: pd.DataFrame) -> TextSize:
 
 
 FIGURES = (
-    "documents", "chars", "newlines", "unnamed", "repeated", "without_text", "empty", "broken",
-)  # fmt: skip
+    "documents",
+    "chars",
+    "newlines",
+    "unnamed",
+    "repeated",
+    "without_text",
+    "empty",
+    "broken",
+)
 
 
 class _Counter:

@@ -85,8 +85,11 @@ class Repository:
     def charlm(self, *arguments, expect=0, **variables):
         done = subprocess.run(
             [sys.executable, "-m", "pipeline.cli.app", "compare", *arguments],
-            cwd=self.folder, capture_output=True, text=True, env=environment() | variables,
-        )  # fmt: skip
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env=environment() | variables,
+        )
         assert done.returncode == expect, done.stderr
         return done
 
@@ -112,8 +115,15 @@ def test_the_best_comes_first_with_only_the_params_that_differ_and_the_champion(
     done = repository.charlm()
     lines = done.stdout.splitlines()
     assert lines[0].split() == [
-        "name", "perplexity", "baseline", "bits", "seconds", "model", "num_hidden", "lr",
-    ]  # fmt: skip
+        "name",
+        "perplexity",
+        "baseline",
+        "bits",
+        "seconds",
+        "model",
+        "num_hidden",
+        "lr",
+    ]
     assert lines[1].split() == ["wider", "3.200", "3.394", "1.800", "38.0", "champion", "512", "0.01"]
     assert names(done.stdout)[1:] == ["wider", repository.head[:7], "slower"]
     assert "(main) (here)" in lines[2]
@@ -188,9 +198,12 @@ def test_what_cannot_be_compared_is_one_line(repository, tmp_path_factory):
     assert repository.charlm("wider", "--all", expect=2).stderr.startswith("error: --all: found with names")
     empty = tmp_path_factory.mktemp("empty")
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.app", "compare"], cwd=empty, capture_output=True, text=True,
+        [sys.executable, "-m", "pipeline.cli.app", "compare"],
+        cwd=empty,
+        capture_output=True,
+        text=True,
         env=environment(),
-    )  # fmt: skip
+    )
     assert done.returncode == 2
     assert done.stderr == (
         "error: nothing to compare: no figures in the workspace, HEAD or an experiment; run `dvc repro` first\n"

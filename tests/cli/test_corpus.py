@@ -24,8 +24,11 @@ def folder(tmp_path):
 def corpus(folder, *arguments, expect=0):
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli.app", "corpus", *arguments],
-        cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)},
-    )  # fmt: skip
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), "DVC_ROOT": str(folder)},
+    )
     assert done.returncode == expect, done.stderr
     return done.stdout if expect == 0 else done.stderr
 

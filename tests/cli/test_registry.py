@@ -36,9 +36,12 @@ def test_nothing_is_cut_in_a_narrow_terminal():
     )
     places = os.pathsep.join(str(ROOT / name) for name in (".", "tests", "tests/cli"))
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": places, "COLUMNS": "60", "TERM": "xterm"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout
     assert NAME in done.stdout
     assert "…" not in done.stdout

@@ -21,9 +21,12 @@ ROOT = Path(__file__).parents[2]
 def serve(folder, *arguments, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline.cli.app", "serve", *arguments],
-        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_the_command_serves_and_a_stop_finishes_what_is_in_flight(tmp_path):
@@ -71,11 +74,14 @@ def test_port_0_is_a_free_one_and_ctrl_c_ends_with_0(tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (PermissionError(errno.EACCES, "x"), "--port: found 80, which needs root's rights; allowed are 1024 to 65535, or 0"),  # noqa: E501
+        (
+            PermissionError(errno.EACCES, "x"),
+            "--port: found 80, which needs root's rights; allowed are 1024 to 65535, or 0",
+        ),
         (OSError(errno.EADDRNOTAVAIL, "Cannot assign"), "--host: cannot listen at 10.9.8.7: Cannot assign"),
         (socket.gaierror(-2, "Name not known"), "--host: cannot listen at 10.9.8.7: Name not known"),
     ],
-)  # fmt: skip
+)
 def test_where_it_cannot_listen(monkeypatch, error, message):
     def refuse(*_, **__):
         raise error
@@ -96,10 +102,16 @@ def _answers(client):
     ("arguments", "message"),
     [
         (["--host", "::"], "--host: found :: without a key, allowed is loopback; set CHARLM_API_KEY to open it"),
-        (["--model", "gone"], "--model: gone: no model there; allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION"),  # noqa: E501
-        (["--model", "models:/charlm"], "--model: found models:/charlm, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION"),  # noqa: E501
+        (
+            ["--model", "gone"],
+            "--model: gone: no model there; allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION",
+        ),
+        (
+            ["--model", "models:/charlm"],
+            "--model: found models:/charlm, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_served_is_one_line(tmp_path, arguments, message):
     process = serve(tmp_path, *arguments)
     assert (process.communicate()[1], process.returncode) == (f"error: {message}\n", 2)

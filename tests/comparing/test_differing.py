@@ -16,9 +16,11 @@ def test_equal_is_not_enough():
 def test_names_are_as_short_as_they_are_clear():
     keys = ["train.optimizer.name", "train.schedule.name", "model.num_hidden", "train.seed"]
     assert short_names(keys) == {
-        "train.optimizer.name": "optimizer.name", "train.schedule.name": "schedule.name",
-        "model.num_hidden": "num_hidden", "train.seed": "seed",
-    }  # fmt: skip
+        "train.optimizer.name": "optimizer.name",
+        "train.schedule.name": "schedule.name",
+        "model.num_hidden": "num_hidden",
+        "train.seed": "seed",
+    }
     everything = [*keys, "generate.seed"]
     assert short_names(["train.seed"], all_keys=everything) == {"train.seed": "train.seed"}
 

@@ -48,9 +48,15 @@ def test_only_temporary_files_of_killed_processes_are_removed(tmp_path):
     with whole_folder(tmp_path / "folder") as temporary:
         (temporary / "a").write_text("whole")
     assert {path.name for path in tmp_path.iterdir()} == {
-        "file", "folder", ".file.notes.part", f".other.{dead}.part",
-        f".file.{alive}.part", f".folder.{alive}.part", f".folder.{alive}.part.common", f".folder.{alive}.old",
-    }  # fmt: skip
+        "file",
+        "folder",
+        ".file.notes.part",
+        f".other.{dead}.part",
+        f".file.{alive}.part",
+        f".folder.{alive}.part",
+        f".folder.{alive}.part.common",
+        f".folder.{alive}.old",
+    }
 
 
 def test_json_and_hashes(tmp_path):

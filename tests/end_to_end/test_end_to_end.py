@@ -162,9 +162,13 @@ def served(project):
     port = free_port()
     command = ["mlflow", "models", "serve", "-m", "models:/charlm@champion", "--env-manager", "local", "-p", str(port)]
     with subprocess.Popen(
-        command, cwd=project.folder, env=project.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command,
+        cwd=project.folder,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
-    ) as server:  # fmt: skip
+    ) as server:
         try:
             for _ in range(120):
                 try:

@@ -26,8 +26,14 @@ def stream(documents, dictionary):
 
 def test_words_are_runs_of_letters_with_inner_apostrophes():
     assert words_of("The dog's 3rd 'Bone', rock'n'roll_x--IT\u2019S") == [
-        "the", "dog's", "rd", "bone", "rock'n'roll", "x", "it\u2019s",
-    ]  # fmt: skip
+        "the",
+        "dog's",
+        "rd",
+        "bone",
+        "rock'n'roll",
+        "x",
+        "it\u2019s",
+    ]
     assert words_of("नमस्ते दुनिया") == ["नमस्ते", "दुनिया"]
     assert words_of("") == []
 

@@ -23,13 +23,29 @@ def test_perplexity_comes_first_and_facts_of_the_text_are_left_out():
 
 def test_all_figures_are_at_most_ten_in_the_order_of_the_columns():
     evaluate = dict.fromkeys(
-        ["test_perplexity", "baseline_perplexity_stateful", "perplexity_stateful", "bits_per_char",
-         "baseline_perplexity", "perplexity", "baseline", "accuracy"], 1.0,
-    )  # fmt: skip
+        [
+            "test_perplexity",
+            "baseline_perplexity_stateful",
+            "perplexity_stateful",
+            "bits_per_char",
+            "baseline_perplexity",
+            "perplexity",
+            "baseline",
+            "accuracy",
+        ],
+        1.0,
+    )
     assert list(summary_figures(evaluate, TRAIN)) == [
-        "perplexity", "baseline_perplexity", "bits_per_char", "perplexity_stateful", "baseline_perplexity_stateful",
-        "test_perplexity", "train_seconds", "parameters", "chars_per_second",
-    ]  # fmt: skip
+        "perplexity",
+        "baseline_perplexity",
+        "bits_per_char",
+        "perplexity_stateful",
+        "baseline_perplexity_stateful",
+        "test_perplexity",
+        "train_seconds",
+        "parameters",
+        "chars_per_second",
+    ]
 
 
 def test_dvc_has_no_other_metrics():

@@ -146,9 +146,11 @@ def test_a_copy_of_the_code_uses_the_cached_kernels_and_imports_nothing_heavy(tm
     for folder in (ROOT, tmp_path / "copy"):
         done = subprocess.run(
             [sys.executable, "-I", "-c", SCRIPT, str(folder), str(tmp_path / "model")],
-            capture_output=True, text=True, cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
             env=os.environ | {"CHARLM_CACHE_DIR": str(tmp_path / "cache")},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
         files = (tmp_path / "cache").rglob("*.nb*")

@@ -13,10 +13,17 @@ from pipeline.splitting.build_splits import build_splits
 TEXT = "a bad cab a fad\nhe had a bag\n" * 40
 SHA = "ab" * 32
 EVALUATE = {
-    "perplexity": 3.5, "perplexity_stateful": 3.25, "bits_per_char": 1.807, "accuracy": 0.61, "num_chars": 119,
-    "buckets": {"20": {"perplexity": 3.75, "num_chars": 119}}, "eval_sha256": SHA,
-    "baseline_perplexity": 3.625, "baseline_perplexity_stateful": 3.375, "baseline": "Kneser-Ney order 9",
-}  # fmt: skip
+    "perplexity": 3.5,
+    "perplexity_stateful": 3.25,
+    "bits_per_char": 1.807,
+    "accuracy": 0.61,
+    "num_chars": 119,
+    "buckets": {"20": {"perplexity": 3.75, "num_chars": 119}},
+    "eval_sha256": SHA,
+    "baseline_perplexity": 3.625,
+    "baseline_perplexity_stateful": 3.375,
+    "baseline": "Kneser-Ney order 9",
+}
 METRICS = {
     "ingest": {"documents": 2, "characters": 1210},
     "clean": {"documents": 2, "empty_documents": 0, "characters": 1200, "replaced": 7, "dropped": 3, "composed": 0},
@@ -43,19 +50,39 @@ FILES = {
     "reports/clean.csv": "codepoint,character,became,count\nU+2014,—,-,7\nU+0000,,,3\n",
 }
 SAMPLES = [
-    {"mode": "greedy", "seed": None, "temperature": 0, "prompt": "a", "completion": " bad bad bad", "known_words": 1.0,
-     "longest_repeat": 8, "copied": 0.25},
+    {
+        "mode": "greedy",
+        "seed": None,
+        "temperature": 0,
+        "prompt": "a",
+        "completion": " bad bad bad",
+        "known_words": 1.0,
+        "longest_repeat": 8,
+        "copied": 0.25,
+    },
     {"mode": "sampled", "seed": 7, "temperature": 0.8, "prompt": "a", "completion": " fab cage", "known_words": 0.5},
-]  # fmt: skip
+]
 VALIDATION = {
     "passed": False,
     "expectations": [
-        {"name": "documents_present", "table": "documents", "passed": True, "found": "2", "allowed": "at least 1",
-         "why": "there is no text"},
-        {"name": "eval_not_in_train", "table": "splits", "passed": False, "found": "0.9", "allowed": "at most 0.01",
-         "why": "the eval text was trained on"},
+        {
+            "name": "documents_present",
+            "table": "documents",
+            "passed": True,
+            "found": "2",
+            "allowed": "at least 1",
+            "why": "there is no text",
+        },
+        {
+            "name": "eval_not_in_train",
+            "table": "splits",
+            "passed": False,
+            "found": "0.9",
+            "allowed": "at most 0.01",
+            "why": "the eval text was trained on",
+        },
     ],
-}  # fmt: skip
+}
 
 
 def write_project(folder, *, evaluate=None, params=PARAMS, files=None, samples=SAMPLES, seed=0):

@@ -12,9 +12,19 @@ from pipeline.reporting.project import Project
 from pipeline.reporting.report import build_report
 
 SECTIONS = [
-    "curves", "samples", "surprise", "position", "buckets", "characters", "mistakes", "corpus", "validation", "params",
-    "versions", "again",
-]  # fmt: skip
+    "curves",
+    "samples",
+    "surprise",
+    "position",
+    "buckets",
+    "characters",
+    "mistakes",
+    "corpus",
+    "validation",
+    "params",
+    "versions",
+    "again",
+]
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 

@@ -13,10 +13,15 @@ WRITER = Writer(random_model())
 @pytest.mark.parametrize(
     "data",
     [
-        ["a", "b"], {"prompt": ["a", "b"]}, {"prompt": np.array(["a", "b"])}, pd.DataFrame({"prompt": ["a", "b"]}),
-        pd.DataFrame({0: ["a", "b"]}), pd.DataFrame([{"prompt": ["a", "b"]}]), np.array(["a", "b"]),
+        ["a", "b"],
+        {"prompt": ["a", "b"]},
+        {"prompt": np.array(["a", "b"])},
+        pd.DataFrame({"prompt": ["a", "b"]}),
+        pd.DataFrame({0: ["a", "b"]}),
+        pd.DataFrame([{"prompt": ["a", "b"]}]),
+        np.array(["a", "b"]),
     ],
-)  # fmt: skip
+)
 def test_prompts_in_every_form(data):
     assert read_prompts(data) == ["a", "b"]
 
@@ -49,10 +54,17 @@ def test_a_text_depends_on_its_own_prompt_and_seed_alone():
 @pytest.mark.parametrize(
     "params",
     [
-        {"max_new_chars": -1}, {"max_new_chars": 10_001}, {"temperature": -1.0}, {"temperature": float("nan")},
-        {"top_k": -1}, {"top_p": 0.0}, {"seed": -1}, {"stop": [""]}, {"stops": ["a"]},
+        {"max_new_chars": -1},
+        {"max_new_chars": 10_001},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"seed": -1},
+        {"stop": [""]},
+        {"stops": ["a"]},
     ],
-)  # fmt: skip
+)
 def test_a_wrong_param_is_named(params):
     with pytest.raises(UserError, match=f"^{next(iter(params))}: "):
         read_params(params)

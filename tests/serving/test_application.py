@@ -80,9 +80,18 @@ def test_the_openai_client_works_unchanged(client):
     ours = openai.OpenAI(base_url=f"{client.base_url}/v1", api_key="none")
     assert [model.id for model in ours.models.list()] == ["charlm"]
     done = ours.completions.create(
-        model="charlm", prompt=["abc", "def"], n=2, max_tokens=20, seed=5, temperature=0.7, top_p=0.9, stop=["zz"],
-        logprobs=3, echo=True, extra_body={"top_k": 5, "min_p": 0.01, "repetition_penalty": 1.1},
-    )  # fmt: skip
+        model="charlm",
+        prompt=["abc", "def"],
+        n=2,
+        max_tokens=20,
+        seed=5,
+        temperature=0.7,
+        top_p=0.9,
+        stop=["zz"],
+        logprobs=3,
+        echo=True,
+        extra_body={"top_k": 5, "min_p": 0.01, "repetition_penalty": 1.1},
+    )
     assert [choice.index for choice in done.choices] == [0, 1, 2, 3]
     expected = alone("abc", 5, 20, temperature=0.7, top_p=0.9, top_k=5, min_p=0.01, repetition_penalty=1.1)
     assert done.choices[0].text == "abc" + expected
@@ -193,7 +202,7 @@ def test_a_short_text_that_joins_a_long_one_ends_first():
         ({"seed": -1}, "seed: input should be greater than or equal to 0", "seed"),
         ({"stream_options": {}}, "stream_options: found without stream, allowed only with stream: true", None),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_field_is_named(client, body, message, param):
     error = post(client, 400, **{"prompt": "abc", **body})["error"]
     expected = (message, param or message.partition(":")[0], "invalid_request_error")

@@ -45,18 +45,38 @@ def test_every_field_of_openais_client_is_one_of_ours():
 @pytest.mark.parametrize("logit_bias", [None, {}])
 def test_neutral_values_change_nothing(ours, suffix, logit_bias):
     done = ours.completions.create(
-        model="charlm", prompt="abc", max_tokens=50, seed=5, n=1, best_of=1, frequency_penalty=0, presence_penalty=0,
-        logit_bias=logit_bias, suffix=suffix, user="someone", logprobs=None, echo=False, stop=None, stream=False,
-        stream_options=None, temperature=1, top_p=1,
-    )  # fmt: skip
+        model="charlm",
+        prompt="abc",
+        max_tokens=50,
+        seed=5,
+        n=1,
+        best_of=1,
+        frequency_penalty=0,
+        presence_penalty=0,
+        logit_bias=logit_bias,
+        suffix=suffix,
+        user="someone",
+        logprobs=None,
+        echo=False,
+        stop=None,
+        stream=False,
+        stream_options=None,
+        temperature=1,
+        top_p=1,
+    )
     assert done.choices[0].text == alone("abc", max_new_chars=50)
 
 
 def test_openai_penalties(ours):
     done = ours.completions.create(
-        model="charlm", prompt="abc", max_tokens=100, seed=5, frequency_penalty=1.5, presence_penalty=0.5,
+        model="charlm",
+        prompt="abc",
+        max_tokens=100,
+        seed=5,
+        frequency_penalty=1.5,
+        presence_penalty=0.5,
         logit_bias={"a": -100},
-    )  # fmt: skip
+    )
     options = {"frequency_penalty": 1.5, "presence_penalty": 0.5, "logit_bias": (("a", -100.0),)}
     assert done.choices[0].text == alone("abc", max_new_chars=100, **options)
     assert "a" not in done.choices[0].text
@@ -97,17 +117,27 @@ def test_langchain_completes_and_streams(base):
 
 def test_langchain_sends_many_prompts_and_every_option(base):
     llm = langchain(
-        base, max_tokens=40, temperature=0.5, top_p=0.9, frequency_penalty=0.3, presence_penalty=0.2, n=1,
+        base,
+        max_tokens=40,
+        temperature=0.5,
+        top_p=0.9,
+        frequency_penalty=0.3,
+        presence_penalty=0.2,
+        n=1,
         logit_bias={"a": -100},
-    )  # fmt: skip
+    )
     options = {
-        "temperature": 0.5, "top_p": 0.9, "frequency_penalty": 0.3, "presence_penalty": 0.2,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "frequency_penalty": 0.3,
+        "presence_penalty": 0.2,
         "logit_bias": (("a", -100.0),),
-    }  # fmt: skip
+    }
     result = llm.generate(["abc", "de"])
     assert [one[0].text for one in result.generations] == [
-        alone("abc", max_new_chars=40, **options), alone("de", max_new_chars=40, **options),
-    ]  # fmt: skip
+        alone("abc", max_new_chars=40, **options),
+        alone("de", max_new_chars=40, **options),
+    ]
     assert result.llm_output["token_usage"]["completion_tokens"] == 80
 
 
@@ -141,8 +171,11 @@ def test_the_page_names_every_field():
 @pytest.mark.parametrize("library", ["openai", "langchain_openai", "litellm"])
 def test_the_pages_examples_run_as_typed(library, base, capsys, monkeypatch):
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    (code,) = [one for one in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if f"import {library}\n" in one
-               or f"from {library} import" in one]  # fmt: skip
+    (code,) = [
+        one
+        for one in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+        if f"import {library}\n" in one or f"from {library} import" in one
+    ]
     address = "http://127.0.0.1:8000/v1"
     assert address in code
     exec(code.replace(address, base), {})  # noqa: S102  the page's own code

@@ -51,8 +51,10 @@ def test_a_line_has_time_path_status_and_latency_and_no_prompt(client, lines):
     wait_for(lambda: len(lines) == 4)
     found = [re.fullmatch(LINE, line).groups() for line in lines]
     assert [one[:3] for one in found[:3]] == [
-        ("POST", "/v1/completions", "200"), ("POST", "/v1/completions", "200"), ("POST", "/v1/completions", "400"),
-    ]  # fmt: skip
+        ("POST", "/v1/completions", "200"),
+        ("POST", "/v1/completions", "200"),
+        ("POST", "/v1/completions", "400"),
+    ]
     assert found[3][1].startswith("/no%20such")
     assert len(found[3][1]) == 200
     assert not any("secret" in line or "\n" in line for line in lines)

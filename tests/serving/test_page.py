@@ -19,9 +19,14 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page was not tested"),
 ]
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 HIDDEN = 256
 WRITER = Writer(random_model(hidden=HIDDEN))
 

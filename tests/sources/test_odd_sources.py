@@ -33,20 +33,36 @@ def read(root, source, **params):
         # Arrow's parser would crash the interpreter.
         ("a.jsonl", b'null\n{"text": "b"}\n', {}, "a.jsonl: a line that is not an object in row 1"),
         ("a.jsonl", b'\n ["text"]\n', {}, "a.jsonl: a line that is not an object in row 1"),
-        ("a.jsonl", b'{"text": "b"}\n{"text": "' + b"[" * 9999 + b'", "x": ' + b"[" * 300_000, {},
-         f"a.jsonl: more than {DEEPEST} nested brackets in row 2"),
+        (
+            "a.jsonl",
+            b'{"text": "b"}\n{"text": "' + b"[" * 9999 + b'", "x": ' + b"[" * 300_000,
+            {},
+            f"a.jsonl: more than {DEEPEST} nested brackets in row 2",
+        ),
         ("a.jsonl", b'{"text": "b"}\n' + b'{"x":' * 20_000, {}, "nested brackets in row 2"),
-        ("a.jsonl", b'{"text": "b", "id": {"$oid": 1}}\n', {"id_column": "id"},
-         "data.id_column: 'id' of a.jsonl has type struct"),
+        (
+            "a.jsonl",
+            b'{"text": "b", "id": {"$oid": 1}}\n',
+            {"id_column": "id"},
+            "data.id_column: 'id' of a.jsonl has type struct",
+        ),
         ("a.jsonl", b'{"text": "a\\u0000b"}\n', {}, "NUL in the text of row 1"),
         ("a.csv", b"text," + b"x" * 200_000 + b"\nhello,1\n", {}, "a.csv: no readable header"),
         ("a.csv", b'"text,year\n' + b"a,1\n" * 50_000, {}, "a.csv: no readable header"),
-        ("a.txt", "hello".encode("utf-16-le"), {"encoding": "utf-16"},
-         "data.encoding: found utf-16, but a.txt: UTF-16 stream does not start with BOM"),
-        ("a.txt", "hello".encode("utf-32-le"), {"encoding": "utf-32", "errors": "replace"},
-         "data.encoding: found utf-32"),
+        (
+            "a.txt",
+            "hello".encode("utf-16-le"),
+            {"encoding": "utf-16"},
+            "data.encoding: found utf-16, but a.txt: UTF-16 stream does not start with BOM",
+        ),
+        (
+            "a.txt",
+            "hello".encode("utf-32-le"),
+            {"encoding": "utf-32", "errors": "replace"},
+            "data.encoding: found utf-32",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_bad_source_is_refused_with_one_line(tmp_path, name, content, params, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as refused:
@@ -67,10 +83,12 @@ def test_brackets_in_strings_and_on_several_lines_are_not_nested(tmp_path):
     [
         (pa.array([b"\xff", b"a"]), "data.id_column: 'id' of a.parquet has type binary"),
         (pa.array([[1], [2]]), "data.id_column: 'id' of a.parquet has type list"),
-        (pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"\xffa")),
-         "a.parquet: no readable Parquet: "),
+        (
+            pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pa.py_buffer(b"\xffa")),
+            "a.parquet: no readable Parquet: ",
+        ),
     ],
-)  # fmt: skip
+)
 def test_document_names_that_are_not_text_are_refused_in_parquet(tmp_path, column, message):
     pq.write_table(pa.table({"id": column, "text": ["one", "two"]}), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=message):

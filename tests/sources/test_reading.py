@@ -147,8 +147,11 @@ def test_long_texts_become_several_rows(tmp_path, monkeypatch):
     (tmp_path / "t.csv").write_bytes(written(content, "csv"))
     found = rows(tmp_path, "t.csv", id_column="id")
     assert [(row["part"], row["last"]) for row in found if row["document"] == "b"] == [
-        (0, False), (1, False), (2, False), (3, True)
-    ]  # fmt: skip
+        (0, False),
+        (1, False),
+        (2, False),
+        (3, True),
+    ]
     assert "".join(row["text"] for row in found if row["document"] == "b") == long
     assert [row["document"] for row in found] == ["a", "b", "b", "b", "b", "c"]
 
@@ -201,12 +204,24 @@ def test_line_ends_and_nul_in_cells_are_normalised(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "params", "message"),
     [
-        ("t.csv", "id,body\n1,x\n", {},
-         "data.text_column: t.csv has no column 'text'; allowed are id, body \\(separated by a comma\\)"),
-        ("t.csv", "id;body\n1;x, y\n", {},
-         "data.text_column: t.csv has no column 'text'; allowed are id, body \\(separated by a semicolon\\)"),
-        ("t.csv", "id|body, short\n1|x\n", {"text_column": "body"},
-         "data.text_column: t.csv has no column 'body'; allowed are id.body,  short \\(separated by a comma\\)"),
+        (
+            "t.csv",
+            "id,body\n1,x\n",
+            {},
+            "data.text_column: t.csv has no column 'text'; allowed are id, body \\(separated by a comma\\)",
+        ),
+        (
+            "t.csv",
+            "id;body\n1;x, y\n",
+            {},
+            "data.text_column: t.csv has no column 'text'; allowed are id, body \\(separated by a semicolon\\)",
+        ),
+        (
+            "t.csv",
+            "id|body, short\n1|x\n",
+            {"text_column": "body"},
+            "data.text_column: t.csv has no column 'body'; allowed are id.body,  short \\(separated by a comma\\)",
+        ),
         ("t.csv", "id,text\n1,x\n", {"id_column": "key"}, "data.id_column: t.csv has no column 'key'"),
         ("t.csv", "id,text\n1,x\n", {"metadata": ("year",)}, "data.metadata: t.csv has no column 'year'"),
         ("t.csv", "text,text\n1,x\n", {}, "data.text_column: t.csv has 2 columns 'text'; allowed is one"),
@@ -220,7 +235,7 @@ def test_line_ends_and_nul_in_cells_are_normalised(tmp_path):
         ("t.jsonl", '{"text": "x", "m": [1]}\n', {"metadata": ("m",)}, "data.metadata: 'm' of t.jsonl has type list"),
         ("t.csv", "", {}, "data.source: t.csv: empty"),
     ],
-)  # fmt: skip
+)
 def test_errors_in_tables_are_reported(tmp_path, name, content, params, message):
     (tmp_path / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(UserError, match=f"^{message}"):

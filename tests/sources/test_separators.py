@@ -82,8 +82,10 @@ def test_a_separator_that_is_not_the_usual_one_is_described(tmp_path):
     (tmp_path / "a/two.csv").write_text("id,text\n1,e\n")
     (tmp_path / "a/three.tsv").write_text("id|text\n1|f\n")
     params = DataParams(source="a")
-    entries = {one["name"]: one.get("separator") for one in
-               describe(params, root=tmp_path, cache=tmp_path / "state/downloads")["files"]}  # fmt: skip
+    entries = {
+        one["name"]: one.get("separator")
+        for one in describe(params, root=tmp_path, cache=tmp_path / "state/downloads")["files"]
+    }
     assert entries == {"one.csv": ";", "three.tsv": "|", "two.csv": None}
     batches = open_documents(params, root=tmp_path, cache=tmp_path / "state/downloads")
     assert [text for batch in batches for text in batch.column("text").to_pylist()] == ["a; b", "c, d", "f", "e"]

@@ -91,8 +91,11 @@ def test_lines_are_documents_except_empty_ones(tmp_path):
 
 @given(
     st.lists(st.text("ab\n", max_size=12), min_size=1, max_size=6),
-    st.integers(1, 5), st.integers(1, 4), st.floats(0.1, 0.9), st.floats(0, 0.5),
-)  # fmt: skip
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.floats(0.1, 0.9),
+    st.floats(0, 0.5),
+)
 def test_lines_are_cut_at_the_first_that_begins_after_the_border(tmp_path_factory, texts, most, at_once, train, test):
     folder = tmp_path_factory.mktemp("lines")
     params = {"train_fraction": train, "test_fraction": test} if train + test < 1 else {"train_fraction": train}

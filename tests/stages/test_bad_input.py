@@ -220,9 +220,12 @@ def test_a_killed_training_goes_on_and_says_so(project):
     shutil.rmtree(project / "models/charlm")
 
     killed = subprocess.Popen(
-        [sys.executable, "-m", "stages.train"], cwd=project, env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "stages.train"],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     kept = project / ".charlm/checkpoints"
     while not list(kept.glob("*/*.safetensors")):
         assert killed.poll() is None

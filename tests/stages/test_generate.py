@@ -60,8 +60,10 @@ def test_samples_of_a_model_of_one_stream_have_no_ends(project):
     generate.main()
     assert "finish_reason" not in read_json(project / "samples/samples.json")[0]
     assert set(read_json(project / "metrics/generate.json")["greedy"]) == {
-        "known_words", "longest_repeat", "copied",
-    }  # fmt: skip
+        "known_words",
+        "longest_repeat",
+        "copied",
+    }
     first = (project / "samples/samples.txt").read_bytes()
     generate.main()
     assert (project / "samples/samples.txt").read_bytes() == first

@@ -22,13 +22,14 @@ def is_champion(monkeypatch, answer):
     ("answer", "said"),
     [
         (f"{HEADER}U+0061,a,90,10,0\n", "warning: the text drifted from champion version 3's: 10 new characters ("),
-        (f"{HEADER}U+0061,a,many,10,0\n",
-         "warning: the champion's alphabet.csv could not be read: not a table of characters"),
+        (
+            f"{HEADER}U+0061,a,many,10,0\n",
+            "warning: the champion's alphabet.csv could not be read: not a table of characters",
+        ),
         ("", "warning: the champion's alphabet.csv could not be read: not a table of characters"),
-        (OSError("the server\nis away"),
-         "warning: validate: not compared with the champion (the server is away)"),
+        (OSError("the server\nis away"), "warning: validate: not compared with the champion (the server is away)"),
     ],
-)  # fmt: skip
+)
 def test_whatever_the_champion_is_comes_to_a_line_and_never_to_a_failure(make, monkeypatch, capsys, answer, said):
     project = make("stream")
     assert project.failed() == []
@@ -49,7 +50,7 @@ def test_a_champion_of_the_same_text_is_tagged_and_not_warned_of(make, run, monk
     assert project.failed() == []
     assert run.session.tags == {
         "validate.drift": "Jensen-Shannon divergence 0 bits, from champion version 3's",
-    }  # fmt: skip
+    }
     assert capsys.readouterr().err == ""
 
 

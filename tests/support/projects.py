@@ -33,8 +33,11 @@ class Project:
         self.folder = folder
         tracked = subprocess.run(
             ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-            cwd=ROOT, capture_output=True, text=True, check=True,
-        ).stdout.splitlines()  # fmt: skip
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
         for name in tracked:
             if name.split("/")[0] not in {"metrics", "plots", "dvc.lock"} and (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -11,12 +11,17 @@ TEXT = "the quick brown fox jumps over the lazy dog, and the dog does not mind.\
 def tables(*texts: str, most: int = PIECE_BYTES, at_once: int = 1000, **metadata: list):
     """What gives the documents `texts`, as a stage reads them: in rows of at most `most` bytes, some at once."""
     rows = [
-        Row(f"document {number}", piece, part, last=part == len(pieces) - 1,
-            metadata={name: values[number] for name, values in metadata.items()})
+        Row(
+            f"document {number}",
+            piece,
+            part,
+            last=part == len(pieces) - 1,
+            metadata={name: values[number] for name, values in metadata.items()},
+        )
         for number, text in enumerate(texts)
         for pieces in [list(cut_pieces([text.encode()], most)) or [b""]]
         for part, piece in enumerate(pieces)
-    ]  # fmt: skip
+    ]
     schema = schema_of((name, pa.array(values).type) for name, values in metadata.items())
     batches = [
         pa.RecordBatch.from_arrays(

@@ -23,11 +23,15 @@ KINDS = {
     "lines": {"samples": "lines", "buckets": [20]},
     "three sides": {"train_fraction": 0.7, "test_fraction": 0.2, "buckets": [20]},
     "documents on three sides": {
-        "samples": "documents", "by": "document", "train_fraction": 0.5, "test_fraction": 0.2, "buckets": [70],
+        "samples": "documents",
+        "by": "document",
+        "train_fraction": 0.5,
+        "test_fraction": 0.2,
+        "buckets": [70],
     },
     "documents' names": {"by": "document", "train_fraction": 0.5, "buckets": [20]},
     "unknown characters": {"dictionary_from": "train", "train_fraction": 0.05, "buckets": [20]},
-}  # fmt: skip
+}
 
 
 class Project:
@@ -75,8 +79,11 @@ class Project:
             validate.main()
         except UserError as error:
             self.line = str(error)
-        return [one["name"] for one in read_json(self.folder / "reports/validation.json")["expectations"]
-                if not one["passed"]]  # fmt: skip
+        return [
+            one["name"]
+            for one in read_json(self.folder / "reports/validation.json")["expectations"]
+            if not one["passed"]
+        ]
 
     def outputs(self):
         files = ["data/validated.json", "reports/validation.json", "reports/alphabet.csv", "metrics/validate.json"]

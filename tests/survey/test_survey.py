@@ -49,9 +49,19 @@ def test_rare_characters_and_scripts():
     assert dict(found.scripts())["Latin"] == 24
     assert {script_of(char) for char in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"} == {"Latin"}
     assert [script_of(char) for char in "Ж世é9.\n\t🚀\u0301\u00a0$\x07"] == [
-        "Cyrillic", "Cjk", "Latin", "digits", "punctuation", "newlines", "tabs", "symbols and emoji", "marks", "spaces",
-        "signs", "control and format characters",
-    ]  # fmt: skip
+        "Cyrillic",
+        "Cjk",
+        "Latin",
+        "digits",
+        "punctuation",
+        "newlines",
+        "tabs",
+        "symbols and emoji",
+        "marks",
+        "spaces",
+        "signs",
+        "control and format characters",
+    ]
 
 
 def test_english_may_be_spelt_in_ascii_and_russian_not():

@@ -109,9 +109,13 @@ def test_a_taken_or_invalid_name_is_refused(folder):
 def begin(folder, trials, jobs, seconds):
     places = os.pathsep.join([str(SCRIPT.parent), str(SCRIPT.parents[2])])
     return subprocess.Popen(
-        [sys.executable, SCRIPT, str(trials), str(jobs)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, env=os.environ | {"FAKE_SECONDS": str(seconds), "PYTHONPATH": places},
-    )  # fmt: skip
+        [sys.executable, SCRIPT, str(trials), str(jobs)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"FAKE_SECONDS": str(seconds), "PYTHONPATH": places},
+    )
 
 
 def wait_for_starts(folder, count):

@@ -63,8 +63,11 @@ def test_the_gate_moves_the_alias_and_says_why(client):
     assert client.get_model_version_by_alias("m", "challenger").version in {4, "4"}
     assert client.get_model_version("m", "3").tags["gate"].startswith("challenger: not better")
     assert [(str(one.version), one.aliases) for one in versions(client, "m")] == [
-        ("4", ["challenger"]), ("3", []), ("2", ["champion"]), ("1", []),
-    ]  # fmt: skip
+        ("4", ["challenger"]),
+        ("3", []),
+        ("2", ["champion"]),
+        ("1", []),
+    ]
 
 
 def test_a_worse_version_is_promoted_only_by_force(client):

@@ -105,8 +105,11 @@ def address(project):
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{project}/mlflow.db"]
     with subprocess.Popen(
         [*command, "--port", str(port), "--workers", "1"],
-        cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    ) as process:  # fmt: skip
+        cwd=project,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
         try:
             for _ in range(240):
                 assert process.poll() is None, "mlflow server has ended"

@@ -57,10 +57,12 @@ def test_other_cells_learn_too(split_folder, cell):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        {"name": "adam", "lr": 0.02}, {"name": "sgd", "lr": 1.0, "momentum": 0.9}, {"name": "rmsprop", "lr": 0.01},
+        {"name": "adam", "lr": 0.02},
+        {"name": "sgd", "lr": 1.0, "momentum": 0.9},
+        {"name": "rmsprop", "lr": 0.01},
         {"name": "adadelta", "lr": 1.0, "rho": 0.9, "eps": 1e-5, "weight_decay": 1e-8},
     ],
-)  # fmt: skip
+)
 def test_every_optimiser_learns(split_folder, optimizer):
     loss = "window_sum" if optimizer["name"] == "adadelta" else "mean"
     reports = list(trainer_of(split_folder, optimizer=optimizer, epochs=6.0, loss=loss).run())

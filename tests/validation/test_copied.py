@@ -23,8 +23,11 @@ def one_by_one(texts, params):
     return {name: sum(own == side and text in train for text, own in pairs) for side, name in enumerate(NAMES) if side}
 
 
-@given(st.lists(st.text("ab é", min_size=1, max_size=8), min_size=1, max_size=30), st.sampled_from(KINDS),
-       st.integers(1, 9))  # fmt: skip
+@given(
+    st.lists(st.text("ab é", min_size=1, max_size=8), min_size=1, max_size=30),
+    st.sampled_from(KINDS),
+    st.integers(1, 9),
+)
 def test_it_counts_the_documents_that_are_in_train_too(texts, kind, most):
     params = SplitParams(**kind)
     found = copied_documents(tables(*texts, most=most)(), params, total=sum(map(len, texts)))

@@ -12,8 +12,15 @@ from pipeline.validation.expectations import Outcome, check, format_failures, fo
 ALL = contracts(Bounds(dictionary_size=9, batch_size=8, window=20, warn_overlap=0.01, max_overlap=0.5))
 DOCUMENTS = {"shard": "part-00000.parquet", "documents": 3}
 FIGURES = ["unnamed", "repeated", "broken", "without_text", "empty"]
-SPLIT = {"max_id": 8, "min_id": 1, "misplaced_chars": 0, "unlabelled": 0, "repeated": 0, "unbounded": 0,
-         "copied_documents": 0}  # fmt: skip
+SPLIT = {
+    "max_id": 8,
+    "min_id": 1,
+    "misplaced_chars": 0,
+    "unlabelled": 0,
+    "repeated": 0,
+    "unbounded": 0,
+    "copied_documents": 0,
+}
 SPLITS = [
     SPLIT | {"split": "train", "labelled_begins": 0, "overlap": 0.0, "samples": 8, "chars": 5},
     SPLIT | {"split": "eval", "labelled_begins": 0, "overlap": 0.01, "samples": 1, "chars": 21},
@@ -56,14 +63,17 @@ def test_what_is_just_allowed_passes():
         ({"train": {"max_id": 9}}, "ids_within_dictionary", "max_id 9 (split train)"),
         ({"eval": {"min_id": 0}}, "no_padding_in_text", "min_id 0 (split eval)"),
         ({"test": {"overlap": 0.5}}, "overlap_is_low", "overlap 0.5 (split test)"),
-        ({"eval": {"overlap": 0.5}, "test": {"overlap": 1 / 3}}, "overlap_is_low",
-         "overlap 0.5 (split eval), 0.3333 (split test)"),
+        (
+            {"eval": {"overlap": 0.5}, "test": {"overlap": 1 / 3}},
+            "overlap_is_low",
+            "overlap 0.5 (split eval), 0.3333 (split test)",
+        ),
         ({"test": {"copied_documents": 2}}, "no_document_on_both_sides", "copied_documents 2 (split test)"),
         ({"train": {"samples": 7}}, "train_fills_a_batch", "samples 7 (split train)"),
         ({"eval": {"chars": 20}}, "eval_fills_a_window", "chars 20 (split eval)"),
         ({"test": {"chars": 3}}, "eval_fills_a_window", "chars 3 (split test)"),
     ],
-)  # fmt: skip
+)
 def test_what_is_found_is_said_with_its_row(rows, name, found):
     outcomes = checked(splits(**rows))
     assert failed(outcomes) == [name]

@@ -29,9 +29,25 @@ SECURE = "https"
 LOCAL = ("file", "local")
 # What stores report about the version of a file; all of these that a store reports are compared.
 IDENTITY = (
-    "ETag", "etag", "Last-Modified", "Content-MD5", "Digest", "md5Hash", "md5", "content_md5", "checksum", "generation",
-    "VersionId", "LastModified", "last_modified", "mtime", "modified", "updated", "created", "size",
-)  # fmt: skip
+    "ETag",
+    "etag",
+    "Last-Modified",
+    "Content-MD5",
+    "Digest",
+    "md5Hash",
+    "md5",
+    "content_md5",
+    "checksum",
+    "generation",
+    "VersionId",
+    "LastModified",
+    "last_modified",
+    "mtime",
+    "modified",
+    "updated",
+    "created",
+    "size",
+)
 
 
 def fetch(
