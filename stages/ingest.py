@@ -21,7 +21,7 @@ def main() -> None:
             description = read_json(SOURCE)
             size = sum(file["bytes"] for file in description["files"]) if "files" in description else None
         except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(f"{SOURCE}: missing or damaged; `dvc repro` makes it") from None
+            raise UserError(f"{SOURCE}: missing or damaged; `dvc repro` rebuilds it") from None
         with throughput("ingest", size) as advance, whole_folder(DOCUMENTS) as folder:
             documents = open_documents(
                 params, root=project_root(), cache=state_folder() / "downloads", expected=description, progress=advance

@@ -67,7 +67,7 @@ class RegisterParams(Group):
     model_name: str = Field(
         default=AUTO,
         pattern=r"^[A-Za-z0-9_.\- ]{1,100}$",
-        description="auto: charlm for sotu, else charlm-NAME after the source: each text has its own champion",
+        description="auto: charlm-SOURCE (of sotu: charlm), so that each text has its own champion",
     )
     max_perplexity: float = Field(default=5.0, gt=1, description="the highest perplexity that a champion may have")
 

@@ -69,7 +69,7 @@ def legend(symbol: str = "stroke") -> alt.Legend:
 
 
 def tooltip(projects: Sequence[Project], *more: alt.Tooltip) -> list[alt.Tooltip]:
-    """Return what is told of a point: whose it is, if there are several, and `more`."""
+    """Return the tooltip's fields of a point: its model, if there are several, and `more`."""
     name = [alt.Tooltip("name:N", title="experiment")] if len(projects) > 1 else []
     return [*name, *more]
 

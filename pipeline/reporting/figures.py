@@ -154,8 +154,8 @@ def hardware(project: Project) -> str:
     if "device" not in train:
         return NOTHING
     threads = train.get("threads")
-    told = f", {threads} {'thread' if threads == 1 else 'threads'}" if is_number(threads) else ""
-    return f"{train.get('precision')} on {train['device']}{told}"
+    shown = f", {threads} {'thread' if threads == 1 else 'threads'}" if is_number(threads) else ""
+    return f"{train.get('precision')} on {train['device']}{shown}"
 
 
 def source(project: Project) -> str:

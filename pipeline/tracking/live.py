@@ -51,7 +51,7 @@ class LiveCurve:
                 points, self._points = self._points, []
             try:
                 self._send(points)
-            except Exception:  # noqa: BLE001  whatever it is, the training goes on
+            except Exception:  # noqa: BLE001  the training continues whatever the reason
                 return
 
     def _send(self, points: list[tuple[int, float, Mapping[str, float]]]) -> None:

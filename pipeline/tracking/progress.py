@@ -26,7 +26,7 @@ MB, GB = 10**6, 10**9
 
 @contextmanager
 def throughput(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Give a function to be told of the next bytes that the stage `name` is done with, of `total` (None: unknown).
+    """Give a progress callback for the bytes that the stage `name` has read, of `total` (None: unknown).
 
     It may be called from any thread. Writes to standard error.
     """
@@ -56,7 +56,7 @@ def throughput(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield advance
     seconds = time.monotonic() - started
     if not terminal and seconds > LONG_SECONDS:
-        print(_speed_line(name, done, seconds), file=sys.stderr, flush=True)  # noqa: T201  the rim of the stages
+        print(_speed_line(name, done, seconds), file=sys.stderr, flush=True)  # noqa: T201  the boundary of the stages
 
 
 def _speed_line(name: str, done: int, seconds: float) -> str:

@@ -20,7 +20,7 @@ EXPERIMENT = "charlm"
 # MLflow shows such an experiment as "Machine learning": training runs, without traces and judges.
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 
-# Migrations of a fresh database and hints to developers are not for who trains a model.
+# Migrations of a fresh database and hints to developers are not for people who train a model.
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -40,7 +40,7 @@ def open_store() -> Iterator[tuple[MlflowClient, str]]:
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI") or uri)
         client = MlflowClient()
-        # A server keeps artifacts where it is told to; a local database beside the project keeps them in mlruns/.
+        # A server decides where artifacts go; a local database uses mlruns/ in the project.
         yield client, _experiment(client, None if is_remote else (project_root() / "mlruns").as_uri())
 
 

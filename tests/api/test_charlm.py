@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import random_model
+from support.models import random_model
 
 import charlm
 

@@ -64,7 +64,7 @@ def test_applying_a_preset_keeps_the_comments(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "params.yaml").read_text())
     apply_preset(read_preset("tutorial"), path)
-    assert "# Every knob of the pipeline" in path.read_text()
+    assert "# Every setting of the pipeline" in path.read_text()
 
 
 def test_presets_are_listed_and_an_unknown_one_is_an_error():

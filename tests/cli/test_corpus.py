@@ -66,7 +66,7 @@ def test_the_figures_for_a_program(folder):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["gone.txt"], "error: data.source: no such file or folder"),
         (
@@ -80,12 +80,12 @@ def test_the_figures_for_a_program(folder):
         (["empty.txt"], "empty"),
     ],
 )
-def test_errors_are_one_line(folder, arguments, told):
+def test_errors_are_one_line(folder, arguments, message):
     (folder / "text.txt").write_text("text")
     (folder / "empty.txt").write_text("")
     (folder / "rows.csv").write_text("id;body\n1;x, y, z\n")
     said = corpus(folder, *arguments, expect=2)
-    assert told in said
+    assert message in said
     assert len(said.splitlines()) == 1
 
 

@@ -132,7 +132,7 @@ def test_what_source_said_may_be_damaged(project, content):
 
 def test_what_source_said_may_be_of_another_source(project):
     (project / "data/source.json").write_text('{"source": "sotu"}')
-    assert_refused(project, "ingest", "data/source.json: of another source or other columns")
+    assert_refused(project, "ingest", "data/source.json: describes another source or other columns")
 
 
 def test_params_that_no_stage_can_read(project):

@@ -253,7 +253,7 @@ def test_what_fail_on_does_not_list_warns_and_the_pipeline_goes_on(make, capsys)
     assert project.failed() == ["whole_text_split"]
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        "warning: validate: whole_text_split: part of the clean text is in no split, or in one twice; "
+        "warning: validate: whole_text_split: part of the clean text is in no split, or in a split twice; "
         "found lost_chars 3, expected at most 0"
     )
     assert read_json(project.folder / "data/validated.json") == {"passed": True}

@@ -10,7 +10,7 @@ PHRASES = [
 
 
 def speeches(*, words=9000, seed=3, every=60):
-    """The text in one line; a phrase after every so many words."""
+    """The text in one line; a phrase after every few words."""
     draw = random.Random(seed)
     known = ["".join(draw.choices("abcdefghilmnoprstuvw", k=draw.randint(2, 9))) for _ in range(900)]
     said = []

@@ -25,7 +25,7 @@ def split_of(num_ids, buckets=(10,), **tables):
 
 
 def documents_of(lengths, buckets=(5, 12)):
-    """Documents of so many characters, each between symbols 1 and 2."""
+    """Documents of the given lengths, each between symbols 1 and 2."""
     ids = np.concatenate([[BOUNDED.begin, *RANDOM.integers(3, 9, n), BOUNDED.end] for n in lengths]).astype(np.uint8)
     starts = np.cumsum([0, *(n + 2 for n in lengths[:-1])])
     rows = cut_documents(starts, starts + np.array(lengths) + 1, buckets)

@@ -83,9 +83,9 @@ async function ask(path, { headers = {}, ...options }) {
     throw new Failure("silent", error.message);
   }
   if (response.ok) return response;
-  const told = (await response.json().catch(() => null))?.error;
-  throw new Failure(KINDS.get(response.status) ?? "other", told?.message ?? `the server answered ${response.status}`, {
-    param: told?.param,
+  const failure = (await response.json().catch(() => null))?.error;
+  throw new Failure(KINDS.get(response.status) ?? "other", failure?.message ?? `the server answered ${response.status}`, {
+    param: failure?.param,
     wait: Number.parseFloat(response.headers.get("Retry-After")) || null,
   });
 }
