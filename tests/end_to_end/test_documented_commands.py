@@ -35,12 +35,6 @@ STAND_INS = {
     "compare wider": "compare earlier",
     **{f"{command} 3": f"{command} 2" for command in ("promote", "trace", "verify")},
 }
-    "NAME": "earlier",
-    "compare wider": "compare earlier",
-    "promote 3": "promote 2",
-    "trace 3": "trace 2",
-    "verify 3": "verify 2",
-}
 WORDS = [
     "the",
     "of",
