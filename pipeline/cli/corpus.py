@@ -111,6 +111,11 @@ def _printable(characters: str) -> str:
     return shown[:MOST_SHOWN] + (" …" if len(shown) > MOST_SHOWN else "")
 
 
+def _three_digits(seconds: float) -> float:
+    """Round to three significant digits: an epoch of a tiny text takes milliseconds, which is not 0."""
+    return float(f"{seconds:.3g}")
+
+
 def _percent(share: float) -> str:
     return f"{share:.2%}" if share < 0.1 else f"{share:.0%}"
 
@@ -237,7 +242,7 @@ def _figures(
         "separators": separators,
         "split_characters": None if trial is None else trial.chars,
         "overlap": None if trial is None else {name: round(share, 6) for name, share in trial.overlap.items()},
-        "epoch_seconds": None if seconds is None else {"low": round(seconds[0], 1), "high": round(seconds[1], 1)},
+        "epoch_seconds": None if seconds is None else dict(zip(("low", "high"), map(_three_digits, seconds), strict=True)),
         "advice": [one._asdict() for one in suggestion.advice],
         "problem": suggestion.problem,
     }
