@@ -242,7 +242,9 @@ def _figures(
         "separators": separators,
         "split_characters": None if trial is None else trial.chars,
         "overlap": None if trial is None else {name: round(share, 6) for name, share in trial.overlap.items()},
-        "epoch_seconds": None if seconds is None else dict(zip(("low", "high"), map(_three_digits, seconds), strict=True)),
+        "epoch_seconds": None
+        if seconds is None
+        else dict(zip(("low", "high"), map(_three_digits, seconds), strict=True)),
         "advice": [one._asdict() for one in suggestion.advice],
         "problem": suggestion.problem,
     }
