@@ -2,8 +2,8 @@
 # make test        checks, unit tests and one end-to-end test for each promise
 # make test-unit   the unit tests: about a minute
 # make test-all    also the slow tests: repeated kills, browsers, PostgreSQL, sweeps
-# All can be run at any time. PIP_ARGS goes to pip, PYTEST_ARGS to pytest; a torch that is in .venv already stays if it fits
-# constraints.txt.
+# All can be run at any time. PIP_ARGS goes to pip, PYTEST_ARGS to pytest. A torch that is already in .venv stays if its
+# version is the one in constraints.txt.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,10 +41,10 @@ check: install-dev
 install: .venv/installed
 install-dev: .venv/installed-dev
 
-# An install that was interrupted leaves its mark, and the next one starts afresh.
+# An interrupted installation leaves .venv/installing behind, and the next one starts from an empty .venv.
 .venv/installed: pyproject.toml constraints.txt
 	@if [ -e .venv/installing ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
-		echo "making .venv"; $(PYTHON) -m venv --clear .venv; fi
+		echo "creating .venv"; $(PYTHON) -m venv --clear .venv; fi
 	@touch .venv/installing
 	@echo "installing charlm (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[all]"

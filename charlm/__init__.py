@@ -1,12 +1,14 @@
 """charlm as a library: load a trained model, generate text with it, and score text. torch is not imported.
 
-import charlm
+For example:
 
-model = charlm.load("models:/charlm@champion")  # or a folder, like "models/charlm"
-print(model.generate("The United States are", temperature=0.8, seed=7).text)
-for char in model.stream("The United States are"):
-print(char, end="")
-print(model.score("The United States are great.").perplexity)
+    import charlm
+
+    model = charlm.load("models:/charlm@champion")  # or a folder, like "models/charlm"
+    print(model.generate("The United States are", temperature=0.8, seed=7).text)
+    for char in model.stream("The United States are"):
+        print(char, end="")
+    print(model.score("The United States are great.").perplexity)
 """
 
 from collections.abc import Iterator, Sequence
