@@ -31,14 +31,14 @@ def test_a_stream_yields_what_generate_returns(model):
     assert "".join(model.stream("abc", **options)) == model.generate("abc", **options).completion
 
 
-def test_a_batch_gives_each_prompt_the_text_it_has_alone(model):
+def test_a_batch_gives_the_same_texts_as_single_prompts(model):
     alone = [model.generate(prompt, max_new_chars=20, seed=1) for prompt in ("abc", "hgf")]
     assert model.generate_batch(["abc", "hgf"], max_new_chars=20, seed=1) == alone
     seeds = [charlm.Sampling(max_new_chars=20, seed=seed) for seed in (1, 2)]
     assert model.generate_batch(["abc", "abc"], seeds)[0] == alone[0]
 
 
-def test_a_score_counts_the_characters_that_the_model_does_not_know(model):
+def test_a_score_counts_unknown_characters(model):
     score = model.score("abcZ")
     assert (score.text, score.dropped) == ("abc", 1)
     assert score.perplexity > 1
@@ -57,17 +57,17 @@ def test_a_card_describes_the_model(model):
         ({"sampling": charlm.Sampling(), "seed": 1}, "seed: found next to a sampling"),
     ],
 )
-def test_a_wrong_option_is_named(model, options, message):
+def test_a_wrong_option_is_named_in_the_error(model, options, message):
     with pytest.raises(charlm.UserError, match=message):
         model.generate("abc", **options)
 
 
-def test_one_sampling_for_each_prompt(model):
+def test_the_number_of_samplings_must_match_the_prompts(model):
     with pytest.raises(charlm.UserError, match="found 1 for 2 prompts"):
         model.generate_batch(["a", "b"], [charlm.Sampling()])
 
 
-def test_a_missing_model_is_named(tmp_path):
+def test_a_missing_model_is_named_in_the_error(tmp_path):
     with pytest.raises(charlm.UserError, match="nowhere"):
         charlm.load(tmp_path / "nowhere")
 

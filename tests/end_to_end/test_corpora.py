@@ -1,4 +1,4 @@
-"""Texts as people have them, from the source to a model that writes: the library's rooms one after the other."""
+"""Texts in many scripts and formats, from the source to a model that generates, without DVC."""
 
 import json
 
@@ -37,7 +37,7 @@ TEXTS = {
 
 
 def prepare(folder, data, clean, split):
-    """Source, ingest, clean and split under `folder`; returns the split's figures."""
+    """Ingest, clean and split a source under `folder`; return the split's figures."""
     for name in ("documents", "clean", "split"):
         (folder / name).mkdir()
     documents = open_documents(DataParams(**data), root=folder, cache=folder / "cache")
@@ -49,7 +49,7 @@ def prepare(folder, data, clean, split):
 
 
 def train(folder, *, epochs):
-    """Train a small network on the split; returns what writes with it, and the eval perplexity."""
+    """Train a small network on the split; return its writer and the eval perplexity."""
     make_deterministic(threads=1)
     dictionary = Dictionary.load(folder / "split/dictionary.json")
     config = NetworkConfig(
@@ -73,12 +73,12 @@ def train(folder, *, epochs):
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_text_of_any_script_comes_back_from_a_model(tmp_path, name):
+def test_a_model_reproduces_a_text_of_any_script(tmp_path, name):
     text, encoding, clean = TEXTS[name]
     (tmp_path / "text.txt").write_bytes((text * 40).encode(encoding))
     prepare(tmp_path, {"source": "text.txt", "encoding": encoding}, clean, {"buckets": (32,)})
     kept = Dictionary.load(tmp_path / "split/dictionary.json").decode(load_split(tmp_path / "split/eval").ids)
-    if clean:  # nothing is lost of a text that is as it should be
+    if clean:  # with charset unicode, cleaning changes nothing
         assert kept in text * 40
     writer, perplexity = train(tmp_path, epochs=25)
     assert perplexity < 1.5
@@ -88,8 +88,8 @@ def test_a_text_of_any_script_comes_back_from_a_model(tmp_path, name):
     assert done.text[:60] in (kept + kept + kept)
 
 
-def test_rows_of_a_table_become_texts_that_end_by_themselves(tmp_path):
-    """A CSV of short texts: half of the rows are one text, half another, as documents with buckets that suit."""
+def test_a_model_of_table_rows_ends_its_texts_by_itself(tmp_path):
+    """A CSV of short texts, as documents with automatic buckets."""
     rows = ["yes, please", "no", "not now, maybe later", "ask again"]
     lines = [f'{number},"{rows[number % 4]} {number % 10}",{2000 + number % 20}' for number in range(400)]
     (tmp_path / "rows.csv").write_text("\n".join(["id,answer,year", *lines]))
@@ -110,7 +110,7 @@ def test_rows_of_a_table_become_texts_that_end_by_themselves(tmp_path):
     assert len(set(written)) > 1
 
 
-def test_duplicates_do_not_stand_on_both_sides(tmp_path):
+def test_duplicates_are_not_in_both_splits(tmp_path):
     texts = [f"message number {number % 50}" for number in range(100)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
     figures = prepare(

@@ -1,4 +1,4 @@
-"""The real thing once: dvc repro, experiments, the queue and mlflow models serve, in a clone with tiny params."""
+"""dvc repro, experiments, the queue and mlflow models serve, in a project with tiny params."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def project(tmp_path_factory):
     return project
 
 
-def test_one_run_is_in_mlflow_and_complete(project):
+def test_mlflow_has_one_complete_run(project):
     runs, count = project.runs()
     run = runs["repro"]
     assert run.info.status == "FINISHED"
@@ -33,20 +33,20 @@ def test_one_run_is_in_mlflow_and_complete(project):
     assert count >= 1
 
 
-def test_nothing_runs_again_but_the_source_check_and_the_summary(project):
+def test_a_second_repro_runs_only_source_and_summary(project):
     output = project.run("dvc", "repro")
     assert project.ran(output) == ALWAYS
     assert output.count("charlm ──") == 1
 
 
-def test_an_experiment_in_another_clone_gives_the_same_bytes(project, tmp_path):
-    """Nothing is shared but the machine: another folder, another cache, `dvc exp run` instead of `dvc repro`."""
+def test_an_experiment_in_another_clone_gives_the_same_weights(project, tmp_path):
+    """Another folder and cache, and `dvc exp run` instead of `dvc repro`."""
     other = Project(tmp_path)
     assert set(other.ran(other.run("dvc", "exp", "run", "-n", "same", "train"))) == set(STAGES[:6])
     assert other.weights() == project.weights()
 
 
-def test_an_experiment_adds_a_row_with_its_own_name(project):
+def test_an_experiment_adds_a_run_with_its_name(project):
     project.run("dvc", "exp", "run", "-n", "wider", "-S", "model.num_hidden=12")
     runs, _ = project.runs()
     assert runs["wider"].data.params["model.num_hidden"] == "12"
@@ -58,7 +58,7 @@ def test_an_experiment_adds_a_row_with_its_own_name(project):
 
 
 @pytest.mark.slow
-def test_only_what_follows_a_change_runs(project):
+def test_only_stages_after_a_change_run(project):
     output = project.run("dvc", "exp", "run", "-n", "colder", "-S", "generate.temperature=0.5")
     assert project.ran(output) == ["source", "generate", "register", "summary"]
     runs, _ = project.runs()
@@ -67,7 +67,7 @@ def test_only_what_follows_a_change_runs(project):
 
 
 @pytest.mark.slow
-def test_a_temporary_copy_and_the_queue_log_to_the_same_place(project):
+def test_temp_and_queued_experiments_log_to_the_same_store(project):
     _, before = project.runs()
     project.run("dvc", "exp", "run", "--temp", "-n", "apart", "-S", "train.seed=8")
     for name, seed in (("left", 9), ("right", 10)):
@@ -85,7 +85,7 @@ def test_a_temporary_copy_and_the_queue_log_to_the_same_place(project):
 
 
 @pytest.mark.slow
-def test_a_forced_repetition_gives_the_same_bytes_and_a_run_of_its_own(project):
+def test_a_forced_repetition_gives_the_same_weights_and_its_own_run(project):
     weights, (_, before) = project.weights(), project.runs()
     project.run("dvc", "exp", "run", "-f", "-n", "wider")
     _, after = project.runs()
@@ -133,7 +133,7 @@ def test_the_summary_names_the_params_that_an_experiment_leaves_in_the_workspace
 
 
 @pytest.mark.slow
-def test_an_edited_source_runs_what_follows(project):
+def test_an_edited_source_runs_all_stages(project):
     text = project.folder / "text.txt"
     text.write_text(TEXT.replace("software", "hardware"))
     assert project.ran(project.run("dvc", "repro")) == STAGES
@@ -141,7 +141,7 @@ def test_an_edited_source_runs_what_follows(project):
     assert "Running stage 'train'" not in project.run("dvc", "repro")  # restored from DVC's cache
 
 
-def test_a_version_is_traced_and_rebuilt_to_the_same_bytes(project):
+def test_a_version_is_traced_and_rebuilt_with_the_same_bytes(project):
     assert "version       charlm 1" in project.run("charlm", "trace", "1")
     assert project.run("charlm", "verify", "1").count("same bytes") >= 4
 
@@ -184,7 +184,7 @@ def served(project):
 PARAMS = {"max_new_chars": 100, "temperature": 0.8, "seed": 7}
 
 
-def test_the_served_model_answers(served):
+def test_mlflow_serves_the_champion(served):
     body = {"inputs": {"prompt": ["The United States are"]}, "params": PARAMS}
     (first,) = served(body).json()["predictions"]
     assert set(first) == {"prompt", "completion", "text", "finish_reason", "warnings"}
@@ -201,7 +201,7 @@ def test_the_served_model_answers(served):
 
 
 @pytest.mark.parametrize("params", [{"temperature": "hot"}, {"top_p": 0.0}, {"max_new_chars": 10**9}, {"stop": "x"}])
-def test_a_wrong_param_is_a_400_that_names_it(served, params):
+def test_a_wrong_param_gives_status_400_with_its_name(served, params):
     answer = served({"inputs": {"prompt": ["x"]}, "params": params})
     assert answer.status_code == 400
     assert next(iter(params)) in answer.json()["message"]

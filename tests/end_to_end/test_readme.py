@@ -1,4 +1,4 @@
-"""What the pages tell people to type exists."""
+"""Commands, presets, params keys, links and make targets in the README and in docs/ exist."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from pipeline.cli.experiments import list_presets
 from pipeline.params.reader import flatten, read_yaml
 from pipeline.sweeping.definition import list_sweeps, load_sweep
 
-# Shown on purpose, with what happens then.
+# The docs show on purpose what happens with this key.
 MISSPELT = {"model.num_hiden"}
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -35,7 +35,7 @@ def test_every_sweep_exists(page):
     assert set(re.findall(r"charlm sweep ([a-z]+)(?![a-z.])", page)) <= {sweep.name for sweep in list_sweeps()}
 
 
-def test_a_sweep_that_is_shown_is_valid(page, tmp_path, monkeypatch):
+def test_every_documented_sweep_is_valid(page, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     for number, text in enumerate(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)):
         (tmp_path / f"{number}.yaml").write_text(text)
@@ -51,7 +51,7 @@ def test_every_params_key_exists(page):
     assert unknown <= MISSPELT
 
 
-def test_every_link_leads_somewhere(page):
+def test_every_link_has_a_target(page):
     for target in re.findall(r"\]\(((?!https?:)[^)#]+)\)", page):
         assert (ROOT / target).exists() or (ROOT / "docs" / target).exists(), target
 

@@ -1,4 +1,4 @@
-"""A sweep of real experiments: DVC, MLflow, and the best params again without training."""
+"""A sweep with real DVC and MLflow; its best params are restored without training."""
 
 import shlex
 
@@ -14,7 +14,7 @@ search:
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 
-def test_a_sweep_leaves_experiments_runs_and_the_command_for_the_best(tmp_path):
+def test_a_sweep_gives_experiments_runs_and_a_command_for_the_best(tmp_path):
     project = Project(tmp_path)
     (tmp_path / "rates.yaml").write_text(SWEEP)
     project.commit("sweep")

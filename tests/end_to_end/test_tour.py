@@ -32,7 +32,7 @@ def executed(project, stored):
             patch.setenv(name, value)
         notebook = nbformat.from_dict(stored)
         folder = {"metadata": {"path": str(project.folder / "examples")}}
-        NotebookClient(notebook, timeout=900, resources=folder).execute()
+        NotebookClient(notebook, timeout=900, coalesce_streams=True, resources=folder).execute()
     return notebook
 
 

@@ -1,4 +1,4 @@
-"""docs/from-the-tutorial.md: its figures and settings are those of the code and of the preset."""
+"""docs/from-the-tutorial.md: its figures match the code, its settings the preset."""
 
 import re
 from pathlib import Path
@@ -16,14 +16,14 @@ PARAMS = flatten(read_yaml(ROOT / "params.yaml"))
 
 
 def settings():
-    """The rows of the table that name a key of params.yaml: key and value."""
+    """Yield key and value of each row of the table that names a key of params.yaml."""
     for row in ROWS:
         key = re.search(r"`([a-z]+\.[a-z_.]+)`", row[1]) if len(row) == 3 else None
         if key and key[1] in PARAMS:
             yield key[1], row[2]
 
 
-def test_the_published_figures():
+def test_the_tutorials_figures_match_the_code():
     epochs = {int(row[0]): row for row in ROWS if len(row) == 5 and row[0].isdigit()}
     assert {epoch: float(row[3]) for epoch, row in epochs.items()} == TUTORIAL_PERPLEXITY
     for row in epochs.values():
@@ -31,7 +31,7 @@ def test_the_published_figures():
         assert ours == pytest.approx(theirs, rel=0.03)
 
 
-def test_the_settings_are_the_presets():
+def test_the_settings_match_the_preset():
     found = dict(settings())
     assert len(found) > 20
     for key, value in found.items():

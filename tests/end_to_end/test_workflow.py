@@ -1,4 +1,4 @@
-"""The workflow that people copy names commands that exist."""
+"""docs/github-actions.yml: its commands and options exist."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ JOB = YAML(typ="safe").load((ROOT / "docs/github-actions.yml").read_text())["job
 SCRIPTS = "\n".join(step["run"] for step in JOB["steps"] if "run" in step)
 
 
-def test_its_charlm_commands_and_options_exist():
+def test_charlm_commands_and_options_exist():
     commands = get_command(app).commands
     for name, rest in re.findall(r"charlm ([a-z]+)([^\n|]*)", SCRIPTS):
         options = {option for parameter in commands[name].params for option in parameter.opts}
@@ -23,9 +23,9 @@ def test_its_charlm_commands_and_options_exist():
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"\bdvc ((?:exp|params|metrics|plots) \w+|\w+)", SCRIPTS))))
-def test_its_dvc_commands_exist(command):
+def test_dvc_commands_exist(command):
     subprocess.run(["dvc", *command.split(), "--help"], check=True, capture_output=True)
 
 
-def test_its_scripts_are_bash():
+def test_scripts_are_valid_bash():
     subprocess.run(["bash", "-n"], input=SCRIPTS, text=True, check=True)

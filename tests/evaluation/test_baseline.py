@@ -1,3 +1,5 @@
+"""The baseline's perplexity is measured like the network's."""
+
 import math
 
 import numpy as np
@@ -15,7 +17,7 @@ from pipeline.model.ngram import NgramModel
 RANDOM = np.random.default_rng(0)
 TRAIN = RANDOM.integers(1, 11, 2000).astype(np.uint8)
 STREAM = RANDOM.integers(1, 11, 537).astype(np.uint8)
-# Documents between a begin (1) and an end symbol (2), of 0 to 60 characters; the ids from 3 are characters.
+# Documents of 0 to 60 characters between a begin (1) and an end symbol (2); ids from 3 are characters.
 TEXTS = [RANDOM.integers(3, 12, size).tolist() for size in (0, 1, 5, 19, 20, 21, 40, 60, 59, 3)]
 IDS = np.concatenate([[1, *text, 2] for text in TEXTS]).astype(np.uint8)
 DOCUMENTS = Split(IDS, {}, np.flatnonzero(IDS == 1))
@@ -29,7 +31,7 @@ def model_of(bounded, order=3):
 
 
 def by_hand(split, model, window):
-    """The mean over all labels, one distribution after the other; a window's context begins with its first input."""
+    """Return the perplexity, one label after the other; a window's context starts at its first input."""
     documents = [0] if split.documents is None else split.documents.tolist()
     nll, chars = 0.0, 0
     for start, stop in zip(documents, [*documents[1:], len(split.ids)], strict=True):
@@ -42,7 +44,7 @@ def by_hand(split, model, window):
 
 @pytest.mark.parametrize("bounded", [False, True])
 @pytest.mark.parametrize("window", [2, 20, 1000])
-def test_the_characters_are_those_of_the_network(bounded, window):
+def test_baseline_and_network_predict_the_same_characters(bounded, window):
     split, saved = SPLITS[bounded], random_model(bounded=bounded)
     network = CharNetwork(saved.config)
     windows = network_total(measure(network, window_batches(split, window=window, batch_size=7)))
@@ -55,7 +57,7 @@ def test_the_characters_are_those_of_the_network(bounded, window):
 @pytest.mark.parametrize("bounded", [False, True])
 @pytest.mark.parametrize("window", [2, 20])
 @pytest.mark.parametrize(("piece", "windows"), [(1 << 16, 1 << 12), (4, 3)])
-def test_contexts_are_those_of_the_network(bounded, window, piece, windows, monkeypatch):
+def test_baseline_and_network_have_the_same_contexts(bounded, window, piece, windows, monkeypatch):
     monkeypatch.setattr(baseline, "PIECE", piece)
     monkeypatch.setattr(baseline, "WINDOWS", windows)
     split, model = SPLITS[bounded], model_of(bounded)
@@ -64,7 +66,7 @@ def test_contexts_are_those_of_the_network(bounded, window, piece, windows, monk
     assert figures["baseline_perplexity_stateful"] == pytest.approx(by_hand(split, model, 10**9)[0], rel=1e-12)
 
 
-def test_probabilities_have_the_networks_floor(monkeypatch):
+def test_baseline_and_network_have_the_same_lowest_probability(monkeypatch):
     ids = np.tile(np.array([1, 2, 3, 4], np.uint8), 5000)
     model = NgramModel.fit(ids, vocab_size=6, order=12)
     row = np.array([[0, 40, 41]])
@@ -75,7 +77,7 @@ def test_probabilities_have_the_networks_floor(monkeypatch):
     assert total(model, surprised, iter([row])).nll == nll / 2
 
 
-def test_the_name_says_what_was_used():
+def test_the_name_has_the_order_and_the_amount_of_text():
     assert baseline_figures(model_of(bounded=False), SPLITS[False], window=20)["baseline"] == "Kneser-Ney order 3"
     part = NgramModel.fit(TRAIN.repeat(1000), vocab_size=11, order=2, most_chars=1_500_000)
     assert baseline.name_of(part) == "Kneser-Ney order 2, last 1.5 million characters"

@@ -1,3 +1,5 @@
+"""Perplexity does not depend on batches, buckets or chunks."""
+
 import math
 
 import numpy as np
@@ -24,7 +26,7 @@ def network():
 
 
 def by_hand(network, window):
-    """Each window alone, no padding, plain cross-entropy."""
+    """Return the perplexity by plain cross-entropy, each window alone and without padding."""
     nll, chars = 0.0, 0
     with torch.inference_mode():
         for start in range(0, len(IDS) - 1, window):
@@ -37,13 +39,13 @@ def by_hand(network, window):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 1000])
 @pytest.mark.parametrize("window", [50, 100])
-def test_the_exact_perplexity_does_not_depend_on_the_batch_size(network, batch_size, window):
+def test_batch_size_does_not_change_the_perplexity(network, batch_size, window):
     found = total(measure(network, window_batches(SPLIT, window=window, batch_size=batch_size)))
     assert found.chars == len(IDS) - 1
     assert found.perplexity == pytest.approx(by_hand(network, window), rel=1e-6)
 
 
-def test_bucketing_does_not_change_what_is_counted(network):
+def test_buckets_do_not_change_which_characters_are_counted(network):
     chars = 0
     for length, samples in cut_windows(len(IDS), (20, 50)).items():
         chars += total(measure(network, ordered_batches(IDS, samples, length, 4))).chars
@@ -51,14 +53,14 @@ def test_bucketing_does_not_change_what_is_counted(network):
 
 
 @pytest.mark.parametrize("chunk", [10, 100, 1000])
-def test_the_stateful_perplexity_does_not_depend_on_the_chunk_length(network, chunk, monkeypatch):
+def test_chunk_length_does_not_change_the_stateful_perplexity(network, chunk, monkeypatch):
     monkeypatch.setattr("pipeline.evaluation.perplexity.CHUNK_LENGTH", chunk)
     found = total(measure(network, whole_batches(SPLIT)))
     assert found.chars == len(IDS) - 1
     assert found.perplexity == pytest.approx(by_hand(network, len(IDS)), rel=1e-6)
 
 
-# Documents between a begin (2) and an end symbol (3), of 0 to 60 characters; ids from 4 are characters.
+# Documents of 0 to 60 characters between a begin (2) and an end symbol (3); ids from 4 are characters.
 LENGTHS = (0, 1, 5, 19, 20, 21, 40, 60, 59, 3)
 TEXTS = [np.random.default_rng(size).integers(4, 11, size) for size in LENGTHS]
 DOCUMENTS = np.concatenate([[2, *text, 3] for text in TEXTS]).astype(np.uint8)
@@ -72,7 +74,7 @@ def documents(buckets):
 
 
 def each_by_hand(network, window):
-    """Every document alone, in windows from zero state."""
+    """Return the perplexity and the number of characters, each document alone in windows from the zero state."""
     nll, count = 0.0, 0
     with torch.inference_mode():
         for text in TEXTS:
@@ -87,7 +89,7 @@ def each_by_hand(network, window):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 @pytest.mark.parametrize("buckets", [(20,), (5, 30), (61,)])
-def test_the_perplexity_of_documents_depends_on_neither_batch_size_nor_buckets(network, batch_size, buckets):
+def test_batch_size_and_buckets_do_not_change_the_perplexity_of_documents(network, batch_size, buckets):
     found = total(measure(network, window_batches(documents(buckets), window=20, batch_size=batch_size)))
     perplexity, count = each_by_hand(network, 20)
     assert found.chars == count == sum(LENGTHS) + len(LENGTHS)
@@ -104,7 +106,7 @@ def test_the_state_is_carried_only_within_a_document(network, chunk, monkeypatch
     assert found.perplexity == pytest.approx(perplexity, rel=1e-6)
 
 
-def test_the_tutorials_mean_is_over_batches(network):
+def test_the_batch_mean_averages_the_perplexities_of_batches(network):
     found = total(measure(network, window_batches(SPLIT, window=100, batch_size=2)))
     assert len(found.batch_perplexities) == 3
     assert found.perplexity_batch_mean == pytest.approx(sum(found.batch_perplexities) / 3)
@@ -121,7 +123,7 @@ def test_the_perplexity_of_no_characters_is_nan():
     assert math.isnan(Total().perplexity)
 
 
-def test_the_breakdown_adds_up(network):
+def test_the_breakdown_sums_to_the_total_loss(network):
     breakdown, whole = Breakdown.empty(window=100, vocab_size=11), Total()
     for losses in measure(network, window_batches(SPLIT, window=100, batch_size=2)):
         breakdown.add(losses)

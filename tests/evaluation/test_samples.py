@@ -1,3 +1,5 @@
+"""Figures of generated samples: known words, copied text and repeats."""
+
 import mmap
 from pathlib import Path
 
@@ -19,7 +21,7 @@ ODDLY = st.text("".join(ODD.characters), max_size=30)
 
 
 def stream(documents, dictionary):
-    """The ids of documents, each between a begin and an end symbol."""
+    """Return the ids of documents, each between a begin and an end symbol."""
     ids = [one for text in documents for one in (dictionary.begin, *dictionary.encode(text), dictionary.end)]
     return np.array(ids, dtype=dictionary.dtype)
 
@@ -38,7 +40,7 @@ def test_words_are_runs_of_letters_with_inner_apostrophes():
     assert words_of("") == []
 
 
-def test_known_words_leaves_out_a_last_word_that_may_be_cut_off():
+def test_known_words_ignores_a_last_word_that_may_be_cut_off():
     vocabulary = {"the", "dog's", "bone"}
     assert known_words("the dog's xyzzy bone bon", vocabulary) == 3 / 4
     assert known_words("the dog's xyzzy bone bon", vocabulary, ended=True) == 3 / 5
@@ -49,7 +51,7 @@ def test_known_words_leaves_out_a_last_word_that_may_be_cut_off():
 @given(st.lists(ODDLY, max_size=4), st.lists(ODDLY, max_size=4), st.integers(1, 9), st.sampled_from([5, 1 << 20]))
 @example(["a'b'c a''b 'a a' a'"], ["a'b", "c a", "b"], 1, 1 << 20)
 @example(["ab"], ["abababab ab"], 2, 2)
-def test_the_words_found_in_a_text_are_those_of_its_documents(texts, documents, chunk, longest):
+def test_words_are_found_within_documents_whatever_the_chunks(texts, documents, chunk, longest):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "CHUNK", chunk)
         patch.setattr(samples, "MAX_WORD", max(longest, 30))
@@ -71,7 +73,7 @@ def test_unknown_characters_divide_words():
     assert words_in(ids, ODD, ["aabbaa", "aab baa\ufffd"]) == {"aab", "baa"}
 
 
-def test_the_copied_share_is_that_of_the_substrings_in_the_training_text():
+def test_copied_is_the_share_of_substrings_in_the_training_text():
     random = np.random.default_rng(0)
     text = "".join(random.choice(list("ab' "), size=10_000))
     dictionary = Dictionary.of("ab' ", bounded=True)
@@ -83,7 +85,7 @@ def test_the_copied_share_is_that_of_the_substrings_in_the_training_text():
 
 @settings(deadline=None)
 @given(st.text("ab", max_size=14))
-def test_longest_repeat_is_the_longest_repeated_substring(text):
+def test_longest_repeat_is_the_longest_substring_that_occurs_twice(text):
     pairs = [text[i:j] for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
     expected = max((len(one) for one in pairs if pairs.count(one) > 1), default=0)
     assert longest_repeat(text) == expected

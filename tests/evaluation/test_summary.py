@@ -1,3 +1,5 @@
+"""The figures in metrics/summary.json."""
+
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -8,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 TRAIN = {"best_eval_perplexity": 3.5, "seconds": 12.5, "parameters": 7, "chars_per_second": 99, "device": "cpu"}
 
 
-def test_perplexity_comes_first_and_facts_of_the_text_are_left_out():
+def test_the_summary_begins_with_perplexity_and_has_no_facts_about_the_text():
     evaluate = {"bits_per_char": 1.8, "perplexity": 3.5, "num_chars": 1000, "buckets": {}, "eval_sha256": "b" * 64}
     figures = summary_figures(evaluate, TRAIN)
     assert figures == {
@@ -21,7 +23,7 @@ def test_perplexity_comes_first_and_facts_of_the_text_are_left_out():
     assert next(iter(figures)) == "perplexity"
 
 
-def test_all_figures_are_at_most_ten_in_the_order_of_the_columns():
+def test_the_summary_has_its_figures_in_column_order():
     evaluate = dict.fromkeys(
         [
             "test_perplexity",
@@ -48,7 +50,7 @@ def test_all_figures_are_at_most_ten_in_the_order_of_the_columns():
     ]
 
 
-def test_dvc_has_no_other_metrics():
+def test_the_summary_is_the_only_dvc_metric():
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
     found = [name for stage in stages.values() for entry in stage.get("metrics", []) for name in entry]
     assert found == ["metrics/summary.json"]

@@ -1,4 +1,4 @@
-"""Models with begin and end symbols: texts start after the first and stop at the second."""
+"""Models with begin and end symbols: a text starts after the begin symbol and stops at the end symbol."""
 
 import math
 
@@ -27,13 +27,13 @@ def streamed(prompt, sampling):
 
 
 def ids_of(prompt, sampling, steps):
-    """What the engine writes, the end symbol and what it writes after it included."""
+    """Return the ids that the engine generates, including the end symbol and everything after it."""
     state = WRITER.engine.read([WRITER.dictionary.begin, *WRITER.dictionary.encode(prompt)])
     (one,) = WRITER.engine.write([WRITER.engine.row(state, sampling)], steps)
     return one.ids.tolist()
 
 
-def test_a_text_ends_before_the_first_end_symbol():
+def test_a_completion_stops_before_the_first_end_symbol():
     for prompt in ("", "abc"):
         for sampling in MANY:
             done = WRITER.complete(prompt, sampling)
@@ -46,7 +46,7 @@ def test_a_text_ends_before_the_first_end_symbol():
     assert 5 < reasons.count("stop") < 100
 
 
-def test_streamed_completed_alone_and_in_a_batch_a_text_is_the_same():
+def test_stream_and_batch_give_the_same_completion():
     for prompt in ("", "abc"):
         together = WRITER.generate([prompt] * 100, MANY)
         for sampling, done in zip(MANY, together, strict=True):
@@ -56,18 +56,18 @@ def test_streamed_completed_alone_and_in_a_batch_a_text_is_the_same():
             assert (draft.finish_reason, draft.ended) == (done.finish_reason, done.finish_reason == "stop")
 
 
-def test_an_end_that_is_certain_leaves_no_text():
+def test_a_certain_end_symbol_gives_an_empty_completion():
     for temperature in (0.0, 1.0):
         done = written(writer=CERTAIN, temperature=temperature)
         assert (done.completion, done.finish_reason, done.log_probs.tolist()) == ("", "stop", [])
 
 
-def test_an_end_that_never_comes_changes_nothing():
+def test_without_an_end_symbol_the_completion_has_full_length():
     done = written(writer=NEVER)
     assert (len(done.completion), done.finish_reason) == (300, "length")
 
 
-def test_zero_characters_finish_by_length():
+def test_zero_new_characters_finish_with_length():
     assert written(writer=CERTAIN, max_new_chars=0).finish_reason == "length"
 
 
@@ -76,7 +76,7 @@ def test_max_new_chars_is_an_upper_bound():
     seed = next(at for at, one in texts.items() if one.finish_reason == "stop" and len(one.completion) > 3)
     length = len(texts[seed].completion)
     reasons = [written(seed=seed, max_new_chars=most).finish_reason for most in (length - 1, length, length + 1)]
-    # The end symbol takes a step of its own: a text with all its characters has ended before.
+    # The end symbol takes a step of its own, so a text with max_new_chars characters ends by length.
     assert reasons == ["length", "length", "stop"]
 
 
@@ -88,13 +88,13 @@ def test_characters_after_the_end_are_dropped():
     assert [(one.finish_reason, one.ended) for one in drafts] == [("length", False), ("length", False), ("stop", True)]
 
 
-def test_no_symbol_is_ever_written():
+def test_special_symbols_are_never_generated():
     text = "".join(one.completion for one in WRITER.generate([""] * 200, Sampling(max_new_chars=100, temperature=5)))
     several = WRITER.generate(["a"] * 200, [Sampling(max_new_chars=100, temperature=5, seed=at) for at in range(200)])
     assert set(text + "".join(one.completion for one in several)) <= set(WRITER.dictionary.characters)
 
 
-def test_greedy_ends_where_the_end_is_likeliest():
+def test_greedy_stops_where_the_end_symbol_is_most_likely():
     writer = Writer(random_model(bounded=True, ending=1.0, seed=1, scale=0.9))
     done = writer.complete("abc", Sampling(max_new_chars=300, temperature=0))
     ids = writer.dictionary.encode("abc" + done.completion)
@@ -105,7 +105,7 @@ def test_greedy_ends_where_the_end_is_likeliest():
     assert done.completion == writer.complete("abc", Sampling(max_new_chars=300, temperature=0, seed=5)).completion
 
 
-def test_a_text_may_end_whatever_characters_are_allowed():
+def test_allowed_characters_cannot_exclude_the_end_symbol():
     texts = [written(allowed="ab", seed=seed, max_new_chars=200) for seed in range(20)]
     assert {one.finish_reason for one in texts} >= {"stop"}
     assert set("".join(one.completion for one in texts)) == {"a", "b"}
@@ -114,7 +114,7 @@ def test_a_text_may_end_whatever_characters_are_allowed():
         written(allowed="\u2403\ufffd")
 
 
-def test_a_stop_string_ends_a_text_only_when_it_is_complete():
+def test_only_a_complete_stop_string_stops_a_completion():
     seed, whole = next((at, one) for at in range(100) if len((one := written(seed=at)).completion) > 20)
     assert whole.finish_reason == "stop"
     stop = whole.completion[10:13]
@@ -129,14 +129,14 @@ def test_a_stop_string_ends_a_text_only_when_it_is_complete():
     assert (draft.finish_reason, draft.ended) == ("stop", False)
 
 
-def test_a_repetition_penalty_leaves_the_end_alone():
+def test_a_repetition_penalty_does_not_apply_to_the_end_symbol():
     plain, penalised = (
         written("abab", writer=CERTAIN, repetition_penalty=penalty, temperature=0) for penalty in (1.0, 100.0)
     )
     assert plain == penalised
 
 
-def test_a_text_is_scored_after_the_begin_symbol():
+def test_scoring_starts_after_the_begin_symbol():
     dictionary, engine = WRITER.dictionary, WRITER.engine
     ids = dictionary.encode("abc")
     scored = WRITER.score("abc")
@@ -156,7 +156,7 @@ def test_the_end_symbol_is_scored_on_request():
     assert Writer(random_model()).score("abc", ended=True).text == "abc"
 
 
-def test_alternatives_show_the_end_symbol_by_its_sign():
+def test_alternatives_include_the_end_symbol():
     one = next(WRITER.stream("abc", Sampling(max_new_chars=5, seed=1, top_k=3), alternatives=len(WRITER.dictionary)))
     shares = dict(one.alternatives)
     assert shares["\u2403"] < 0
@@ -169,7 +169,7 @@ def test_a_saved_state_can_be_continued():
     assert "".join(one.char for one in characters) == written("abc").completion
 
 
-def test_symbol_signs_in_a_prompt_are_dropped():
+def test_special_symbols_in_a_prompt_are_dropped():
     read = WRITER.encode_prompt("a\ufffdb\u2402")
     assert read.ids.tolist() == WRITER.dictionary.encode("ab").tolist()
     assert read.warnings == ("dropped 2 characters that the model does not know: '\u2402', '\ufffd'",)

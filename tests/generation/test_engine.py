@@ -1,3 +1,5 @@
+"""The engine against the torch network, and its promise that a completion depends only on prompt, options and seed."""
+
 import os
 import subprocess
 import sys
@@ -17,7 +19,7 @@ CELLS = pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 
 
 def log_probs_of(model, ids):
-    """The network's own log-probabilities, float32 [time, vocab], after each of `ids`."""
+    """Return the torch network's log-probabilities after each of `ids`, float32 [time, vocab]."""
     network = CharNetwork(model.config).eval()
     network.load_weights(model.weights)
     with torch.inference_mode():
@@ -26,8 +28,8 @@ def log_probs_of(model, ids):
 
 @CELLS
 @pytest.mark.parametrize(("layers", "hidden"), [(1, 12), (3, 33), (2, 64)])
-def test_the_log_probabilities_are_the_networks(cell, layers, hidden):
-    model = random_model(cell, layers=layers, hidden=hidden, scale=hidden**-0.5)  # larger ones are chaotic
+def test_log_probabilities_agree_with_the_torch_network(cell, layers, hidden):
+    model = random_model(cell, layers=layers, hidden=hidden, scale=hidden**-0.5)  # larger weights amplify errors
     ids = np.random.default_rng(1).integers(1, len(model.dictionary), 300)
     expected = log_probs_of(model, ids)
     engine = Engine(model)
@@ -40,7 +42,7 @@ def test_the_log_probabilities_are_the_networks(cell, layers, hidden):
 
 
 @CELLS
-def test_greedy_is_the_networks_greedy_on_a_long_text(cell):
+def test_a_long_greedy_text_agrees_with_the_torch_network(cell):
     model = random_model(cell, hidden=40, scale=0.16)
     engine = Engine(model)
     (written,) = engine.write([engine.row(engine.read([1]), Sampling(temperature=0))], 2000)
@@ -56,7 +58,7 @@ def test_greedy_is_the_networks_greedy_on_a_long_text(cell):
 
 @CELLS
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_text_depends_neither_on_the_batch_nor_on_threads(cell, precision):
+def test_batch_threads_and_step_size_do_not_change_a_completion(cell, precision):
     model = random_model(cell, layers=2, hidden=36)
     options = [
         Sampling(seed=1),
@@ -73,7 +75,7 @@ def test_a_text_depends_neither_on_the_batch_nor_on_threads(cell, precision):
         engine = Engine(model, threads=threads, precision=precision)
         which = np.random.default_rng(count).integers(0, len(options), count)
         rows = [engine.row(engine.read([at + 1, 2]), options[at], before=[at + 1, 2]) for at in which]
-        chunks = [engine.write(rows, steps) for steps in (1, 5, 54)]  # and not on the steps it is written in
+        chunks = [engine.write(rows, steps) for steps in (1, 5, 54)]  # different numbers of steps at a time
         for number, at in enumerate(which):
             ids = np.concatenate([chunk[number].ids for chunk in chunks])
             scores = np.concatenate([chunk[number].log_probs for chunk in chunks])
@@ -82,9 +84,9 @@ def test_a_text_depends_neither_on_the_batch_nor_on_threads(cell, precision):
 
 
 @CELLS
-def test_reading_many_ids_equals_reading_them_one_by_one(cell):
+def test_reading_a_prompt_in_one_go_equals_reading_it_id_by_id(cell):
     engine = Engine(random_model(cell))
-    ids = np.random.default_rng(2).integers(1, 10, 1300)  # more than is read in one product
+    ids = np.random.default_rng(2).integers(1, 10, 1300)  # more than fit into one matrix product
     state = engine.start()
     for token in ids:
         state = engine.read([token], state)
@@ -114,7 +116,7 @@ def test_a_state_can_be_continued_twice():
     assert engine.logits(engine.read([4], state)).tolist() == engine.logits(one).tolist()
 
 
-def test_bf16_is_nearly_fp32():
+def test_bf16_is_close_to_fp32():
     model = random_model(hidden=64, scale=0.12)
     ids = np.random.default_rng(3).integers(1, 10, 400)
     exact, rounded = (
@@ -137,7 +139,7 @@ print(sorted({"torch", "mlflow", "pandas"} & set(sys.modules)))
 
 
 @pytest.mark.end_to_end
-def test_a_copy_of_the_code_uses_the_cached_kernels_and_imports_nothing_heavy(tmp_path):
+def test_a_copy_of_the_code_uses_the_cached_kernels_without_heavy_imports(tmp_path):
     from shutil import copytree, ignore_patterns
 
     random_model().save(tmp_path / "model")
@@ -161,7 +163,7 @@ def test_a_copy_of_the_code_uses_the_cached_kernels_and_imports_nothing_heavy(tm
     assert len(cached[0]) >= 4  # an index and the code, of reading and of writing
 
 
-def test_a_cache_folder_that_others_can_write_to_is_not_used(tmp_path, monkeypatch):
+def test_a_cache_folder_writable_by_others_is_not_used(tmp_path, monkeypatch):
     from pipeline.core import kernel_cache
 
     monkeypatch.setenv("CHARLM_CACHE_DIR", str(tmp_path))

@@ -1,3 +1,5 @@
+"""Sampling options against a reference in plain Python, and the random numbers behind them."""
+
 import math
 
 import numba
@@ -11,7 +13,7 @@ from pipeline.generation.engine import rule_of
 from pipeline.generation.kernels import drawing
 from pipeline.generation.sampling import Sampling
 
-# Steps of a quarter: two different logits stay different in float32.
+# Multiples of a quarter, so that different logits stay different in float32.
 LOGITS = st.lists(st.integers(-60, 60).map(lambda n: n / 4), min_size=3, max_size=90)
 
 
@@ -36,7 +38,7 @@ def choose(logits, sampling, *, allowed=None, bias=None, counts=None, recent=(),
 
 
 def adjusted(logits, sampling, recent, bias, counts):
-    """Steps 2 and 3 of the rule: penalties and biases, as they change the logits."""
+    """Apply steps 2 and 3 of the rule to the logits: penalties and biases."""
     if sampling.repetition_penalty != 1:
         for i in set(recent[len(recent) - min(len(recent), sampling.repetition_window) :]) - {-1}:
             penalty = float(np.float32(sampling.repetition_penalty))
@@ -49,7 +51,7 @@ def adjusted(logits, sampling, recent, bias, counts):
 
 
 def reference(logits, sampling, allowed, recent, number, bias, counts):
-    """The documented rule, step by step, in plain Python."""
+    """Choose a character by the documented rule, step by step, in plain Python."""
     logits = adjusted(list(logits), sampling, recent, bias, counts)
     ids = [i for i in range(len(logits)) if allowed[i]]
     if sampling.temperature == 0:
@@ -87,7 +89,7 @@ def reference(logits, sampling, allowed, recent, number, bias, counts):
     st.sampled_from([(0.0, 0.0), (0.5, 0.0), (0.0, 1.25), (-2.0, 2.0)]),
     st.floats(0, 1, exclude_max=True),
 )
-def test_choosing_follows_the_documented_steps(logits, data, temperature, top_p, min_p, penalty, penalties, number):
+def test_sampling_agrees_with_the_reference(logits, data, temperature, top_p, min_p, penalty, penalties, number):
     allowed = [False, *data.draw(st.lists(st.booleans(), min_size=len(logits) - 2, max_size=len(logits) - 2)), True]
     recent = data.draw(st.lists(st.integers(-1, len(logits) - 1), max_size=12))
     window = data.draw(st.integers(0, 14))
@@ -106,7 +108,7 @@ def test_choosing_follows_the_documented_steps(logits, data, temperature, top_p,
     ids = {"allowed": allowed, "bias": bias, "counts": counts, "recent": recent}
     found = choose(logits, Sampling(top_p=top_p, **options), number=number, **ids)
     expected = reference(logits, Sampling(top_p=top_p, **options), number=number, **ids)
-    if found != expected:  # float32 may differ at a limit: of a sum, or between two that are nearly equal
+    if found != expected:  # rounding in float32 may decide otherwise where values are nearly equal
         nudged = {
             reference(logits, Sampling(top_p=min(1, top_p + p), **options | {"min_p": min_p * m}), number=u, **ids)
             for u in (number, max(0, number - 1e-5), min(1, number + 1e-5))
@@ -116,7 +118,7 @@ def test_choosing_follows_the_documented_steps(logits, data, temperature, top_p,
         assert found in nudged
 
 
-def test_frequencies_are_the_distribution():
+def test_characters_are_drawn_as_often_as_their_probabilities():
     logits = np.log([0.5, 0.2, 0.3])
     drawn = [choose(logits, Sampling(), number=uniform_at(3, at)) for at in range(20_000)]
     assert np.bincount(drawn) / len(drawn) == pytest.approx([0.5, 0.2, 0.3], abs=0.015)
@@ -131,23 +133,23 @@ def test_excluded_characters_are_never_chosen():
 @pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-300, 5e-324])
 def test_a_tiny_temperature_is_nearly_greedy(temperature):
     assert choose([1.0, 1.1, 1.1], Sampling(temperature=temperature), number=0.1) == 1
-    assert choose([1.0, 1.1, 1.1], Sampling(temperature=temperature), number=0.9) == 2  # equals stay equal
+    assert choose([1.0, 1.1, 1.1], Sampling(temperature=temperature), number=0.9) == 2  # equals have equal chances
 
 
-def test_the_whole_nucleus_of_many_equals_is_sorted():
+def test_top_p_with_equal_logits_keeps_the_lowest_ids():
     logits = np.zeros(300)
     drawn = {choose(logits, Sampling(top_p=0.5), number=u) for u in np.linspace(0, 0.9999, 2000)}
     assert drawn == set(range(150))
 
 
-def test_a_penalty_looks_back_as_far_as_its_window():
+def test_a_repetition_penalty_applies_only_within_its_window():
     logits = [2.0, 1.9, 0.0]
     for window, expected in ((2, 1), (1, 0), (0, 0)):
         sampling = Sampling(temperature=0, repetition_penalty=1.2, repetition_window=window)
         assert choose(logits, sampling, recent=[0, 2]) == expected
 
 
-def test_openai_penalties_count_what_was_written():
+def test_frequency_and_presence_penalties_use_the_completions_counts():
     logits = [2.0, 1.5, 0.0]
     for options, counts, expected in (
         ({"frequency_penalty": 0.2}, [2, 0, 0], 0),
@@ -159,7 +161,7 @@ def test_openai_penalties_count_what_was_written():
         assert choose(logits, Sampling(temperature=0, **options), counts=counts) == expected
 
 
-def test_uniform_at_is_uniform_and_independent_of_history():
+def test_uniform_at_is_uniform_and_depends_only_on_seed_and_position():
     drawn = np.array([uniform_at(7, at) for at in range(20_000)])
     assert ((drawn >= 0) & (drawn < 1)).all()
     assert np.histogram(drawn, 10, (0, 1))[0] == pytest.approx([2000] * 10, rel=0.1)
@@ -200,6 +202,6 @@ def test_uniform_at_is_splitmix64():
         ("stop", ("x",) * 17),
     ],
 )
-def test_out_of_range_names_the_option(option, value):
+def test_an_option_out_of_range_is_named_in_the_error(option, value):
     with pytest.raises(UserError, match=f"^{option}: found"):
         Sampling(**{option: value})

@@ -1,3 +1,5 @@
+"""Stop strings in streamed text."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,7 +9,7 @@ TEXTS = st.text("ab ", max_size=60)
 
 
 @given(TEXTS, st.lists(st.text("ab ", min_size=1, max_size=4), max_size=3), st.lists(st.integers(1, 9), max_size=60))
-def test_a_text_ends_at_the_first_complete_stop_however_it_is_chunked(text, stops, sizes):
+def test_chunking_does_not_change_where_a_stop_string_stops(text, stops, sizes):
     end = next((n for n in range(len(text) + 1) if any(text[:n].endswith(stop) for stop in stops)), None)
     expected = text
     if end is not None:

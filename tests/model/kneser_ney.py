@@ -1,4 +1,4 @@
-"""Kneser-Ney written down as the formulas are, slow and without a trie: what `pipeline.model.ngram` must agree with."""
+"""A slow Kneser-Ney model that follows the formulas, as the reference for `pipeline.model.ngram`."""
 
 from collections import defaultdict
 
@@ -35,7 +35,7 @@ class Reference:
         return [0, 0.5, 1.0, 1.5]
 
     def p(self, symbol, context):
-        """The probability of `symbol` after all of `context`, or as much of it as the order allows."""
+        """Return the probability of `symbol` after `context`, of which the order limits the length."""
         p = 1 / self.outcomes
         for length in range(min(len(context), self.longest - 1) + 1):
             successors = self.successors.get(tuple(context[len(context) - length :]))
@@ -50,6 +50,6 @@ class Reference:
 
 
 def documents(ids, begin):
-    """The text cut before each begin symbol."""
+    """Return the text, cut before each begin symbol."""
     cuts = [at for at, symbol in enumerate(ids) if symbol == begin and at]
     return [ids[first:stop] for first, stop in zip([0, *cuts], [*cuts, len(ids)], strict=True)]

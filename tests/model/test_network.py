@@ -1,3 +1,5 @@
+"""The torch network: names, shapes, state and initial weights."""
+
 import math
 
 import numpy as np
@@ -9,7 +11,7 @@ from pipeline.model.network import CharNetwork, initialise, start_at_frequencies
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_the_networks_weights_have_the_saved_names_and_shapes(cell):
+def test_weights_have_the_names_and_shapes_of_a_saved_model(cell):
     model = random_model(cell, layers=3)
     network = CharNetwork(model.config)
     network.load_weights(model.weights)
@@ -29,7 +31,7 @@ def test_reading_a_text_in_two_chunks_gives_the_same_logits(cell):
     torch.testing.assert_close(torch.cat([first, second]), whole)
 
 
-def test_initial_weights_are_xavier_of_the_whole_matrices():
+def test_initial_weights_are_xavier_over_whole_matrices():
     config = random_model(hidden=96).config
     network = CharNetwork(config)
     initialise(network, magnitude=3.0, generator=torch.Generator().manual_seed(1))
@@ -38,7 +40,7 @@ def test_initial_weights_are_xavier_of_the_whole_matrices():
     assert network.weights()["layers.0.bias_ih_l0"].any() == False  # noqa: E712  a numpy bool
 
 
-def test_a_network_that_starts_at_the_frequencies_predicts_them():
+def test_a_unigram_output_layer_predicts_the_character_frequencies():
     network = CharNetwork(random_model().config)
     counts = np.array([0, 5, 10, 0, 85, 1, 1, 1, 1, 1, 1])
     start_at_frequencies(network, counts, generator=torch.Generator().manual_seed(1))
@@ -46,7 +48,7 @@ def test_a_network_that_starts_at_the_frequencies_predicts_them():
     assert probs == pytest.approx((counts + 0.5) / (counts + 0.5).sum(), rel=0.2)
 
 
-def test_initial_weights_depend_on_the_seed_alone():
+def test_initial_weights_depend_only_on_the_seed():
     def weights(seed):
         network = CharNetwork(random_model().config)
         initialise(network, magnitude=3.0, generator=torch.Generator().manual_seed(seed))

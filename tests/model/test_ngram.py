@@ -1,3 +1,5 @@
+"""The n-gram baseline against a slow implementation of its formulas."""
+
 import math
 
 import numpy as np
@@ -19,7 +21,7 @@ def fitted(ids, order, vocab_size, begin=None, **limits):
 
 
 def compare(train, read, *, order, vocab_size, begin=None):
-    """Every probability of `read` on from its start, and of `read` in windows of 7, against the reference."""
+    """Compare each probability with the reference: for `read` as a whole, and in windows of 7."""
     model = fitted(train, order, vocab_size, begin)
     reference = Reference(train, order=order, outcomes=model.outcomes, begin=begin)
     read = np.array(read, np.uint16)
@@ -37,7 +39,7 @@ def compare(train, read, *, order, vocab_size, begin=None):
 
 
 def context_of(ids, begin):
-    """What of the read text is context: nothing before the last begin symbol."""
+    """Return the ids that are context: those from the last begin symbol on."""
     return ids[len(ids) - 1 - ids[::-1].index(begin) :] if begin in ids else ids
 
 
@@ -83,7 +85,7 @@ def test_probabilities_sum_to_one_after_any_context(train, context, order, bound
     assert (found[1:] > 0).sum() == model.outcomes == (5 if bounded else 6)
 
 
-def test_the_distribution_holds_what_is_scored():
+def test_distribution_and_log_probs_agree():
     dictionary = Dictionary.of(TEXT)
     ids = dictionary.encode(TEXT[:300]).astype(np.uint8)
     model = NgramModel.fit(ids[:200], vocab_size=len(dictionary), order=5)
@@ -107,7 +109,7 @@ def test_discounts_are_those_of_chen_and_goodman():
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64])
-def test_the_model_depends_on_no_chunk_and_is_the_same_each_time(chunk, monkeypatch):
+def test_chunk_size_does_not_change_the_model(chunk, monkeypatch):
     ids = np.random.default_rng(0).integers(1, 9, 500)
     first, again = fitted(ids, 4, 9), fitted(ids, 4, 9)
     assert all((getattr(first, name) == getattr(again, name)).all() for name in ("table", "counts", "reserved"))
@@ -117,7 +119,7 @@ def test_the_model_depends_on_no_chunk_and_is_the_same_each_time(chunk, monkeypa
     np.testing.assert_allclose(chunked, first.log_probs(ids.astype(np.uint16), rows), rtol=1e-12)
 
 
-def test_of_a_long_text_the_end_is_used():
+def test_only_the_end_of_a_very_long_text_is_used():
     ids = np.random.default_rng(0).integers(1, 9, 500)
     model = fitted(ids, 3, 9, most_chars=200)
     assert not model.complete

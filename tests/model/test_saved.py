@@ -1,3 +1,5 @@
+"""Saving and loading a model, and refusing a damaged one."""
+
 import numpy as np
 import pytest
 from support.models import random_model
@@ -13,7 +15,7 @@ def folder(tmp_path):
     return tmp_path / "model"
 
 
-def test_a_model_survives_saving_and_its_bytes_are_the_same(tmp_path, folder):
+def test_saving_and_loading_gives_the_same_model_and_bytes(tmp_path, folder):
     loaded = SavedModel.load(folder)
     assert loaded.config == random_model().config
     assert all(np.array_equal(loaded.weights[name], value) for name, value in random_model().weights.items())

@@ -1,3 +1,5 @@
+"""Runs the validate stage in this process."""
+
 from contextlib import contextmanager
 
 import pytest
@@ -11,7 +13,7 @@ from stages import validate
 
 @pytest.fixture
 def run(monkeypatch):
-    """The stage in this process: errors are raised, nothing goes to MLflow."""
+    """Replace the stage's session: errors are raised, nothing goes to MLflow."""
     session = Session(key="test", path=None)
     stage_run = StageRun("validate", session)
 

@@ -1,4 +1,4 @@
-"""Each kind of bad input, to the real stage scripts: one line, exit code 2, no traceback, earlier outputs untouched."""
+"""The stage scripts refuse bad input: one line, exit code 2, no traceback, and earlier outputs stay as they are."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def set_params(project, **groups):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A project in which every stage has run on a small text."""
+    """Return a project in which every stage has run on a small text."""
     project = tmp_path_factory.mktemp("whole")
     shutil.copy(ROOT / "params.yaml", project)
     (project / "text.txt").write_text(TEXT)
@@ -81,7 +81,7 @@ def assert_refused(project, stage, message, **environment):
         (b"", "error: data.source: text.txt: empty"),
     ],
 )
-def test_a_missing_or_empty_source(project, content, message):
+def test_a_missing_or_empty_source_is_refused(project, content, message):
     (project / "text.txt").unlink()
     if content is not None:
         (project / "text.txt").write_bytes(content)
@@ -95,7 +95,7 @@ def test_a_missing_or_empty_source(project, content, message):
         (b"abc\xff" + b"x" * 99, "data.source: text.txt: invalid utf-8 at byte 3 (0xff); set data.encoding, or"),
     ],
 )
-def test_a_source_that_is_no_text(project, content, message):
+def test_a_binary_source_is_refused(project, content, message):
     (project / "text.txt").write_bytes(content)
     assert_refused(project, "source", message)
 
@@ -124,28 +124,28 @@ def test_wrong_params_are_refused_by_the_first_stage(project, groups, message):
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"files": [{}]}'])
-def test_what_source_said_may_be_damaged(project, content):
+def test_a_damaged_source_json_is_refused(project, content):
     path = project / "data/source.json"
     path.unlink() if content is None else path.write_text(content)
     assert_refused(project, "ingest", "data/source.json: missing or damaged; `dvc repro` rebuilds it")
 
 
-def test_what_source_said_may_be_of_another_source(project):
+def test_a_source_json_of_another_source_is_refused(project):
     (project / "data/source.json").write_text('{"source": "sotu"}')
     assert_refused(project, "ingest", "data/source.json: describes another source or other columns")
 
 
-def test_params_that_no_stage_can_read(project):
+def test_unreadable_params_are_refused(project):
     (project / "params.yaml").write_text("data: [")
     assert_refused(project, "clean", "params.yaml: not readable as YAML")
 
 
-def test_a_tracking_server_that_does_not_answer(project):
+def test_an_unreachable_tracking_server_is_refused_by_the_first_stage(project):
     message = "MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer"
     assert_refused(project, "source", message, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
 
 
-def test_a_tracking_server_that_goes_away_later_costs_a_warning(project):
+def test_a_tracking_server_that_becomes_unreachable_later_gives_a_warning(project):
     done = run(project, "register", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert done.returncode == 0
     assert "warning: the model is not registered (MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not" in done.stderr
@@ -175,7 +175,7 @@ def test_a_failed_expectation_stops_the_pipeline(project, groups, message):
     assert '"passed": false' in (project / "reports/validation.json").read_text()
 
 
-def test_a_text_too_short_to_split(project):
+def test_a_text_too_short_to_split_is_refused(project):
     (project / "text.txt").write_text("short")
     for stage in ("source", "ingest", "clean"):
         assert run(project, stage).returncode == 0
@@ -183,26 +183,26 @@ def test_a_text_too_short_to_split(project):
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "generate", "register"])
-def test_weights_that_are_cut_off(project, stage):
+def test_truncated_weights_are_refused(project, stage):
     path = project / "models/charlm/weights.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     assert_refused(project, stage, "models/charlm/weights.safetensors: damaged or cut off")
 
 
 @pytest.mark.parametrize("stage", ["evaluate", "generate", "register"])
-def test_weights_that_do_not_match_the_dictionary(project, stage):
+def test_weights_that_do_not_match_the_dictionary_are_refused(project, stage):
     shutil.copy(project / "data/split/dictionary.json", project / "models/charlm/dictionary.json")
     path = project / "models/charlm/dictionary.json"
     path.write_text(path.read_text().replace('"a",\n', "", 1))
     assert_refused(project, stage, "models/charlm/dictionary.json: holds")
 
 
-def test_a_device_that_is_not_here(project):
+def test_an_unavailable_device_is_refused(project):
     set_params(project, train={"device": "mps" if sys.platform != "darwin" else "cuda"})
     assert_refused(project, "train", "train.device: found")
 
 
-def test_a_model_may_be_logged_without_being_registered(project):
+def test_a_model_can_be_logged_without_being_registered(project):
     client = MlflowClient(f"sqlite:///{project}/mlflow.db", f"sqlite:///{project}/mlflow.db")
     versions = len(client.search_model_versions("name = 'charlm'"))
     set_params(project, register={"enabled": False})
@@ -213,7 +213,7 @@ def test_a_model_may_be_logged_without_being_registered(project):
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_and_says_so(project):
+def test_a_killed_training_resumes_and_gives_the_same_weights(project):
     set_params(project, train={"epochs": 200, "evals_per_epoch": 2, "checkpoint_seconds": 0.05})
     assert run(project, "train").returncode == 0
     uninterrupted = outputs(project)["models/charlm/weights.safetensors"]

@@ -1,4 +1,4 @@
-"""The evaluate stage over a split and a model that are there already, without MLflow."""
+"""The evaluate stage with an existing split and model, without MLflow."""
 
 from contextlib import nullcontext
 
@@ -51,14 +51,14 @@ def test_a_baseline_is_measured_on_the_eval_text(project):
     assert names.index("perplexity") < names.index("baseline_perplexity") < names.index("buckets")
 
 
-def test_order_0_leaves_the_baseline_out(project):
+def test_order_0_turns_the_baseline_off(project):
     found = figures(project, "{window: 20, batch_size: 4, baseline_order: 0}")
     assert not set(NAMES) & set(found)
     assert found["perplexity"] > 1
 
 
 @pytest.mark.parametrize("order", [-1, 17, "high"])
-def test_an_absurd_order_is_refused_in_one_line(project, order):
+def test_an_order_out_of_range_is_refused_in_one_line(project, order):
     with pytest.raises(UserError, match=r"evaluate\.baseline_order") as refused:
         figures(project, f"{{baseline_order: {order}}}")
     assert "\n" not in str(refused.value)

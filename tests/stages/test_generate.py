@@ -1,4 +1,4 @@
-"""The generate stage over a split and a model that are there already, without MLflow."""
+"""The generate stage with an existing split and model, without MLflow."""
 
 from contextlib import nullcontext
 
@@ -30,7 +30,7 @@ def write(project, model, text_ids):
     np.save(project / "data/split/train/ids.npy", np.array(text_ids, dtype=model.dictionary.dtype))
 
 
-def test_samples_of_a_model_that_ends_its_texts(project):
+def test_samples_of_a_model_with_an_end_symbol(project):
     model = random_model(bounded=True, unknown=True, ending=-0.5)
     dictionary = model.dictionary
     write(
@@ -54,7 +54,7 @@ def test_samples_of_a_model_that_ends_its_texts(project):
     assert text.count(", ended by itself\n") == sum(one["finish_reason"] == "stop" for one in samples)
 
 
-def test_samples_of_a_model_of_one_stream_have_no_ends(project):
+def test_samples_of_a_stream_model_have_no_finish_reason(project):
     model = random_model()
     write(project, model, model.dictionary.encode("\n".join(DOCUMENTS)))
     generate.main()

@@ -1,4 +1,4 @@
-"""The validate stage over files as clean and split leave them: everything that trains is corrupted in turn."""
+"""The validate stage finds each kind of corruption in the files that clean and split write."""
 
 import json
 import shutil
@@ -137,7 +137,7 @@ def eval_text_that_is_mostly_a_copy(project):
 
 
 def a_document_on_both_sides(project):
-    """The text of one document takes the place of another's that is as long: in all pairs, so in one on two sides."""
+    """Give all documents of the same length the same text, so that one is in train and eval."""
     documents = {}
     for row in [*project.shards[0], *project.shards[1]]:
         documents.setdefault(row["document"], []).append(row)
@@ -156,7 +156,7 @@ def too_little_for_a_window(project):
     project.params["evaluate"] = {"window": 2000}
 
 
-# Which expectations each breaks, of a split into which kind of samples: it is one, where it can be.
+# A corruption, the kind of split, and the expectations that fail: only one, where that is possible.
 CORRUPTIONS = [
     (no_documents, "stream", ["documents_present", "whole_text_split"]),
     (a_nameless_document, "stream", ["documents_named"]),
@@ -199,7 +199,7 @@ CORRUPTIONS = [
 @pytest.mark.parametrize(
     ("corrupt", "kind", "names"), CORRUPTIONS, ids=[f"{one[0].__name__} of {one[1]}" for one in CORRUPTIONS]
 )
-def test_what_is_corrupted_is_named(make, corrupt, kind, names):
+def test_a_corruption_fails_its_expectation(make, corrupt, kind, names):
     project = make(kind)
     corrupt(project)
     assert project.failed() == names
@@ -212,13 +212,13 @@ def test_what_is_corrupted_is_named(make, corrupt, kind, names):
     assert read_json(project.folder / "metrics/validate.json")["failed"] == len(set(names) - set(MILDER))
 
 
-def test_documents_may_be_the_same_where_the_text_is_cut_anywhere(make):
+def test_equal_documents_are_allowed_when_the_text_is_cut_by_position(make):
     project = make("stream")
     a_document_on_both_sides(project)
     assert project.failed() == []
 
 
-def test_some_overlap_is_a_figure_and_a_warning(make, capsys):
+def test_some_overlap_is_reported_with_a_warning(make, capsys):
     project = make("stream")
     some_copied_eval_text(project)
     assert project.failed() == ["overlap_is_low"]
@@ -232,7 +232,7 @@ def test_some_overlap_is_a_figure_and_a_warning(make, capsys):
 
 
 @pytest.mark.parametrize("kind", ["stream", "documents"])
-def test_labels_are_compared_with_the_batches_that_train(make, kind, monkeypatch):
+def test_labels_are_checked_in_real_training_batches(make, kind, monkeypatch):
     def late(*arguments):
         batch = gather(*arguments)
         return Batch(inputs=batch.inputs, labels=batch.inputs)
@@ -242,11 +242,11 @@ def test_labels_are_compared_with_the_batches_that_train(make, kind, monkeypatch
     assert project.failed() == ["labels_one_on"]
 
 
-def test_every_expectation_has_a_corruption_that_breaks_it_first():
+def test_every_expectation_has_a_corruption():
     assert {names[0] for _, _, names in CORRUPTIONS} | {"labels_one_on", *MILDER} == set(EXPECTATIONS)
 
 
-def test_what_fail_on_does_not_list_warns_and_the_pipeline_goes_on(make, capsys):
+def test_expectations_not_in_fail_on_only_warn(make, capsys):
     project = make("stream")
     project.params["validate"]["fail_on"] = ["documents_named"]
     a_longer_text(project)
@@ -263,7 +263,7 @@ def test_what_fail_on_does_not_list_warns_and_the_pipeline_goes_on(make, capsys)
     assert read_json(project.folder / "metrics/validate.json")["warned"] == 1
 
 
-def test_a_failure_takes_back_that_the_data_passed_and_warnings_are_told_with_it(make, capsys):
+def test_a_failure_removes_the_mark_of_an_earlier_success_and_still_shows_warnings(make, capsys):
     project = make("stream")
     project.params["validate"]["fail_on"] = ["documents_named"]
     assert project.failed() == []
@@ -275,7 +275,7 @@ def test_a_failure_takes_back_that_the_data_passed_and_warnings_are_told_with_it
     assert not (project.folder / "data/validated.json").exists()
 
 
-def test_data_docs_are_written_on_request_and_removed_without(make):
+def test_data_docs_are_written_if_enabled_and_otherwise_removed(make):
     project = make("stream")
     project.params["validate"]["data_docs"] = True
     assert project.failed() == []
@@ -287,7 +287,7 @@ def test_data_docs_are_written_on_request_and_removed_without(make):
 
 
 @pytest.mark.parametrize("lost", ["train", "eval"])
-def test_a_side_that_is_lost_is_told(make, lost):
+def test_a_missing_split_is_named(make, lost):
     project = make("stream")
     project.write()
     shutil.rmtree(project.folder / "data/split" / lost)
@@ -295,7 +295,7 @@ def test_a_side_that_is_lost_is_told(make, lost):
         validate.main()
 
 
-def test_the_alphabet_is_that_of_the_text(make):
+def test_the_alphabet_counts_the_characters_of_the_text(make):
     project = make("documents")
     assert project.failed() == []
     lines = (project.folder / "reports/alphabet.csv").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""The validate stage beside a champion: what is compared, warned of, and never more than that."""
+"""The validate stage compares a text with the champion's: it can warn, but never fails."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def is_champion(monkeypatch, answer):
         (OSError("the server\nis away"), "warning: validate: not compared with the champion (the server is away)"),
     ],
 )
-def test_whatever_the_champion_is_comes_to_a_line_and_never_to_a_failure(make, monkeypatch, capsys, answer, said):
+def test_any_champion_gives_at_most_a_warning(make, monkeypatch, capsys, answer, said):
     project = make("stream")
     assert project.failed() == []
     without = project.outputs()
@@ -42,7 +42,7 @@ def test_whatever_the_champion_is_comes_to_a_line_and_never_to_a_failure(make, m
     assert project.outputs() == without
 
 
-def test_a_champion_of_the_same_text_is_tagged_and_not_warned_of(make, run, monkeypatch, capsys):
+def test_a_champion_of_the_same_text_gives_a_tag_and_no_warning(make, run, monkeypatch, capsys):
     project = make("documents")
     assert project.failed() == []
     assert run.session.tags == {}
@@ -54,7 +54,7 @@ def test_a_champion_of_the_same_text_is_tagged_and_not_warned_of(make, run, monk
     assert capsys.readouterr().err == ""
 
 
-def test_max_drift_is_what_is_warned_of(make, monkeypatch, capsys):
+def test_drift_over_max_drift_gives_a_warning(make, monkeypatch, capsys):
     project = make("stream")
     assert project.failed() == []
     table = (project.folder / "reports/alphabet.csv").read_text(encoding="utf-8").splitlines()
@@ -67,7 +67,7 @@ def test_max_drift_is_what_is_warned_of(make, monkeypatch, capsys):
     assert "(validate.max_drift 0.25)" in capsys.readouterr().err
 
 
-def test_a_text_that_is_refused_is_not_compared_with_the_champion(make, monkeypatch):
+def test_a_refused_text_is_not_compared_with_the_champion(make, monkeypatch):
     project = make("stream")
     monkeypatch.setattr(tracking, "champion_artifact", lambda _: pytest.fail("compared"))
     project.shards[1][-1]["text"] += "abc"

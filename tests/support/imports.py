@@ -1,4 +1,4 @@
-"""The import graph of pipeline/ and stages/, folded to what dvc.yaml lists."""
+"""Finds the code deps that each stage in dvc.yaml needs, from the import graph."""
 
 import functools
 from pathlib import Path
@@ -16,7 +16,7 @@ def graph() -> grimp.ImportGraph:
 
 @functools.cache
 def imported_by(module: str) -> frozenset[str]:
-    """All modules of ours that `module` imports, directly or not, with the packages they lie in; itself included."""
+    """Return `module`, all modules of this project that it imports, directly or not, and their packages."""
     seen, todo = set(), [module]
     while todo:
         name = todo.pop()
@@ -35,13 +35,13 @@ def path_of(module: str) -> str:
 
 
 def code_paths(stage: str) -> set[str]:
-    """The files of all modules that a stage imports, tracking exempt."""
+    """Return the files of all modules that a stage imports, without tracking."""
     modules = {path_of(name) for name in imported_by(f"stages.{stage}")}
     return modules - {"pipeline/__init__.py", "stages/__init__.py"}  # docstrings only
 
 
 def code_deps(stage: str) -> list[str]:
-    """The exact code deps of a stage: a package's folder if all of its modules are imported, else the modules."""
+    """Return the exact code deps of a stage: a package's folder if it imports all of its modules, else the modules."""
     modules = code_paths(stage)
     deps: list[str] = []
     for package in sorted({str(Path(path).parent) for path in modules}):

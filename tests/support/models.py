@@ -17,9 +17,9 @@ def random_model(
     scale: float = 0.5,
     ending: float = 0.0,
 ) -> SavedModel:
-    """A model with random weights, normal with standard deviation `scale`, over a few characters.
+    """Return a model of a few characters with random weights: normal, with standard deviation `scale`.
 
-    `ending` is added to the end symbol's logit, of a model that is `bounded`.
+    `ending` is added to the end symbol's logit, if the model is `bounded`.
     """
     dictionary = Dictionary.of("abcdefgh \n", unknown=unknown, bounded=bounded)
     config = NetworkConfig(

@@ -1,4 +1,4 @@
-"""A project to run real dvc, mlflow and charlm in: a copy of the working tree, with tiny params."""
+"""A project for tests with the real dvc, mlflow and charlm: a copy of the working tree with tiny params."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "LICENSE").read_text() * 8
 STAGES = list(YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"])
-# With nothing to do, only these run.
+# The stages that also run if nothing changed.
 ALWAYS = ["source", "summary"]
 TINY = {
     "data": {"source": "text.txt"},
@@ -27,7 +27,7 @@ TINY = {
 
 
 class Project:
-    """A clone of the working tree, committed, with a small text and a small network."""
+    """A committed copy of the working tree, with a small text and a small network."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -78,7 +78,7 @@ class Project:
         return {run.info.run_name.split(" ")[0]: run for run in found}, len(found)
 
     def reset(self):
-        """Back to what is committed, outputs too: `dvc exp run` leaves its params and results in the workspace."""
+        """Restore the commit's params and outputs, which `dvc exp run` replaces in the workspace."""
         self.git("checkout", "-q", "--", ".")
         self.run("dvc", "checkout", "-q")
 

@@ -1,4 +1,4 @@
-"""A text with the properties of collected speeches: phrases that come back, and lines that are cut within words."""
+"""A text like collected speeches: it repeats phrases, and its lines are cut within words."""
 
 import random
 
@@ -10,7 +10,7 @@ PHRASES = [
 
 
 def speeches(*, words=9000, seed=3, every=60):
-    """The text in one line; a phrase after every few words."""
+    """Return the text as one line, with a phrase after every `every` words."""
     draw = random.Random(seed)
     known = ["".join(draw.choices("abcdefghilmnoprstuvw", k=draw.randint(2, 9))) for _ in range(900)]
     said = []
@@ -22,5 +22,5 @@ def speeches(*, words=9000, seed=3, every=60):
 
 
 def wrapped(text, width=WIDTH):
-    """The text in lines of `width` characters, whatever is there."""
+    """Return the text in lines of `width` characters, also cut within words."""
     return "".join(f"{text[at : at + width]}\n" for at in range(0, len(text), width))

@@ -1,4 +1,4 @@
-"""Documents as the stages read them: tables of rows."""
+"""Tables of documents as the stages read them."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,7 +9,7 @@ TEXT = "the quick brown fox jumps over the lazy dog, and the dog does not mind.\
 
 
 def tables(*texts: str, most: int = PIECE_BYTES, at_once: int = 1000, **metadata: list):
-    """What gives the documents `texts`, as a stage reads them: in rows of at most `most` bytes, some at once."""
+    """Return a function that yields `texts` as record batches: rows of at most `most` bytes, `at_once` in a batch."""
     rows = [
         Row(
             f"document {number}",

@@ -1,4 +1,4 @@
-"""A project as the stages before validate leave it, to be corrupted."""
+"""A project in the state before the validate stage, for tests that corrupt it."""
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from stages import validate
 from support.tables import tables
 
 RANDOM = np.random.default_rng(5)
-# No 50 characters of it stand twice.
+# No substring of 50 characters occurs twice.
 TEXTS = ["".join(RANDOM.choice(list("abcdefgh ¤\n"), size)).strip() or "a" for size in RANDOM.integers(40, 160, 60)]
 KINDS = {
     "stream": {"samples": "stream", "buckets": [20, 30]},
@@ -35,7 +35,7 @@ KINDS = {
 
 
 class Project:
-    """What the stages before validate leave, and ways to change it."""
+    """The files that the stages before validate write, and methods to change them."""
 
     def __init__(self, folder, split):
         self.folder = folder
@@ -65,7 +65,7 @@ class Project:
         write_json(path, content | {"characters": change(content["characters"])})
 
     def write(self):
-        """Write what the tests may have changed before: documents and params."""
+        """Write the documents and params, which tests may have changed."""
         for number, rows in enumerate(self.shards):
             columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in BASE}
             columns["chars"] = pa.array([len(row["text"] or "") for row in rows], pa.int64())
@@ -73,7 +73,7 @@ class Project:
         YAML(typ="safe").dump(self.params, self.folder / "params.yaml")
 
     def failed(self):
-        """Run the stage; the names of the expectations that failed."""
+        """Run the stage and return the names of the expectations that failed."""
         self.write()
         try:
             validate.main()

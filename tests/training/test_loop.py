@@ -1,3 +1,5 @@
+"""The training loop learns, is deterministic, and returns the best weights."""
+
 import itertools
 import math
 
@@ -40,7 +42,7 @@ def trainer_of(folder, *, cell="lstm", dropout=0.0, **params):
     )
 
 
-def test_it_learns_a_text_by_heart(split_folder):
+def test_training_learns_a_short_text_by_heart(split_folder):
     reports = list(trainer_of(split_folder, epochs=12.0).run())
     assert reports[-1].eval_perplexity < 1.35
     assert reports[0].train_perplexity > 15
@@ -76,12 +78,12 @@ def test_two_trainings_give_the_same_bytes(split_folder, dropout):
     assert all(first.best[name].tobytes() == value.tobytes() for name, value in second.best.items())
 
 
-def test_a_fraction_of_an_epoch(split_folder):
+def test_half_an_epoch_has_half_the_updates(split_folder):
     trainer = trainer_of(split_folder, epochs=0.5)
     assert len(list(trainer.run())) == round(0.5 * trainer.per_epoch)
 
 
-def test_the_result_is_the_best_weights_not_the_last(split_folder):
+def test_the_result_is_the_best_weights_instead_of_the_last(split_folder):
     trainer = trainer_of(split_folder, optimizer={"lr": 0.02}, epochs=4.0)
     best, weights = math.inf, None
     for report in trainer.run():
@@ -111,14 +113,14 @@ def test_the_curve_has_a_point_at_least_every_2_percent():
     assert max(later - step for step, later in itertools.pairwise(sorted(curve_steps(60)))) <= 2
 
 
-def test_points_cover_all_updates_and_eval_is_only_where_it_was_measured(split_folder):
+def test_curve_points_cover_all_updates(split_folder):
     trainer = trainer_of(split_folder, epochs=8.0, evals_per_epoch=0.5)
     reports = list(trainer.run())
     points = [report for report in reports if report.is_point]
     assert len(points) >= 50
     assert sum(point.eval_perplexity is not None for point in points) == 4
     assert points[-1] is reports[-1]
-    # The points' figures, weighted by their characters, are those of the evaluations.
+    # The mean of the points, weighted by their characters, is the figure of the evaluation.
     nll, chars, last = 0.0, 0, 0
     for point in points:
         nll += math.log(point.recent_perplexity) * (point.chars - last)
@@ -128,7 +130,7 @@ def test_points_cover_all_updates_and_eval_is_only_where_it_was_measured(split_f
             nll, chars = 0.0, 0
 
 
-def test_clipping():
+def test_gradients_are_clipped_by_value_or_norm():
     weight = torch.nn.Parameter(torch.zeros(2))
     for clip, expected in (
         (ClipParams(by="value", at=1.0), [1.0, -1.0]),

@@ -1,3 +1,5 @@
+"""Learning-rate schedules and the options of optimisers."""
+
 import pytest
 import torch
 
@@ -10,13 +12,13 @@ def rates(steps=100, **schedule):
     return [rate_at(step, steps=steps, steps_per_epoch=10, schedule=params) for step in range(steps)]
 
 
-def test_constant_with_warm_up():
+def test_a_constant_schedule_has_a_warm_up():
     found = rates(name="constant", warmup=0.1)
     assert found[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
     assert set(found[10:]) == {1.0}
 
 
-def test_cosine_falls_to_its_final_share():
+def test_a_cosine_schedule_ends_at_its_final_share():
     found = rates(name="cosine", final=0.1)
     assert found[0] == 1.0
     assert found[-1] == pytest.approx(0.1)
@@ -24,11 +26,11 @@ def test_cosine_falls_to_its_final_share():
     assert rates(name="cosine", warmup=0.05)[4] == 1.0
 
 
-def test_linear_falls_in_a_straight_line():
+def test_a_linear_schedule_falls_in_a_straight_line():
     assert rates(name="linear", final=0.5)[::33] == pytest.approx([1.0, 5 / 6, 4 / 6, 0.5])
 
 
-def test_step_falls_every_given_number_of_epochs():
+def test_a_step_schedule_falls_after_every_given_number_of_epochs():
     found = rates(name="step", every=2.0, gamma=0.5)
     assert found[19] == 1.0
     assert found[20] == 0.5

@@ -1,3 +1,5 @@
+"""A training that is killed resumes and gives the same weights."""
+
 import json
 import signal
 import subprocess
@@ -47,7 +49,7 @@ def best_steps(result):
         for where in ("at an epoch's end", "after an epoch's end", "after best weights", "near the end")
     ],
 )
-def test_a_training_that_is_killed_ends_with_the_same_bytes(uninterrupted, tmp_path, where):
+def test_resume_after_kill_gives_the_same_weights(uninterrupted, tmp_path, where):
     folder, result = uninterrupted
     steps = {
         "early": 3,
@@ -66,7 +68,7 @@ def test_a_training_that_is_killed_ends_with_the_same_bytes(uninterrupted, tmp_p
 
 
 @pytest.mark.slow
-def test_a_training_killed_several_times_ends_with_the_same_bytes(uninterrupted, tmp_path):
+def test_resume_after_several_kills_gives_the_same_weights(uninterrupted, tmp_path):
     folder, _ = uninterrupted
     for kill_at in (4, 9, 30, 31):
         assert train(folder / "split", tmp_path, tmp_path / "weights", kill_at) == -signal.SIGKILL
@@ -99,7 +101,7 @@ def test_two_checkpoints_are_retained_and_the_newest_is_loaded(tmp_path):
     assert (loaded.step, loaded.tensors["x"].tolist(), loaded.data) == (100, list(range(100)), {"seconds": 1.5})
 
 
-def test_two_trainings_with_one_key_do_not_share_checkpoints(tmp_path):
+def test_a_second_training_with_the_same_key_is_refused(tmp_path):
     with (
         open_checkpoints(tmp_path, "a"),
         pytest.raises(UserError, match="another training with the same data, params and code is running"),
@@ -110,7 +112,7 @@ def test_two_trainings_with_one_key_do_not_share_checkpoints(tmp_path):
         pass
 
 
-def test_the_key_depends_on_settings_and_file_contents(tmp_path):
+def test_the_checkpoint_key_depends_on_settings_and_file_contents(tmp_path):
     path = tmp_path / "ids.npy"
     path.write_text("1")
     key = training_key({"a": 1, "b": 2}, [path])

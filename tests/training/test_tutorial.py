@@ -1,3 +1,5 @@
+"""plots/tutorial.csv, the tutorial's own curve."""
+
 from pipeline.cli.experiments import read_preset
 from pipeline.params.training import ModelParams, TrainParams
 from pipeline.training.curve import is_tutorial, write_tutorial
