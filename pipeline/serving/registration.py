@@ -21,8 +21,8 @@ from pipeline.serving import pyfunc_model
 from pipeline.serving.answers import PARAMS
 from pipeline.serving.model_source import CARD, project_card
 from pipeline.tracking.execution import Execution
-from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, WEIGHTS_TAG, Standing, pass_gate
-from pipeline.tracking.store import open_store
+from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, Standing, pass_gate
+from pipeline.tracking.store import WEIGHTS_TAG, open_store
 
 ROOT = Path(__file__).parents[2]
 

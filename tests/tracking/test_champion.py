@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 
 from pipeline.core.errors import UserError
 from pipeline.tracking import registry
-from pipeline.tracking.session import Session
-from pipeline.tracking.settings import set_up_mlflow
+from pipeline.tracking.execution import Session
 from pipeline.tracking.stage import ChampionArtifact, StageRun, champion_artifact, may_have_champion
+from pipeline.tracking.store import set_up_mlflow
 
 ROOT = Path(__file__).parents[2]
 ALPHABET = "validate/alphabet.csv"

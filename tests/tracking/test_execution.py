@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tracking.execution import changes, environment, execution_here, format_changes
+from pipeline.tracking.differences import MAX_CHANGES, Changes, changes
+from pipeline.tracking.execution import environment, execution_here
 from pipeline.tracking.git import git, git_state, patch_since
 
 
@@ -41,16 +42,14 @@ def change():
     Path("dvc.lock").write_text("y")
 
 
-CHANGES = ["model.num_hidden 8 → 12", "model.deep absent → 1", "pipeline/code.py", "pipeline/new.py"]
+CHANGES = "model.num_hidden 8 → 12, model.deep absent → 1, pipeline/code.py, pipeline/new.py"
 
 
 def test_what_changed_is_named(project):
-    assert changes("HEAD") == []
-    assert format_changes([]) == "nothing"
+    assert str(changes("HEAD")) == "nothing"
     change()
-    assert changes("HEAD") == CHANGES
-    assert format_changes(CHANGES) == ", ".join(CHANGES)
-    assert format_changes([str(n) for n in range(20)]).endswith("11 and 8 more")
+    assert str(changes("HEAD")) == CHANGES
+    assert str(Changes([], [str(n) for n in range(20)])).endswith(f"11 and {20 - MAX_CHANGES} more")
 
 
 def test_what_changed_between_commits_is_named(project):
@@ -58,7 +57,7 @@ def test_what_changed_between_commits_is_named(project):
     run_git("add", "pipeline", "params.yaml", "metrics", "dvc.lock")
     run_git("commit", "-q", "-m", "next")
     Path("params.yaml").write_text("model:\n  num_hidden: 99\n")
-    assert changes("HEAD~1", "HEAD") == CHANGES
+    assert str(changes("HEAD~1", "HEAD")) == CHANGES
 
 
 def test_the_patch_makes_the_baseline_into_what_ran(project, tmp_path):
@@ -83,7 +82,7 @@ def test_a_persons_git_settings_do_not_spoil_the_patch(project, tmp_path):
     run_git("clone", "-q", str(project), str(tmp_path / "clone"))
     subprocess.run(["git", "apply", "-"], cwd=tmp_path / "clone", input=patch_since("HEAD"), check=True)
     assert (tmp_path / "clone/pipeline/généré.py").read_text() == "c = 3\n"
-    assert "pipeline/généré.py" in changes("HEAD")
+    assert "pipeline/généré.py" in changes("HEAD").files
 
 
 def test_new_code_makes_the_tree_unclean(project):
@@ -110,7 +109,7 @@ def test_an_experiment_says_what_it_builds_on(project, monkeypatch):
     assert execution.name == "wider"
     assert execution.tags["dvc.baseline"] == execution.tags["git.commit"] == head
     assert execution.tags["git.clean"] == "false"
-    assert execution.tags["charlm.changed"] == ", ".join(CHANGES)
+    assert execution.tags["charlm.changed"] == CHANGES
     assert execution.params() == {"model.num_hidden": "12", "model.cell": "lstm", "model.deep": "1"}
 
 

@@ -12,16 +12,13 @@ from mlflow import MlflowClient
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
 from pipeline.tracking import stage as tracking
-from pipeline.tracking.execution import execution_here
+from pipeline.tracking.execution import Session, execution_here, list_unsent
 from pipeline.tracking.project import runs_all_stages
-from pipeline.tracking.publish import publish, run_description
+from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
-from pipeline.tracking.relocate import relocate
-from pipeline.tracking.session import Session
-from pipeline.tracking.settings import check_server, tracking_uri
 from pipeline.tracking.stage import publish_deferred, stage
-from pipeline.tracking.store import open_store
-from pipeline.tracking.unsent_runs import list_unsent, store_hash
+from pipeline.tracking.store import check_server, open_store, relocate, store_hash, tracking_uri
+from pipeline.tracking.view import run_description
 
 pytestmark = pytest.mark.end_to_end
 

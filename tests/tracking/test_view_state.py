@@ -1,18 +1,8 @@
 import json
 
-from pipeline.tracking.view import MAX_PARAMS, differing_params, view_state
+from pipeline.tracking.view import MAX_PARAMS, view_state
 
 METRICS = {"evaluate/perplexity", "evaluate/bits_per_char", "train/eval_perplexity", "train/seconds", "system/x"}
-
-
-def test_only_params_that_differ_are_columns_and_the_models_come_before_training():
-    runs = [
-        {"train.epochs": "1", "model.num_hidden": "8", "data.source": "sotu"},
-        {"train.epochs": "2", "model.num_hidden": "9", "data.source": "sotu"},
-        {"train.epochs": "2", "model.num_hidden": "9", "data.source": "sotu", "new.key": "1"},
-    ]
-    assert differing_params(runs) == ["model.num_hidden", "train.epochs", "new.key"]
-    assert differing_params(runs[:1]) == differing_params([]) == []
 
 
 def test_the_best_run_comes_first_and_its_perplexity_is_beside_what_differs():

@@ -1,6 +1,6 @@
 import sqlite3
 
-from pipeline.tracking.local_registry import Registered, by_weights, local_versions, reason_of, registry_is_remote
+from pipeline.tracking.store import Registered, by_weights, local_versions, reason_of, registry_is_remote
 
 
 def test_of_versions_with_the_same_weights_the_champion_counts_then_the_newest():

@@ -3,8 +3,8 @@ import subprocess
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.tracking import accepted
-from pipeline.tracking.accepted import ACCEPTED, key_of, options_of, undone_if_refused, with_values_of
+from pipeline.tracking import refused_options
+from pipeline.tracking.refused_options import ACCEPTED, key_of, options_of, undo_options_if_refused, with_values_of
 
 TEXT = b"""# Every knob.
 model:
@@ -61,8 +61,8 @@ def refuse(monkeypatch, project, *options):
 
     apply_overrides(str(project / "params.yaml"), list(options))
     words = [word for option in options for word in ("-S", option)]
-    monkeypatch.setattr(accepted, "_command_line", lambda: ["dvc", "exp", "run", *words])
-    with pytest.raises(UserError) as caught, undone_if_refused():
+    monkeypatch.setattr(refused_options, "_command_line", lambda: ["dvc", "exp", "run", *words])
+    with pytest.raises(UserError) as caught, undo_options_if_refused():
         raise UserError("refused")
     return getattr(caught.value, "__notes__", [])
 
@@ -76,7 +76,7 @@ def test_a_refused_value_leaves_the_commits_bytes(project, monkeypatch):
 def test_a_refused_value_leaves_the_bytes_that_were_accepted_last(project, monkeypatch):
     mine = TEXT.replace(b"384", b"128")
     (project / "params.yaml").write_bytes(mine)
-    with undone_if_refused():
+    with undo_options_if_refused():
         pass
     assert (project / ".charlm" / ACCEPTED).read_bytes() == mine
     refuse(monkeypatch, project, "model.num_hidden=abc", "+train.nonsense=1")
@@ -93,9 +93,9 @@ def test_an_edit_by_hand_stays_even_if_it_is_only_a_comment(project, monkeypatch
 
 
 def test_params_that_were_edited_by_hand_only_are_left_alone(project, monkeypatch):
-    monkeypatch.setattr(accepted, "_command_line", lambda: ["dvc", "exp", "run"])
+    monkeypatch.setattr(refused_options, "_command_line", lambda: ["dvc", "exp", "run"])
     (project / "params.yaml").write_bytes(TEXT.replace(b"384", b"abc"))
-    with pytest.raises(UserError), undone_if_refused():
+    with pytest.raises(UserError), undo_options_if_refused():
         raise UserError("refused")
     assert b"abc" in (project / "params.yaml").read_bytes()
 
