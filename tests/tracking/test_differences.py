@@ -16,7 +16,7 @@ def test_the_words_of_dvcs_random_names_are_found():
     assert len(_random_words()) > 1000
 
 
-def test_a_random_name_is_known_from_one_that_a_person_chose():
+def test_random_names_are_distinguished_from_chosen_ones():
     from dvc.repo.experiments.utils import gen_random_name
 
     assert all(is_random(gen_random_name()) for _ in range(50))
@@ -49,19 +49,19 @@ def test_a_name_stays_short():
     assert len(describe({f"train.{'x' * 90}": 1})) == MAX_NAME_LENGTH
 
 
-def test_only_what_differs_is_named_the_most_important_first():
+def test_only_params_that_differ_are_listed_the_most_important_first():
     one = {"data.source": "a", "train.optimizer.lr": 0.01, "register.enabled": True, "model.cell": "lstm", "x": 1}
     other = one | {"register.enabled": False, "train.optimizer.lr": 0.02, "data.source": "b", "train.threads": 2}
     assert differing([one, other]) == ["data.source", "train.optimizer.lr", "register.enabled", "train.threads"]
     assert differing([one, dict(one)]) == differing([one]) == []
 
 
-def test_equal_is_not_enough():
+def test_values_of_different_types_differ():
     """1 and True are equal in Python, and so are 1 and 1.0."""
     assert differing([{"a": 1}, {"a": True}]) == ["a"]
 
 
-def test_names_are_as_short_as_they_are_clear():
+def test_short_names_are_unique():
     keys = ["train.optimizer.name", "train.schedule.name", "model.num_hidden", "train.seed"]
     assert short_names(keys) == {
         "train.optimizer.name": "optimizer.name",

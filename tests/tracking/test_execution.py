@@ -45,14 +45,14 @@ def change():
 CHANGES = "model.num_hidden 8 → 12, model.deep absent → 1, pipeline/code.py, pipeline/new.py"
 
 
-def test_what_changed_is_named(project):
+def test_changes_since_a_commit_are_listed(project):
     assert str(changes("HEAD")) == "nothing"
     change()
     assert str(changes("HEAD")) == CHANGES
     assert str(Changes([], [str(n) for n in range(20)])).endswith(f"11 and {20 - MAX_CHANGES} more")
 
 
-def test_what_changed_between_commits_is_named(project):
+def test_changes_between_commits_are_listed(project):
     change()
     run_git("add", "pipeline", "params.yaml", "metrics", "dvc.lock")
     run_git("commit", "-q", "-m", "next")
@@ -60,7 +60,7 @@ def test_what_changed_between_commits_is_named(project):
     assert str(changes("HEAD~1", "HEAD")) == CHANGES
 
 
-def test_the_patch_makes_the_baseline_into_what_ran(project, tmp_path):
+def test_the_patch_turns_the_baseline_into_the_code_that_ran(project, tmp_path):
     """Results and notes stay out of it; code that Git does not know yet is in it."""
     change()
     patch = patch_since("HEAD")
@@ -72,7 +72,7 @@ def test_the_patch_makes_the_baseline_into_what_ran(project, tmp_path):
     assert (tmp_path / "clone/metrics/train.json").read_text() == "{}"
 
 
-def test_a_persons_git_settings_do_not_spoil_the_patch(project, tmp_path):
+def test_the_users_git_settings_do_not_change_the_patch(project, tmp_path):
     for setting in ("diff.noprefix", "diff.mnemonicPrefix"):
         run_git("config", setting, "true")
     run_git("config", "color.ui", "always")
@@ -95,12 +95,12 @@ def test_new_code_makes_the_tree_unclean(project):
     assert not git_state().clean
 
 
-def test_params_are_cut_as_mlflow_keeps_them(project):
+def test_long_params_are_cut_to_mlflows_limit(project):
     Path("params.yaml").write_text(f"generate:\n  prompts: [{'x' * 6000}]\n")
     assert len(execution_here().params()["generate.prompts"]) == 5000
 
 
-def test_an_experiment_says_what_it_builds_on(project, monkeypatch):
+def test_an_experiment_has_its_baseline_as_a_tag(project, monkeypatch):
     head = git("rev-parse", "HEAD").strip()
     change()
     monkeypatch.setenv("DVC_EXP_NAME", "wider")
@@ -113,7 +113,7 @@ def test_an_experiment_says_what_it_builds_on(project, monkeypatch):
     assert execution.params() == {"model.num_hidden": "12", "model.cell": "lstm", "model.deep": "1"}
 
 
-def test_outside_of_git_there_is_nothing_to_build_on(tmp_path, monkeypatch):
+def test_outside_of_git_there_is_no_baseline(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     git_state.cache_clear()

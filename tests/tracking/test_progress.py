@@ -8,7 +8,7 @@ from pipeline.training.curve import StepMetrics
 
 
 @pytest.mark.parametrize(("epoch", "shown"), [(0.0015, "epoch 0.0015 "), (0.5, "epoch  0.50 "), (12.3, "epoch 12.30 ")])
-def test_an_evaluation_says_how_much_of_an_epoch_is_done(epoch, shown, capsys):
+def test_an_evaluation_shows_the_fraction_of_an_epoch(epoch, shown, capsys):
     report = StepMetrics(
         step=5,
         steps=10,
@@ -27,13 +27,13 @@ def test_an_evaluation_says_how_much_of_an_epoch_is_done(epoch, shown, capsys):
     assert line.endswith("train perplexity  4.000  eval  3.500      1,500 chars/s  best so far")
 
 
-def test_what_is_quick_says_nothing(capsys):
+def test_a_short_stage_prints_nothing(capsys):
     with throughput("ingest", 10) as advance:
         advance(10)
     assert capsys.readouterr() == ("", "")
 
 
-def test_what_took_long_says_one_line(capsys, monkeypatch):
+def test_a_long_stage_prints_one_line(capsys, monkeypatch):
     clock = iter([0.0, 12.5])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     with throughput("ingest", None) as advance:

@@ -30,11 +30,11 @@ def test_options_are_read_from_the_command_line(command, options):
     assert options_of(command.split()) == options
 
 
-def test_keys_of_options():
+def test_the_keys_of_options_are_found():
     assert [key_of(option) for option in ("a.b=1", "+a.b=1", "++a=x=y", "~c")] == ["a.b", "a.b", "a", "c"]
 
 
-def test_only_the_keys_of_the_options_change_back():
+def test_only_the_values_of_the_options_are_undone():
     now = TEXT.replace(b"384", b"abc").replace(b"seed: 7", b"seed: 8").replace(b"or gru", b"mine")
     changed = with_values_of(TEXT, now + b"wrong: 1\n", ["model.num_hidden", "wrong", "gone.key"])
     assert b"num_hidden: 384" in changed
@@ -67,13 +67,13 @@ def refuse(monkeypatch, project, *options):
     return getattr(caught.value, "__notes__", [])
 
 
-def test_a_refused_value_leaves_the_commits_bytes(project, monkeypatch):
+def test_a_refused_value_restores_the_file_of_the_commit(project, monkeypatch):
     notes = refuse(monkeypatch, project, "model.num_hidden=abc")
     assert (project / "params.yaml").read_bytes() == TEXT
     assert notes == ["params.yaml is as it was before -S model.num_hidden=abc"]
 
 
-def test_a_refused_value_leaves_the_bytes_that_were_accepted_last(project, monkeypatch):
+def test_a_refused_value_restores_the_last_accepted_file(project, monkeypatch):
     mine = TEXT.replace(b"384", b"128")
     (project / "params.yaml").write_bytes(mine)
     with undo_options_if_refused():
@@ -92,7 +92,7 @@ def test_an_edit_by_hand_stays_even_if_it_is_only_a_comment(project, monkeypatch
     assert notes == ["params.yaml: model.num_hidden is as last accepted; your other edits stay"]
 
 
-def test_params_that_were_edited_by_hand_only_are_left_alone(project, monkeypatch):
+def test_params_edited_only_by_hand_are_not_changed(project, monkeypatch):
     monkeypatch.setattr(refused_options, "_command_line", lambda: ["dvc", "exp", "run"])
     (project / "params.yaml").write_bytes(TEXT.replace(b"384", b"abc"))
     with pytest.raises(UserError), undo_options_if_refused():
@@ -101,7 +101,7 @@ def test_params_that_were_edited_by_hand_only_are_left_alone(project, monkeypatc
 
 
 @pytest.mark.parametrize("variables", [{"DVC_EXP_NAME": ""}, {"DVC_ROOT": "/elsewhere"}])
-def test_a_plain_repro_and_a_temporary_copy_are_left_alone(project, monkeypatch, variables):
+def test_a_plain_repro_and_a_temporary_copy_are_not_changed(project, monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     refuse(monkeypatch, project, "model.num_hidden=abc")

@@ -1,4 +1,4 @@
-"""The shared view against a real MLflow store, and its page in a real Chromium; the latter is skipped without one."""
+"""The shared view in a real MLflow store, and its page in a real Chromium, which is skipped without one."""
 
 import base64
 import json
@@ -58,7 +58,7 @@ def columns():
     return json.loads(state)["selectedColumns"]
 
 
-def test_publishing_keeps_the_view_up_to_date_and_leaves_its_address(project):
+def test_publishing_updates_the_view_and_saves_its_address(project):
     assert compare_link() is None
     publish_run(project / "one", hidden=8, perplexity=4.25)
     assert compare_link() == f"http://127.0.0.1:5000/#/experiments/1/runs?{QUERY}"

@@ -5,7 +5,7 @@ from pipeline.tracking.view import MAX_PARAMS, view_state
 METRICS = {"evaluate/perplexity", "evaluate/bits_per_char", "train/eval_perplexity", "train/seconds", "system/x"}
 
 
-def test_the_best_run_comes_first_and_its_perplexity_is_beside_what_differs():
+def test_the_best_run_is_first_and_params_follow_perplexity():
     state = json.loads(view_state(["model.num_hidden"], METRICS))
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`evaluate/perplexity`", True)
     assert state["selectedColumns"] == [
@@ -19,7 +19,7 @@ def test_the_best_run_comes_first_and_its_perplexity_is_beside_what_differs():
     assert with_baseline["selectedColumns"][1] == "metrics.`evaluate/baseline_perplexity`"
 
 
-def test_columns_stay_few():
+def test_the_number_of_param_columns_is_limited():
     state = json.loads(view_state([f"train.x{number}" for number in range(20)], METRICS))
     assert sum(column.startswith("params") for column in state["selectedColumns"]) == MAX_PARAMS
 
