@@ -31,8 +31,8 @@ from pipeline.dataset.splits import Split, cut_windows
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.training import TrainParams
-from pipeline.tracking.live import live_curves
 from pipeline.tracking.progress import show_training
+from pipeline.tracking.publish import live_curves
 from pipeline.tracking.store import open_store
 from pipeline.training.checkpoint import ResumableTraining, open_checkpoints
 from pipeline.training.device import choose_precision, make_deterministic

@@ -14,18 +14,18 @@ from pipeline.params.reader import read_groups
 from pipeline.params.text import DataParams
 from pipeline.reporting.plots_page import install_plots_page
 from pipeline.sources.describe import describe
-from pipeline.tracking.accepted import undone_if_refused
 from pipeline.tracking.progress import throughput
 from pipeline.tracking.project import project_root, state_folder
-from pipeline.tracking.settings import check_server
+from pipeline.tracking.refused_options import undo_options_if_refused
 from pipeline.tracking.stage import stage
+from pipeline.tracking.store import check_server
 
 
 def main() -> None:
     with stage("source"):
         install_plots_page(project_root() / ".dvc")
         check_server()
-        with undone_if_refused():
+        with undo_options_if_refused():
             params = read_groups(GROUPS)["data"]
             with throughput("source", None) as advance:
                 description = describe(

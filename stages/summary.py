@@ -12,7 +12,7 @@ from rich.console import Console
 from pipeline.comparing.summary import summary
 from pipeline.core.errors import UserError, one_line
 from pipeline.tracking.stage import publish_deferred
-from pipeline.tracking.view_link import compare_link
+from pipeline.tracking.view import compare_link
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams, ModelParams, TrainParams
 from pipeline.tracking.progress import show_training
 from pipeline.tracking.project import state_folder
-from pipeline.tracking.stage import Point, StageRun, stage
+from pipeline.tracking.records import Point
+from pipeline.tracking.stage import StageRun, stage
 from pipeline.training.checkpoint import ResumableTraining, open_checkpoints, training_key
 from pipeline.training.curve import StepMetrics, curve_row, is_tutorial, write_curve, write_tutorial
 from pipeline.training.device import choose_device, choose_precision, make_deterministic

@@ -20,7 +20,7 @@ from pipeline.cli.serve import serve
 from pipeline.cli.upkeep import clean, curves, sync
 from pipeline.core.errors import UserError, one_line
 from pipeline.params.reader import PARAMS_FILE
-from pipeline.tracking.settings import set_up_mlflow
+from pipeline.tracking.store import set_up_mlflow
 
 # Libraries whose errors mean that a server, a database or a remote has a problem: shown as one line.
 STORES = ("mlflow", "sqlalchemy", "alembic", "psycopg", "requests", "dvc", "dvc_data", "dvc_objects", "scmrepo")
@@ -125,7 +125,7 @@ def preset(
 @app.command(rich_help_panel=MODELS, short_help="Correct MLflow's paths after the folder was moved.")
 def relocate() -> None:
     """Correct MLflow's artifact addresses after the project's folder was moved."""
-    from pipeline.tracking.relocate import relocate as move_addresses  # sqlite: not for --help
+    from pipeline.tracking.store import relocate as move_addresses
 
     old, changed = move_addresses(Path.cwd())
     print(f"{changed} addresses changed from {old}" if changed else "the addresses are right: nothing to do")
@@ -135,7 +135,7 @@ def relocate() -> None:
 def show_summary() -> None:
     """Show the last run's perplexity, a sample and the commands for what comes next."""
     from pipeline.comparing.summary import summary  # YAML: not for --help
-    from pipeline.tracking.view_link import compare_link
+    from pipeline.tracking.view import compare_link
 
     need_own_model(Path.cwd())
     Console(highlight=False).print(summary(Path.cwd(), runs_page=compare_link()), crop=False)

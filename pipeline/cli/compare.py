@@ -14,9 +14,8 @@ from rich.text import Text
 from pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
-    from pipeline.comparing.entries import Entry, Found
-    from pipeline.comparing.ranking import Text as EvalText
-    from pipeline.tracking.local_registry import Registered
+    from pipeline.comparing.entries import Entry, Found, Group
+    from pipeline.tracking.store import Registered
 
 WIDTH, NARROWEST = 100, 60
 MAX_NAME = 32
@@ -48,9 +47,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all params that differ.")] = False,
 ) -> None:
     """Compare experiments: perplexity, baseline, bits, seconds, and the params that differ. The best comes first."""
-    from pipeline.comparing.differing import differing
-    from pipeline.comparing.entries import everything_here, named
-    from pipeline.comparing.ranking import aliases, by_text, registered_versions
+    from pipeline.comparing.entries import aliases, by_text, everything_here, named
+    from pipeline.tracking.differences import differing
+    from pipeline.tracking.store import registered_versions
 
     if names and every:
         raise UserError("--all: found with names, allowed is one of them")
@@ -68,7 +67,7 @@ def compare(
     _print_table(found, texts, keys, models)
 
 
-def _print_table(found: "Found", texts: "list[EvalText]", keys: list[str], models: "dict[str, Registered]") -> None:
+def _print_table(found: "Found", texts: "list[Group]", keys: list[str], models: "dict[str, Registered]") -> None:
     console = Console(highlight=False)
     width = WIDTH if not console.is_terminal else max(NARROWEST, min(WIDTH, console.width))
     console.width = width
@@ -87,7 +86,7 @@ def _columns(
     entries: "Sequence[Entry]", keys: list[str], models: "dict[str, Registered]"
 ) -> tuple[list[Column], list[Column]]:
     """Return the columns of figures, without those that no entry has, and those of params."""
-    from pipeline.comparing.differing import short_names, value_text
+    from pipeline.tracking.differences import format_param, short_names
 
     figures = [
         Column("perplexity", {one.name: _shown(one.perplexity, 3) for one in entries}),
@@ -99,7 +98,7 @@ def _columns(
     known = [column for column in figures if set(column.cells.values()) - {"", UNKNOWN}]
     names = Column("name", {one.name: _name(one) for one in entries}, is_number=False)
     headings = short_names(keys, all_keys=[key for one in entries for key in one.params])
-    params = [Column(headings[key], {one.name: value_text(one.params, key) for one in entries}) for key in keys]
+    params = [Column(headings[key], {one.name: format_param(one.params, key) for one in entries}) for key in keys]
     return [names, *known], params
 
 
@@ -119,7 +118,7 @@ def _fitting(first: Sequence[Column], params: Sequence[Column], width: int) -> l
     return shown
 
 
-def _table(text: "EvalText", columns: Sequence[Column], models: "dict[str, Registered]", *, header: bool) -> Table:
+def _table(text: "Group", columns: Sequence[Column], models: "dict[str, Registered]", *, header: bool) -> Table:
     table = Table(box=None, header_style="dim", show_header=header, padding=(0, GAP, 0, 0), pad_edge=False)
     for column in columns:
         table.add_column(
@@ -136,7 +135,7 @@ def _table(text: "EvalText", columns: Sequence[Column], models: "dict[str, Regis
     return table
 
 
-def _remarks(found: "Found", texts: "list[EvalText]", left_out: list[str]) -> list[str]:
+def _remarks(found: "Found", texts: "list[Group]", left_out: list[str]) -> list[str]:
     remarks = []
     if len(texts) > 1:
         remarks.append("figures of different eval texts or windows are not comparable: each group has its own order")
@@ -152,7 +151,7 @@ def _remarks(found: "Found", texts: "list[EvalText]", left_out: list[str]) -> li
     return remarks
 
 
-def _as_data(texts: "list[EvalText]", keys: list[str], models: "dict[str, Registered]") -> dict[str, Any]:
+def _as_data(texts: "list[Group]", keys: list[str], models: "dict[str, Registered]") -> dict[str, Any]:
     """Return the comparison as plain data; `rank` counts within an eval text and window, None if it is unknown."""
     rows = []
     for text in texts:

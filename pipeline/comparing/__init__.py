@@ -1,1 +1,1 @@
-"""What models are compared by, and how a model differs from the commit it builds on."""
+"""Compares models by their figures and params, and summarises the last one."""

@@ -1,4 +1,4 @@
-"""The summary at the end of `dvc repro` and `dvc exp run`: figures, changes since the commit, what to do next."""
+"""Makes the summary that ends `dvc repro` and `dvc exp run`: figures, what differs from the commit, what to do next."""
 
 import os
 import shlex
@@ -11,17 +11,18 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.comparing.differing import Changes, changes_here
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
-from pipeline.tracking.local_registry import CHAMPION, Registered, local_versions, registry_is_remote
+from pipeline.tracking.differences import Changes, changes
+from pipeline.tracking.project import baseline, project_root
+from pipeline.tracking.store import CHAMPION, Registered, local_versions, registry_is_remote
 
 MAX_CHANGES = 8
 SAMPLE_LINES, SAMPLE_CHARACTERS = 4, 320
 
 
 def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
-    """Return the summary of the outputs under `root`; `runs_page` is the address of the runs in MLflow's pages.
+    """Return the summary of the outputs in `root`; `runs_page` is the address of MLflow's table of runs.
 
     UserError if the pipeline has not run.
     """
@@ -42,7 +43,7 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
         f"{train['seconds']:.0f} s  {train['parameters']:,} parameters, {train['precision']} on {train['device']}",
     )
     figures.add_row("overlap", f"{overlap:.2%} of the eval text also occurs in the training text")
-    figures.add_row("differs from the commit", _changes(changes_here(root)))
+    figures.add_row("differs from the commit", _changes(root))
     text, address = _model(registration)
     figures.add_row("model", text)
 
@@ -67,24 +68,27 @@ def _perplexity(evaluate: dict[str, Any]) -> str:
     return f"{shown}  baseline {evaluate['baseline_perplexity']:.3f} ({evaluate['baseline']})"
 
 
-def _changes(changes: Changes) -> Text:
-    if not changes.params and not changes.files:
+def _changes(root: Path) -> Text:
+    found: Changes = changes(baseline(), folder=root)
+    if not found.params and not found.files:
         return Text("nothing")
-    lines = [f"{key} {before} → {now}" for key, before, now in changes.params[:MAX_CHANGES]]
-    if more := len(changes.params) - MAX_CHANGES:
-        lines += [f"and {more} more params"] if more > 0 else []
-    if changes.files:
-        shown = ", ".join(changes.files[:3])
-        lines.append(f"files: {shown}{f' and {len(changes.files) - 3} more' if len(changes.files) > 3 else ''}")
+    lines = [f"{key} {before} → {now}" for key, before, now in found.params[:MAX_CHANGES]]
+    if (more := len(found.params) - MAX_CHANGES) > 0:
+        lines.append(f"and {more} more params")
+    if found.files:
+        shown = ", ".join(found.files[:3])
+        lines.append(f"files: {shown}{f' and {len(found.files) - 3} more' if len(found.files) > 3 else ''}")
     text = Text("\n".join(lines))
-    if changes.params:
-        undo = "undo: git checkout params.yaml" if changes.in_workspace else "params.yaml in the workspace is unchanged"
+    if found.params:
+        # An experiment's temporary copy changes nothing in the project itself.
+        in_workspace = root.resolve() == project_root()
+        undo = "undo: git checkout params.yaml" if in_workspace else "params.yaml in the workspace is unchanged"
         text.append(f"\n{undo}", style="dim")
     return text
 
 
 def _model(registration: dict[str, Any]) -> tuple[Text, str | None]:
-    """Return what the registry says about this model, and its address there (None if it is not there)."""
+    """Return what the registry says about this model, and its address there, None if it is not registered."""
     name = registration["model_name"]
     if name is None:
         return Text("not registered (register.enabled is false)"), None
@@ -93,7 +97,7 @@ def _model(registration: dict[str, Any]) -> tuple[Text, str | None]:
     found = local_versions(name).get(registration["weights_sha256"])
     if found is None:
         return Text(f"{name}: not in the registry yet; `charlm sync` registers it"), None
-    # Not the champion's address for a model that is not the champion: what is served is this model.
+    # The address of this model, which may not be the champion.
     address = f"models:/{name}@{CHAMPION}" if found.alias == CHAMPION else f"models:/{name}/{found.version}"
     return _version(found), address
 
@@ -106,7 +110,7 @@ def _version(found: Registered) -> Text:
 
 
 def _short(completion: str) -> str:
-    """Return the first lines of a sample."""
+    """Return the first lines of a sample's completion."""
     short = "\n".join(completion[:SAMPLE_CHARACTERS].split("\n")[:SAMPLE_LINES])
     return short if short == completion else f"{short.rstrip()} …"
 
@@ -125,21 +129,21 @@ def _commands(prompt: str, address: str | None, runs_page: str | None) -> Text:
             else []
         ),
     ]
-    # Not a table: a long command must stay one line, to be copied.
-    todo = Text(no_wrap=True, overflow="ignore")
+    # Not a table, since a long command must stay on one line to be copied.
+    shown = Text(no_wrap=True, overflow="ignore")
     for what, command in commands:
-        todo.append(f"{what:24}  ", style="dim").append(f"{command}\n", style="cyan")
-    todo.rstrip()
-    return todo
+        shown.append(f"{what:24}  ", style="dim").append(f"{command}\n", style="cyan")
+    shown.rstrip()
+    return shown
 
 
 def _quoted(prompt: str) -> str:
-    """Return the prompt as the shell takes it: in double quotes if they are enough, since they are easier to read."""
+    """Return the prompt quoted for a shell, in double quotes if possible, since they are easier to read."""
     return f'"{prompt}"' if not set(prompt) & set('"\\$`!\n') else shlex.quote(prompt)
 
 
 def _activation() -> str:
-    """Return what must be typed before the commands exist: `make repro` works without an active environment."""
+    """Return the command that activates the environment, if none is active: `make repro` needs none."""
     return "" if os.environ.get("VIRTUAL_ENV") else "  (first: . .venv/bin/activate)"
 
 

@@ -24,11 +24,10 @@ from mlflow.exceptions import MlflowException
 from pipeline.core.errors import UserError
 from pipeline.lineage.sync import all_runs
 from pipeline.tracking.execution import PARENT_TAG
+from pipeline.tracking.git import experiments
 from pipeline.tracking.project import project_root, state_folder
-from pipeline.tracking.records import experiments
-from pipeline.tracking.registry import BEFORE_TAG, CHAMPION, versions
-from pipeline.tracking.settings import tracking_uri
-from pipeline.tracking.store import open_store
+from pipeline.tracking.registry import BEFORE_TAG, versions
+from pipeline.tracking.store import CHAMPION, open_store, tracking_uri
 
 DAY = 86_400.0
 # The scopes of `dvc gc` for which files are retained: everything that a person can still name.

@@ -19,26 +19,22 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.params.dvc_lock import is_in_step, is_locked, stages_in_step
 from pipeline.params.reader import PARAMS_FILE
 from pipeline.serving.registration import register_model
+from pipeline.tracking.differences import changed_params, changes, params_of, run_name
 from pipeline.tracking.execution import (
     MAX_VALUE,
     Execution,
-    changed_params,
-    changes,
+    Session,
+    UnsentRun,
     environment,
     facts_here,
     facts_of,
-    format_changes,
-    params_of,
-    run_name,
+    list_unsent,
 )
-from pipeline.tracking.git import file_at, patch_since
+from pipeline.tracking.git import Experiment, experiments, file_at, patch_since
 from pipeline.tracking.project import baseline, project_root, state_folder
 from pipeline.tracking.publish import publish
-from pipeline.tracking.records import STAGES, Experiment, experiments, read_record, snapshot
-from pipeline.tracking.session import Session
-from pipeline.tracking.settings import check_server, tracking_uri
-from pipeline.tracking.store import open_store
-from pipeline.tracking.unsent_runs import UnsentRun, list_unsent, store_hash
+from pipeline.tracking.records import STAGES, read_record, snapshot
+from pipeline.tracking.store import check_server, open_store, store_hash, tracking_uri
 
 
 def all_runs(client: MlflowClient, experiment_id: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
@@ -124,12 +120,10 @@ def _restore(execution: Execution) -> str:
 def _of_experiment(experiment: Experiment, folder: Path) -> Execution:
     return Execution(
         folder=folder,
-        name=run_name(
-            experiment.name, changed_params(experiment.baseline, experiment.commit), otherwise=experiment.name
-        ),
+        name=run_name(experiment.name, changed_params(experiment.baseline, experiment.commit), default=experiment.name),
         tags=_tags(experiment.baseline, experiment.commit) | {"dvc.experiment": experiment.name},
         patch=patch_since(experiment.baseline, experiment.commit),
-        ended=experiment.made,
+        ended=experiment.created,
         environment={"note": "restored from DVC's cache: the environment that produced it is unknown"},
         facts=facts_of(experiment.commit),
     )
@@ -146,7 +140,7 @@ def _of_workspace() -> Execution | None:
     ran = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(made))
     return Execution(
         folder=root,
-        name=run_name(None, changed_params(commit), otherwise=f"repro {ran}"),
+        name=run_name(None, changed_params(commit), default=f"repro {ran}"),
         tags=_tags(commit, None),
         patch=patch_since(commit),
         ended=made,
@@ -159,9 +153,9 @@ def _tags(commit: str, revision: str | None) -> dict[str, str]:
     changed = changes(commit, revision)
     return {
         "git.commit": commit,
-        "git.clean": str(not changed).lower(),
+        "git.clean": str(not (changed.params or changed.files)).lower(),
         "dvc.baseline": commit,
-        "charlm.changed": format_changes(changed),
+        "charlm.changed": str(changed),
         "mlflow.source.name": "charlm sync",
         "mlflow.source.git.commit": commit,
         RESTORED_TAG: "true",

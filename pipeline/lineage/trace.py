@@ -23,10 +23,9 @@ from pipeline.params.dvc_lock import LOCK_FILE
 from pipeline.params.generation import RegisterParams
 from pipeline.params.reader import PARAMS_FILE, parse_group, read_yaml
 from pipeline.tracking.execution import environment
-from pipeline.tracking.git import git
+from pipeline.tracking.git import experiments, git
 from pipeline.tracking.project import project_root
 from pipeline.tracking.publish import TRACE
-from pipeline.tracking.records import experiments
 from pipeline.tracking.registry import find_version
 from pipeline.tracking.store import open_store
 

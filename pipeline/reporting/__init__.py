@@ -1,1 +1,1 @@
-"""One HTML page about one or several models."""
+"""Builds one HTML page about one or several models, and DVC's page of plots."""

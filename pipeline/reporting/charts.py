@@ -1,19 +1,19 @@
-"""The charts, one function each, as Vega-Lite that altair has checked; None where there is nothing to draw."""
+"""Draws the report's charts as Vega-Lite specifications, which altair validates; None where there is no data."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import altair as alt
 
-from pipeline.reporting.breakdown import character_rows
 from pipeline.reporting.formatting import decimal, is_number, visible
 from pipeline.reporting.project import Project, Row
+from pipeline.reporting.tables import character_rows
 
 Spec = dict[str, Any]
 
 FONT = "system-ui, sans-serif"
 HEIGHT = 280
-# As many as style.css has colours --e1, --e2, …; more projects begin again.
+# style.css has this number of colours, --e1, --e2, …; with more projects they repeat.
 NUM_COLOURS = 8
 SERIES = ("eval", "train", "as published")
 SERIES_COLOURS = ("var(--eval)", "var(--train)", "var(--dim)")
@@ -22,12 +22,12 @@ TICKS = (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 10, 12, 15, 20, 30, 50, 100
 
 
 def chart(rows: Sequence[Row]) -> alt.Chart:
-    """Return a chart of `rows`, which go into its specification."""
+    """Return a chart whose specification contains `rows`."""
     return alt.Chart(alt.InlineData(values=list(rows)))
 
 
 def perplexity(values: Sequence[float]) -> alt.Y:
-    """Return the axis of perplexities, just as far as `values` reach."""
+    """Return a logarithmic axis of perplexities for the range of `values`."""
     low, high = min(values) / 1.05, max(values) * 1.05
     ticks = [tick for tick in TICKS if low <= tick <= high]
     axis = alt.Axis(values=ticks or alt.Undefined, format="~g", labelOverlap="greedy")
@@ -36,7 +36,7 @@ def perplexity(values: Sequence[float]) -> alt.Y:
 
 
 def occurrences(values: Sequence[float]) -> alt.X:
-    """Return the axis of counts, just as far as `values` reach."""
+    """Return a logarithmic axis of counts for the range of `values`."""
     ticks = [factor * 10**power for power in range(9) for factor in (1, 2, 5)]
     axis = alt.Axis(values=ticks, format="~s", grid=False, labelOverlap="greedy")
     scale = alt.Scale(type="log", domain=[min(values) / 1.3, max(values) * 1.3], nice=False)
@@ -44,7 +44,7 @@ def occurrences(values: Sequence[float]) -> alt.X:
 
 
 def colours(projects: Sequence[Project], rows: Sequence[Row], *, symbol: str = "stroke") -> alt.Color:
-    """Return the colours of the series of one project, or of several projects, with their legend."""
+    """Return the colours, with a legend: of the series of a single project, or else one for each project."""
     if len(projects) == 1:
         shown = _present(rows)
         scale = alt.Scale(domain=[name for name, _, _ in shown], range=[colour for _, colour, _ in shown])
@@ -69,19 +69,19 @@ def legend(symbol: str = "stroke") -> alt.Legend:
 
 
 def tooltip(projects: Sequence[Project], *more: alt.Tooltip) -> list[alt.Tooltip]:
-    """Return the tooltip's fields of a point: its model, if there are several, and `more`."""
+    """Return the fields of a point's tooltip: its project if there are several, and `more`."""
     name = [alt.Tooltip("name:N", title="experiment")] if len(projects) > 1 else []
     return [*name, *more]
 
 
 def targets(base: alt.Chart) -> alt.Chart:
-    """Return what cannot be seen but pointed at: a tooltip that asks for no steady hand."""
+    """Return large invisible points, which make tooltips easy to hit."""
     points: alt.Chart = base.mark_point(filled=True, size=300, opacity=0)
     return points
 
 
 def finished(layers: Sequence[alt.Chart], *, height: int = HEIGHT) -> Spec:
-    """Return the specification of `layers`, one above the other, as wide as their place."""
+    """Return the specification of a chart of `layers`, as wide as its element on the page."""
     whole: Any = alt.layer(*layers)
     configured = (
         whole.properties(width="container", height=height, background="transparent", padding=4)
@@ -105,23 +105,23 @@ def finished(layers: Sequence[alt.Chart], *, height: int = HEIGHT) -> Spec:
 
 
 def _present(rows: Sequence[Row]) -> list[tuple[str, str, list[int]]]:
-    """Return name, colour and dashes of the series that `rows` have."""
+    """Return the name, colour and dashes of each series in `rows`."""
     names = {row["series"] for row in rows}
     return [one for one in zip(SERIES, SERIES_COLOURS, SERIES_DASHES, strict=True) if one[0] in names]
 
 
 TEXT_FONT = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 TALL = 640
-# With more points than this, dots would only blur the line.
-MOST_DOTS = 60
-MOST_LETTERS = 30
+# With more points than this, dots would hide the line.
+MAX_DOTS = 60
+MAX_LETTERS = 30
 PERPLEXITY = alt.Tooltip("perplexity:Q", format=".3f")
 
 AXES: dict[Literal["epoch", "seconds"], str] = {"epoch": "epoch", "seconds": "seconds of training"}
 
 
 def curve(projects: Sequence[Project], x: Literal["epoch", "seconds"]) -> Spec | None:
-    """Return perplexity against `x` while training, of train and eval; beside one project the tutorial's own."""
+    """Return train and eval perplexity during training; for a single project also the tutorial's published curve."""
     rows = [row for project in projects for row in _curve_rows(project, x)]
     if not rows:
         return None
@@ -136,7 +136,7 @@ def curve(projects: Sequence[Project], x: Literal["epoch", "seconds"]) -> Spec |
         ),
     )
     layers = [base.mark_line(strokeWidth=2).encode(strokeDash=dashes(rows))]
-    if max(sum(row["name"] == project.name for row in rows) for project in projects) <= MOST_DOTS:
+    if max(sum(row["name"] == project.name for row in rows) for project in projects) <= MAX_DOTS:
         learnt = alt.datum.series == SERIES[1]
         layers.append(base.transform_filter(learnt).mark_point(filled=True, size=30, opacity=1))
         rings = base.transform_filter(~learnt)
@@ -145,7 +145,7 @@ def curve(projects: Sequence[Project], x: Literal["epoch", "seconds"]) -> Spec |
 
 
 def position(projects: Sequence[Project]) -> Spec | None:
-    """Return perplexity by position in the window; of one project with its means over all positions as lines."""
+    """Return perplexity by position in the window; for a single project with its means as horizontal lines."""
     rows = [
         {"name": project.name, **row}
         for project in projects
@@ -178,7 +178,7 @@ def position(projects: Sequence[Project]) -> Spec | None:
 
 
 def characters(project: Project) -> Spec | None:
-    """Return the characters of the eval text by how often they occur and how hard they are to predict."""
+    """Return the characters of the eval text, by how often they occur and how hard they are to predict."""
     rows = [
         {
             "sign": visible(row["character"]),
@@ -186,7 +186,7 @@ def characters(project: Project) -> Spec | None:
             "bits": row["bits"],
             "share": row["share_of_loss"],
         }
-        for row in character_rows(project)[:MOST_LETTERS]
+        for row in character_rows(project)[:MAX_LETTERS]
     ]
     if not rows:
         return None
@@ -207,8 +207,8 @@ def characters(project: Project) -> Spec | None:
 
 
 def character_differences(projects: Sequence[Project]) -> Spec | None:
-    """Return the mean bits of each character, a point per project, the characters that cost the first most on top."""
-    costly = [row["character"] for row in character_rows(projects[0])[:MOST_LETTERS]]
+    """Return the mean bits of each character, a point for each project; first the characters hardest for the first."""
+    costly = [row["character"] for row in character_rows(projects[0])[:MAX_LETTERS]]
     rows = [
         {"name": project.name, "sign": visible(row["character"]), "bits": row["bits"]}
         for project in projects

@@ -1,4 +1,4 @@
-"""How the report writes numbers, durations, params, and characters that would be invisible."""
+"""Formats numbers, durations, params and invisible characters for the report."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from pipeline.core.errors import LOGIN
 # Symbols for invisible characters: the same in the report, in `charlm score` and in the playground (words.js).
 # U+2423 and U+21B5 are in nearly every font; U+2420 is missing from many.
 INVISIBLE = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "\u00a0": "⍽"}
-# The tables of the stage `evaluate` give these characters by name.
+# The tables of `evaluate` have names for these characters.
 NAMES = {"space": " ", "newline": "\n", "tab": "\t"}
 NOTHING, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 ABSOLUTE = re.compile(r"^(?:file://)?(?:/|~|[A-Za-z]:[\\/])(?=.)")

@@ -1,8 +1,8 @@
-"""The page that `dvc plots show` fills: with Vega inside, so that plots are drawn without a network.
+"""Installs a page for `dvc plots show` that contains Vega, so that plots need no network.
 
-DVC's own page loads Vega from a CDN, and is blank without it. The page has 1 MB of JavaScript that a dependency brings,
-so it is made on each machine rather than kept in Git, and DVC's local settings name it: where it is missing, DVC uses
-its own page.
+DVC's own page loads Vega from a CDN, and is blank without a network. This page has 1 MB of JavaScript from a
+dependency, so it is not in Git: it is built on each machine, and DVC's local settings name it. Without it, DVC uses its
+own page.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -35,18 +35,18 @@ body {{ font: 14px system-ui, sans-serif; margin: 24px; display: flex; flex-wrap
 
 
 def install_plots_page(dvc_folder: Path) -> bool:
-    """Write the page, and name it in DVC's local settings; returns False if both are there already.
+    """Write the page, and name it in DVC's local settings; returns False if it is installed already.
 
-    A page that the settings name already, another than this one, stays.
+    If the settings name another page, they are not changed.
     """
     page = dvc_folder / PAGE
     try:
         mark = f"vl-convert-python {version('vl-convert-python')}, charlm 1"
-    except PackageNotFoundError:  # the extra `report`: without it, DVC's own page loads its scripts from a CDN
+    except PackageNotFoundError:  # the extra `report` is not installed: DVC uses its own page
         return False
     if not dvc_folder.is_dir() or (page.exists() and mark in page.read_text(encoding="utf-8")[:200]):
         return False
-    import vl_convert  # 60 MB: not for a page that is there already
+    import vl_convert  # 60 MB: only to build the page
     from dvc.config import Config
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)

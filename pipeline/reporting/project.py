@@ -1,10 +1,13 @@
-"""What a report reads: folders laid out like the project's root, of which any file may be missing or damaged."""
+"""Reads what a report is about: projects, whose files may be missing or damaged, their params and their origin."""
 
 import csv
 import math
+import platform
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +15,23 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
 from pipeline.params.dvc_lock import LOCK_FILE, stages_in_step
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
+from pipeline.reporting.formatting import NOTHING, param
 
 Row = dict[str, Any]
 
-# What the stage `generate` leaves; an experiment that ended with `evaluate` has its baseline's.
+# The files of the stage `generate`; in an experiment that ended with `evaluate`, they are its baseline's.
 SAMPLES = ("samples/", "metrics/generate")
+# The report shows the versions of these packages.
+PACKAGES = ("charlm", "torch", "numpy", "mlflow", "dvc")
 
 
 @dataclass(frozen=True)
 class Project:
-    """A finished execution of the pipeline: its name on the page and the folder of its files.
+    """A finished execution of the pipeline: its name on the page, and its folder, laid out like the project's root.
 
-    `facts` is what the files do not tell, each key optional: `commit`, the Git commit that it was made from;
-    `experiment`, its DVC experiment; `baseline`, the flattened params of that commit; `changed_files`, what else
-    differs from it.
+    `facts` has what is in none of the files, each key optional: `commit`, the Git commit that it builds on;
+    `experiment`, its DVC experiment; `baseline`, the flattened params of the commit; `changed_files`, the other files
+    that differ from the commit.
     """
 
     name: str
@@ -33,7 +39,7 @@ class Project:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def json(self, name: str) -> Any:
-        """Return what the JSON file `name` holds, None if it cannot be had."""
+        """Return the content of the JSON file `name`, None if it cannot be read."""
         if name.startswith(SAMPLES) and not self.has("generate"):
             return None
         try:
@@ -42,9 +48,9 @@ class Project:
             return None
 
     def has(self, stage: str) -> bool:
-        """Return whether the files of `stage` belong to the others: not if it did not run again after them.
+        """Return whether the files of `stage` belong to this execution: not if the stage did not run again in it.
 
-        Without a dvc.lock that says otherwise they do.
+        dvc.lock says so; without one they do.
         """
         return self._in_step is None or stage in self._in_step
 
@@ -56,12 +62,12 @@ class Project:
             return None
 
     def metrics(self, stage: str) -> Row:
-        """Return the metrics of `stage`, none if they cannot be had."""
+        """Return the metrics of `stage`, empty if they cannot be read."""
         found = self.json(f"metrics/{stage}.json")
         return found if isinstance(found, dict) else {}
 
     def read_csv(self, name: str, numbers: Sequence[str], words: Sequence[str] = ()) -> list[Row]:
-        """Return the rows of the CSV file `name` with these columns; a row that lacks one is left out, or a number."""
+        """Return these columns of the CSV file `name`, without rows that lack one of them or have a wrong number."""
         try:
             with (self.folder / name).open(encoding="utf-8", newline="") as file:
                 return [row for raw in csv.DictReader(file) if (row := _parsed(raw, numbers, words))]
@@ -78,7 +84,7 @@ class Project:
 
     @cached_property
     def changed(self) -> Row:
-        """The params whose values are not those of the commit that it was made from."""
+        """The params whose values differ from those in the commit that it builds on."""
         baseline = self.facts.get("baseline")
         if not baseline:
             return {}
@@ -86,13 +92,13 @@ class Project:
 
 
 def same_text(projects: Sequence[Project]) -> bool:
-    """Return whether all have the same eval text, by its hash."""
+    """Return whether all projects have the same eval text, by its hash."""
     texts = {project.metrics("evaluate").get("eval_sha256") for project in projects}
     return len(texts) == 1 and None not in texts
 
 
 def why_not_comparable(projects: Sequence[Project]) -> str:
-    """Return why the perplexities do not mean the same, "" if they do: of one text, over windows of one length."""
+    """Return why the perplexities cannot be compared, "" if they can: same eval text, windows of the same length."""
     windows = {project.params.get("evaluate.window") for project in projects}
     if not same_text(projects):
         return "Measured on different eval texts: not comparable."
@@ -105,3 +111,56 @@ def _parsed(raw: Mapping[str, str | None], numbers: Sequence[str], words: Sequen
         return {name: raw[name] or "" for name in words} | values if all(map(math.isfinite, values.values())) else None
     except (KeyError, ValueError):
         return None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A param: its key within the group, its value in each project, and whether the page marks it.
+
+    `baseline` is the value in the first project's commit, if it differs.
+    """
+
+    key: str
+    values: tuple[str, ...]
+    marked: bool
+    baseline: str = ""
+
+
+def settings(projects: Sequence[Project], *, only_different: bool = False) -> dict[str, list[Setting]]:
+    """Return the params by group. Those that differ between projects, or from the only project's commit, are marked."""
+    keys = dict.fromkeys(key for project in projects for key in project.params)
+    groups: dict[str, list[Setting]] = {}
+    for key in keys:
+        values = tuple(param(one.params[key]) if key in one.params else NOTHING for one in projects)
+        differs = len(set(values)) > 1
+        if only_different and not differs:
+            continue
+        changed = len(projects) == 1 and key in projects[0].changed
+        baseline = param(projects[0].facts["baseline"].get(key)) if changed else ""
+        group, _, name = key.partition(".")
+        groups.setdefault(group, []).append(Setting(name or key, values, differs or changed, baseline))
+    return groups
+
+
+def commands(project: Project) -> list[str]:
+    """Return the commands that rebuild the project's model, run in the project's folder."""
+    commit = project.facts.get("commit")
+    options = "".join(f" -S {shlex.quote(f'{key}={param(value)}')}" for key, value in project.changed.items())
+    run = f"dvc exp run{options}" if options else "dvc repro"
+    return [*([f"git checkout {commit}"] if commit else []), "make install", ". .venv/bin/activate", run]
+
+
+def changed_files(project: Project) -> list[str]:
+    """Return the files that differ from the commit: without these changes the commands build another model."""
+    return [str(name) for name in project.facts.get("changed_files", ())]
+
+
+def versions() -> list[tuple[str, str]]:
+    """Return the names and versions of Python, of the packages that are installed, and of the platform."""
+    found = [("python", platform.python_version())]
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return [*found, ("platform", f"{platform.system()} {platform.machine()}")]

@@ -1,4 +1,4 @@
-"""The page itself: sections in, one self-contained HTML text out, which asks nothing of any server."""
+"""Builds the report, one HTML page about one or several models, which needs no server and no network."""
 
 import base64
 import hashlib
@@ -15,17 +15,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.reporting import charts
-from pipeline.reporting.breakdown import buckets, character_differences, characters, mistakes
 from pipeline.reporting.charts import NUM_COLOURS, Spec
-from pipeline.reporting.figures import changed_files, commands, corpus, headline, settings, versions
 from pipeline.reporting.formatting import visible, whole
-from pipeline.reporting.project import Project, why_not_comparable
+from pipeline.reporting.project import Project, changed_files, commands, settings, versions, why_not_comparable
+from pipeline.reporting.tables import buckets, character_differences, characters, corpus, headline, mistakes
 from pipeline.reporting.texts import excerpts, samples
 
 
 @dataclass(frozen=True)
 class Expectation:
-    """An expectation in words; one that is not met `warns` if it does not stop the pipeline."""
+    """An expectation on the data, as text. One that is not met `warns` if it does not stop the pipeline."""
 
     name: str
     table: str
@@ -37,7 +36,7 @@ class Expectation:
 
 
 def expectations(project: Project) -> list[Expectation]:
-    """Return all expectations, first those that failed, then those that warn."""
+    """Return all expectations: first those that failed, then those that warn."""
     content = project.json("reports/validation.json")
     listed = content.get("expectations") if isinstance(content, dict) else None
     if not isinstance(listed, list):
@@ -58,12 +57,12 @@ def expectations(project: Project) -> list[Expectation]:
     return sorted(found, key=lambda one: (one.passed, one.warns))
 
 
-MOST_CHANGES = 20
+MAX_CHANGES = 20
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section: its template's name (its anchor too), its title, what the template shows, charts by their place."""
+    """A section: the name of its template and anchor, its title, the template's content, and charts by element id."""
 
     name: str
     title: str
@@ -73,7 +72,7 @@ class Section:
 
 
 def sections(projects: Sequence[Project]) -> list[Section]:
-    """Return the sections for which there are files."""
+    """Return the sections whose files exist."""
     makers = (
         _curves,
         _samples,
@@ -133,14 +132,14 @@ def _characters(projects: Sequence[Project]) -> Section | None:
 
 def _mistakes(projects: Sequence[Project]) -> Section | None:
     lines = mistakes(projects)
-    return Section("mistakes", "What it takes for what", {"lines": lines}) if lines else None
+    return Section("mistakes", "Mistakes", {"lines": lines}) if lines else None
 
 
 def _corpus(projects: Sequence[Project]) -> Section | None:
     rows = corpus(projects)
     changes = projects[0].read_csv("reports/clean.csv", ("count",), ("codepoint", "character", "became"))
     shown = [{**row, "became": "".join(map(visible, row["became"])), "count": whole(row["count"])} for row in changes]
-    content = {"figures": rows, "changes": shown[:MOST_CHANGES], "more": max(len(shown) - MOST_CHANGES, 0)}
+    content = {"figures": rows, "changes": shown[:MAX_CHANGES], "more": max(len(shown) - MAX_CHANGES, 0)}
     return Section("corpus", "The corpus", content) if rows else None
 
 
@@ -161,7 +160,7 @@ def _versions(_: Sequence[Project]) -> Section | None:
 
 def _again(projects: Sequence[Project]) -> Section | None:
     columns = [(commands(project), changed_files(project)) for project in projects]
-    return Section("again", "How to make it again", {"columns": columns})
+    return Section("again", "How to rebuild it", {"columns": columns})
 
 
 PAGE = Path(__file__).parent / "page"
@@ -170,10 +169,10 @@ PAGE = Path(__file__).parent / "page"
 def build_report(projects: Sequence[Project]) -> str:
     """Return the page about one project, or about several side by side, as HTML.
 
-    A section whose files are missing is left out. Whatever the files hold is text on the page and nothing else.
+    A section whose files are missing is left out. Text from files is escaped, so it cannot change the page.
     """
     if not projects:
-        raise ValueError("a report is about one project at least")
+        raise ValueError("a report needs at least one project")
     projects = _with_unique_names(projects)
     shown = sections(projects)
     style, script, vega = _file("style.css"), _file("report.js"), _vega()
@@ -190,14 +189,14 @@ def build_report(projects: Sequence[Project]) -> str:
         policy=_policy(styles=[style], scripts=[vega, script]),
         style=Markup(style),  # noqa: S704 - ours
         script=Markup(script),  # noqa: S704 - ours
-        vega=Markup(vega),  # noqa: S704 - the library's, which holds no end of a script
+        vega=Markup(vega),  # noqa: S704 - the library's, without an end tag
         data=_data(projects, shown),
     )
     return page
 
 
 def _with_unique_names(projects: Sequence[Project]) -> list[Project]:
-    """Return the projects with names of which no two are the same."""
+    """Return the projects, with a number added to names that occur twice."""
     names: list[str] = []
     for project in projects:
         name, number = project.name, 2
@@ -208,7 +207,7 @@ def _with_unique_names(projects: Sequence[Project]) -> list[Project]:
 
 
 def _data(projects: Sequence[Project], shown: Sequence[Section]) -> Markup:
-    """Return what the script reads, as JSON that cannot end its own element."""
+    """Return the data for the page's script, as JSON that cannot end its element."""
     data: dict[str, Any] = {
         "names": [project.name for project in projects],
         "charts": {place: spec for section in shown for place, spec in section.charts.items()},
@@ -217,11 +216,11 @@ def _data(projects: Sequence[Project], shown: Sequence[Section]) -> Markup:
     text = json.dumps(data, separators=(",", ":"))
     for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
-    return Markup(text)  # noqa: S704 - nothing of HTML is left in it
+    return Markup(text)  # noqa: S704 - <, > and & are escaped
 
 
 def _policy(*, styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """Return a policy under which the page may load nothing and run only what it was written with."""
+    """Return a content security policy: the page loads nothing, and runs only its own scripts."""
     allowed = {
         "default-src": "'none'",
         "script-src": " ".join(map(_digest, scripts)),
@@ -243,6 +242,6 @@ def _file(name: str) -> str:
 
 @cache
 def _vega() -> str:
-    """Return Vega, Vega-Lite and their embedding as one script, in the version that altair writes for."""
+    """Return Vega, Vega-Lite and vega-embed as one script, in the version that altair targets."""
     major, minor, *_ = alt.SCHEMA_VERSION.removeprefix("v").split(".")
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=f"{major}.{minor}")

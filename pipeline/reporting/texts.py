@@ -1,7 +1,7 @@
-"""The texts in the report: the generated samples, and the beginning of the eval text with the bits of each character.
+"""Prepares the report's texts: generated samples, and the start of the eval text with the bits of each character.
 
 If the eval text consists of documents with begin and end symbols, the model reads each document from its begin symbol,
-and the end of a document is shown as a line break.
+and the page shows the end of a document as a line break.
 """
 
 import math
@@ -19,17 +19,17 @@ from pipeline.generation.text_types import Score
 from pipeline.reporting.formatting import is_number, percent, visible, whole
 from pipeline.reporting.project import Project, same_text
 
-# Characters in the excerpt of a single project, and of several side by side.
-ALONE, BESIDE = 3000, 1500
-# The likeliest characters that are listed at each position.
-RIVALS = 4
-# One level of shading per bit, up to this level: the shades of the playground.
+# The length of the excerpt in characters: for a single project, and for several side by side.
+SINGLE_LENGTH, SHARED_LENGTH = 3000, 1500
+# The number of most likely characters that are shown at each position.
+NUM_LIKELY = 4
+# There is one level of shading per bit, up to this level, as in the playground.
 TOP_LEVEL = 10
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A text with, per character, its cost in bits, its level of shading, and the likeliest characters in percent."""
+    """A text with the bits, the level of shading and the most likely characters (in percent) of each character."""
 
     text: str
     bits: list[float]
@@ -38,7 +38,7 @@ class Excerpt:
 
     @property
     def bits_per_char(self) -> float:
-        """The mean cost of a character in bits."""
+        """The mean bits of a character."""
         return sum(self.bits) / len(self.bits)
 
     @property
@@ -62,9 +62,9 @@ def excerpts(projects: Sequence[Project]) -> list[Excerpt | None]:
 
     Projects with the same eval text share one excerpt, so that their models can be compared character by character.
     """
-    length = ALONE if len(projects) == 1 else BESIDE
+    length = SINGLE_LENGTH if len(projects) == 1 else SHARED_LENGTH
     texts = [_beginning(project, length) for project in projects]
-    if same_text(projects):  # not every project's folder still has the text
+    if same_text(projects):  # one folder with the text is enough
         texts = [next(filter(None, texts), "")] * len(projects)
     return [_read(project, text) for project, text in zip(projects, texts, strict=True)]
 
@@ -100,7 +100,7 @@ def _excerpt(scores: Sequence[Score], symbols: Sequence[str]) -> Excerpt:
     predictions = np.concatenate([one.predictions for one in scores if one.predictions is not None])
     log_probs = np.concatenate([one.log_probs for one in scores]).astype(np.float64)
     bits = np.maximum(-log_probs / math.log(2), 0)
-    order = np.argsort(-predictions, axis=1, kind="stable")[:, :RIVALS]
+    order = np.argsort(-predictions, axis=1, kind="stable")[:, :NUM_LIKELY]
     shares = np.exp(np.take_along_axis(predictions, order, axis=1).astype(np.float64)) * 100
     likely = [
         [part for i, share in zip(ids, row, strict=True) for part in (visible(symbols[i]), round(share, 1))]
@@ -112,7 +112,7 @@ def _excerpt(scores: Sequence[Score], symbols: Sequence[str]) -> Excerpt:
 
 @dataclass(frozen=True)
 class Sample:
-    """A generated sample: how it was sampled, its prompt and completion, and its metrics in words."""
+    """A generated sample: how it was sampled, its prompt and completion, and a line with its metrics."""
 
     mode: str
     how: str
@@ -122,14 +122,14 @@ class Sample:
 
 
 def samples(project: Project) -> list[Sample]:
-    """Return the samples in the order of samples/samples.json, which starts with the greedy one of each prompt."""
+    """Return the samples in the order of samples/samples.json: for each prompt the greedy one first."""
     found = project.json("samples/samples.json")
     return [_sample(one) for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _sample(one: dict[str, Any]) -> Sample:
     mode = str(one.get("mode", ""))
-    how = "always the likeliest character" if mode == "greedy" else f"temperature {one.get('temperature')}"
+    how = "always the most likely character" if mode == "greedy" else f"temperature {one.get('temperature')}"
     if one.get("seed") is not None:
         how += f", seed {one['seed']}"
     figures = [

@@ -22,7 +22,7 @@ import psutil
 
 from pipeline.core.files import read_json
 from pipeline.tracking.project import project_root, state_folder
-from pipeline.tracking.stage import VARIABLE
+from pipeline.tracking.stage import CURVE_VARIABLE
 
 TARGET = "evaluate"
 METRICS, METRIC = "metrics/summary.json", "perplexity"
@@ -147,7 +147,7 @@ class TrialProcess:
         """Start the trial in an environment; OSError if that fails."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.curve.unlink(missing_ok=True)
-        own = {**environment, **self._trials.environment(), VARIABLE: str(self.curve.resolve())}
+        own = {**environment, **self._trials.environment(), CURVE_VARIABLE: str(self.curve.resolve())}
         with self.log.open("wb") as log:
             self._leader = subprocess.Popen(
                 self._trials.command(self.name, options),
@@ -259,7 +259,7 @@ class TrialProcess:
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error, OSError):
-                if process.environ().get(VARIABLE) == str(self.curve.resolve()):
+                if process.environ().get(CURVE_VARIABLE) == str(self.curve.resolve()):
                     found.append(process)
         return found
 

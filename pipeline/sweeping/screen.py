@@ -12,7 +12,7 @@ from rich.table import Table
 from pipeline.sweeping.definition import Definition
 from pipeline.sweeping.space import Choices, Dimension
 from pipeline.sweeping.study import Outcome, ranking
-from pipeline.tracking.execution import short_names
+from pipeline.tracking.differences import short_names
 
 SHOWN = 5
 NOTED = 20

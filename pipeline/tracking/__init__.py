@@ -1,1 +1,1 @@
-"""MLflow runs, the stages' records, the registry and its gate."""
+"""Sends what the stages did to MLflow: runs, records, the model registry and its gate."""

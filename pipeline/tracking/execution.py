@@ -1,167 +1,103 @@
-"""An execution of the pipeline as MLflow gets it: whose files, under which name, and what it was made from.
+"""An execution of the pipeline: the session that its stages share, what MLflow gets, and what could not be sent yet.
 
-While an experiment runs its own commit does not exist, so what is kept is the commit that it builds on and the patch
-from there.
+The stages of an execution are separate processes. They share a `Session`, a small file in .charlm/sessions. What MLflow
+gets is an `Execution`: an experiment's own commit does not exist while it runs, so MLflow gets the commit that it
+builds on and a patch. If MLflow is unreachable, a copy of the files is saved as an `UnsentRun` until `charlm sync`.
+Nothing here imports MLflow.
 """
 
-import json
+import hashlib
 import os
 import platform
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
-from types import CodeType
-from typing import Any
+from typing import Any, Literal
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from pipeline.core.files import read_json, whole_folder, write_json
+from pipeline.core.layout import MODEL
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
-from pipeline.tracking.git import changed_files, file_at, git, git_state, patch_since
-from pipeline.tracking.project import baseline, experiment_name
-from pipeline.tracking.records import experiments
+from pipeline.tracking.differences import changed_params, changes, params_of, run_name
+from pipeline.tracking.git import changed_files, experiments, file_at, git, git_state, patch_since
+from pipeline.tracking.project import baseline, experiment_name, session_name, state_folder
+from pipeline.tracking.records import STAGES
+from pipeline.tracking.store import store_hash, tracking_uri
 
-SHOWN_CHANGES = 12
-
-
-def facts_here() -> dict[str, Any]:
-    """Return the facts of the working tree: of the experiment that runs in it, else of what was changed since HEAD."""
-    name = experiment_name()
-    return _facts(baseline(), None) | ({"experiment": name} if name else {})
-
-
-def facts_of(revision: str) -> dict[str, Any]:
-    """Return the facts of a DVC experiment, or of a commit; empty if there is no such revision."""
-    found = [one for one in experiments() if revision in {one.name, one.commit}]
-    if found:
-        return _facts(found[-1].baseline, found[-1].commit) | {"experiment": found[-1].name}
-    return _facts(git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip(), revision)
-
-
-def _facts(commit: str, revision: str | None) -> dict[str, Any]:
-    if not commit:
-        return {}
-    # Params have a table of their own in the report.
-    files = [name for name in changed_files(commit, revision) if name != PARAMS_FILE.name]
-    return {"commit": commit, "baseline": params_of(file_at(commit, PARAMS_FILE.name)), "changed_files": files}
-
-
-def changes(commit: str, revision: str | None = None, *, folder: Path | None = None) -> list[str]:
-    """Return what differs from `commit`, one line each: params with both values, then other files by name."""
-    if not commit:
-        return []
-    before, after = _params(commit, revision, folder)
-    names = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    files = [name for name in changed_files(commit, revision, folder=folder) if name != PARAMS_FILE.name]
-    return [*(f"{name} {_shown(before, name)} → {_shown(after, name)}" for name in names), *files]
-
-
-def changed_params(commit: str, revision: str | None = None, *, folder: Path | None = None) -> dict[str, Any]:
-    """Return the params that have another value than in `commit`, with the new values."""
-    before, after = _params(commit, revision, folder) if commit else ({}, {})
-    # Without a params.yaml in the commit there is nothing to differ from.
-    return {key: value for key, value in after.items() if before and before.get(key) != value}
-
-
-def _params(commit: str, revision: str | None, folder: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    before = params_of(file_at(commit, PARAMS_FILE.name, folder=folder))
-    if revision:
-        return before, params_of(file_at(revision, PARAMS_FILE.name, folder=folder))
-    return before, flatten(read_yaml((folder or Path()) / PARAMS_FILE))
-
-
-def params_of(text: str | None) -> dict[str, Any]:
-    """Return the flat params of a params.yaml's text; empty if there is none or it cannot be read."""
-    try:
-        return flatten(YAML(typ="safe", pure=True).load(text or ""))
-    except (YAMLError, AttributeError):
-        return {}
-
-
-def format_changes(lines: list[str]) -> str:
-    """Return `changes` as one line for a tag: "nothing" if there are none."""
-    more = f" and {len(lines) - SHOWN_CHANGES} more" if len(lines) > SHOWN_CHANGES else ""
-    return ", ".join(lines[:SHOWN_CHANGES]) + more if lines else "nothing"
-
-
-def _shown(params: dict[str, Any], name: str) -> str:
-    return str(params[name]) if name in params else "absent"
-
-
-MAX_NAME = 60
-MAX_SHOWN_VALUE = 24
-# DVC's random names are an adjective of five letters and a noun of four, as in "muggy-toms".
-RANDOM_NAME = re.compile(r"([a-z]{5})-([a-z]{4})")
-
-
-def run_name(experiment: str | None, changed: Mapping[str, Any], *, otherwise: str) -> str:
-    """Return the name of a run: `experiment` if a person chose it, else the `changed` params, as "num_hidden=128".
-
-    If no param changed, the random name of the experiment; outside of an experiment, `otherwise`.
-    """
-    if experiment and not is_random(experiment):
-        return experiment
-    return describe(changed) or experiment or otherwise
-
-
-def describe(params: Mapping[str, Any]) -> str:
-    """Return flat params as "num_hidden=128, epochs=2", with at most MAX_NAME characters; "" if there are none."""
-    names = short_names(list(params))
-    parts = [f"{names[key]}={format_value(value)}" for key, value in params.items()]
-    for count in range(len(parts), 0, -1):
-        more = f" and {len(parts) - count} more" if count < len(parts) else ""
-        if len(text := ", ".join(parts[:count]) + more) <= MAX_NAME:
-            return text
-    return parts[0][: MAX_NAME - 1] + "…" if parts else ""
-
-
-def short_names(keys: list[str]) -> dict[str, str]:
-    """Return for each dotted key its last part, or the whole where that is no longer distinct."""
-    lasts = [key.rpartition(".")[2] for key in keys]
-    return {key: last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)}
-
-
-def format_value(value: Any) -> str:
-    """Return a param's value for people; of a long one only the end, where paths differ."""
-    if isinstance(value, float):
-        text = f"{value:g}"
-    else:
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split())
-    return text if len(text) <= MAX_SHOWN_VALUE else f"…{text[1 - MAX_SHOWN_VALUE :]}"
-
-
-def is_random(experiment: str) -> bool:
-    """Return whether DVC made up this name: both words are in its lists."""
-    found = RANDOM_NAME.fullmatch(experiment)
-    return found is not None and set(found.groups()) <= _random_words()
-
-
-@cache
-def _random_words() -> frozenset[str]:
-    """Return the words of DVC's random names. They are constants of its function: there is no other way to them."""
-    from dvc.repo.experiments.utils import gen_random_name  # 0.6 s
-
-    code: CodeType = gen_random_name.__code__
-    return frozenset(word for constant in code.co_consts if isinstance(constant, tuple) for word in constant)
-
-
-# Names the run that a sweep's trials are shown under, and the tag that MLflow groups by.
+# Sessions on disk: older ones are deleted.
+MAX_SESSIONS = 200
+# A sweep names its MLflow run in this variable; its trials' runs get it as the tag that MLflow groups by.
 PARENT_VARIABLE, PARENT_TAG = "CHARLM_PARENT_RUN", "mlflow.parentRunId"
 # MLflow's own limit for the length of a tag or a param.
 MAX_VALUE = 5000
 
+# MLflow's names for the state of a run.
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+
+@dataclass
+class Session:
+    """What is known of one execution. `seconds` has an entry for each stage that ran in it.
+
+    `published` are the stages whose records the MLflow run `run_id` has. `tags` are those that are in no file, as in
+    `validate.drift`. `live_step` is the last step of the training curve that was sent during training. `registered` is
+    whether the registry has the model. `unsent` is the folder with the files that MLflow could not be sent.
+    """
+
+    key: str
+    path: Path
+    run_id: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    published: list[str] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    live_step: int = 0
+    registered: bool = False
+    unsent: str | None = None
+
+    @classmethod
+    def current(cls) -> "Session":
+        """Return the session of this process, a new one for the first stage of an execution."""
+        key = hashlib.sha256(session_name().encode()).hexdigest()[:16]
+        path = state_folder() / "sessions" / f"{key}.json"
+        _delete_old(path.parent)
+        return cls.read(path) or cls(key=key, path=path)
+
+    @classmethod
+    def read(cls, path: Path) -> "Session | None":
+        """Return the session in a file, None if it cannot be read."""
+        try:
+            return cls(path=path, **read_json(path))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def save(self) -> None:
+        """Write the session to its file."""
+        content = asdict(self)
+        del content["path"]
+        write_json(self.path, content)
+
+    def begin(self, stage: str) -> None:
+        """Note that `stage` starts. A stage that this session's run already has starts a new run."""
+        if stage in self.seconds and (stage in self.published or self.unsent):
+            self.run_id, self.seconds, self.published, self.live_step = None, {}, [], 0
+            self.registered, self.unsent, self.tags = False, None, {}
+        self.published = [name for name in self.published if name != stage]
+        self.tags = {name: value for name, value in self.tags.items() if not name.startswith(f"{stage}.")}
+
+
+def _delete_old(folder: Path) -> None:
+    sessions = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    for path in sessions[:-MAX_SESSIONS]:
+        path.unlink(missing_ok=True)
+
 
 @dataclass(frozen=True)
 class Execution:
-    """`folder` has the files of the stages; `patch` leads from the tag `dvc.baseline` to the code that ran.
+    """What MLflow gets: `folder` has the stages' files, and `patch` leads from the tag `dvc.baseline` to the code.
 
-    `ended` is when it ran (Unix seconds) and `environment` where, if that is not now and here; `facts` are those that
-    its report tells.
+    `ended` (Unix seconds) and `environment` say when and where it ran, None for now and here; the report shows `facts`.
     """
 
     folder: Path
@@ -173,7 +109,7 @@ class Execution:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def params(self) -> dict[str, str]:
-        """Return the params as MLflow keeps them: flat, all strings, none too long."""
+        """Return the params as MLflow stores them: flat, all strings, of at most MAX_VALUE characters."""
         return {key: str(value)[:MAX_VALUE] for key, value in flatten(read_yaml(self.folder / PARAMS_FILE)).items()}
 
 
@@ -185,7 +121,7 @@ def execution_here() -> Execution:
         "git.commit": state.commit,
         "git.clean": str(state.clean).lower(),
         "dvc.baseline": commit,
-        "charlm.changed": format_changes(changes(commit)),
+        "charlm.changed": str(changes(commit)),
         "mlflow.source.name": "dvc exp run" if name else "dvc repro",
         "mlflow.source.git.commit": state.commit,
     }
@@ -195,15 +131,37 @@ def execution_here() -> Execution:
         tags[PARENT_TAG] = parent
     return Execution(
         folder=Path.cwd(),
-        name=run_name(name, changed_params(commit), otherwise=f"repro {datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S}"),
+        name=run_name(name, changed_params(commit), default=f"repro {datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S}"),
         tags=tags,
         patch=patch_since(commit) if commit else b"",
         facts=facts_here(),
     )
 
 
+def facts_here() -> dict[str, Any]:
+    """Return what the report shows about the working tree: its commit, what differs from it, and its experiment."""
+    name = experiment_name()
+    return _facts(baseline(), None) | ({"experiment": name} if name else {})
+
+
+def facts_of(revision: str) -> dict[str, Any]:
+    """Return what the report shows about a DVC experiment or a commit; empty if there is no such revision."""
+    found = [one for one in experiments() if revision in {one.name, one.commit}]
+    if found:
+        return _facts(found[-1].baseline, found[-1].commit) | {"experiment": found[-1].name}
+    return _facts(git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip(), revision)
+
+
+def _facts(commit: str, revision: str | None) -> dict[str, Any]:
+    if not commit:
+        return {}
+    # The report has a table of params, so params.yaml is not listed.
+    files = [name for name in changed_files(commit, revision) if name != PARAMS_FILE.name]
+    return {"commit": commit, "baseline": params_of(file_at(commit, PARAMS_FILE.name)), "changed_files": files}
+
+
 def environment() -> dict[str, Any]:
-    """Return what the bytes of a model may depend on besides code, params and data: machine, Python, packages."""
+    """Return what a model's bytes may depend on besides code, params and data: machine, Python, packages."""
     packages = {package.metadata["Name"]: package.version for package in distributions()}
     return {
         "python": platform.python_version(),
@@ -220,3 +178,92 @@ def _processor() -> str:
         return f"{len(names)} x {names[0]}"
     except (OSError, IndexError):
         return platform.processor() or "unknown"
+
+
+@dataclass(frozen=True)
+class UnsentRun:
+    """The saved files of one execution. `stages` are those whose records MLflow lacks; `store` identifies its store."""
+
+    path: Path
+    session: Session
+    execution: Execution
+    stages: list[str]
+    status: Status
+    error: str | None
+    store: str
+
+
+def save_unsent(
+    execution: Execution, session: Session, stages: Sequence[str], *, status: Status, error: str | None, now: float
+) -> None:
+    """Save a copy of the files of `stages`, since the next execution overwrites them. Replaces an earlier copy."""
+    if session.unsent is None:
+        session.unsent = f"{int(now)}-{session.key}"
+    with whole_folder(_unsent_folder() / session.unsent) as folder:
+        for name in _files(stages):
+            _copy(execution.folder / name, folder / "files" / name)
+        (folder / "changes.patch").write_bytes(execution.patch)
+        write_json(
+            folder / "execution.json",
+            {
+                "name": execution.name,
+                "tags": execution.tags,
+                "ended": now,
+                "environment": environment(),
+                "facts": execution.facts,
+                "stages": list(stages),
+                "status": status,
+                "error": error,
+                "store": store_hash(tracking_uri()),
+            },
+        )
+        Session(**{**vars(session), "path": folder / "session.json"}).save()
+    session.save()
+
+
+def delete_unsent(session: Session) -> None:
+    """Delete the session's saved files, because its MLflow run has them now."""
+    if session.unsent is not None:
+        shutil.rmtree(_unsent_folder() / session.unsent, ignore_errors=True)
+        session.unsent = None
+        session.save()
+
+
+def list_unsent() -> list[UnsentRun | Path]:
+    """Return all saved runs, the oldest first; only the folder of one that cannot be read."""
+    return [_read(path) or path for path in sorted(_unsent_folder().glob("[0-9]*"))]
+
+
+def _read(path: Path) -> UnsentRun | None:
+    session = Session.read(path / "session.json")
+    try:
+        content = read_json(path / "execution.json")
+        execution = Execution(
+            folder=path / "files",
+            patch=(path / "changes.patch").read_bytes(),
+            **{key: content[key] for key in ("name", "tags", "ended", "environment", "facts")},
+        )
+        rest = {key: content[key] for key in ("stages", "status", "error", "store")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return UnsentRun(path=path, session=session, execution=execution, **rest) if session else None
+
+
+def _unsent_folder() -> Path:
+    return state_folder() / "unsent"
+
+
+def _files(stages: Sequence[str]) -> list[Path]:
+    names = [Path("params.yaml")]
+    for stage in stages:
+        files = STAGES[stage]
+        names += [Path(name) for name in (files.metrics, files.curve, *files.artifacts) if name]
+    return [*dict.fromkeys(names), *([MODEL] if "register" in stages else [])]
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    elif source.exists():
+        shutil.copyfile(source, target)

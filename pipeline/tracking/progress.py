@@ -1,4 +1,4 @@
-"""The progress bar of a training: loss, perplexity, speed and time left, for a terminal and for a log."""
+"""Progress bars of stages, for a terminal and for a log: bytes that were read, and how training goes."""
 
 import math
 import sys
@@ -19,16 +19,16 @@ from rich.progress import (
 
 from pipeline.training.curve import StepMetrics
 
-# What takes less is not worth a line in a log.
+# Stages that read for a shorter time write no line to the log.
 LONG_SECONDS = 10.0
 MB, GB = 10**6, 10**9
 
 
 @contextmanager
 def throughput(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Give a progress callback for the bytes that the stage `name` has read, of `total` (None: unknown).
+    """Give a progress callback for the bytes that the stage `name` reads, of `total` (None: unknown).
 
-    It may be called from any thread. Writes to standard error.
+    The callback may be called from any thread. The bar is on standard error.
     """
     done = 0
     terminal = sys.stderr.isatty()
@@ -56,7 +56,7 @@ def throughput(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield advance
     seconds = time.monotonic() - started
     if not terminal and seconds > LONG_SECONDS:
-        print(_speed_line(name, done, seconds), file=sys.stderr, flush=True)  # noqa: T201  the boundary of the stages
+        print(_speed_line(name, done, seconds), file=sys.stderr, flush=True)  # noqa: T201  stages print, too
 
 
 def _speed_line(name: str, done: int, seconds: float) -> str:
@@ -68,7 +68,7 @@ REFRESH_SECONDS = 0.2
 
 
 def show_training(reports: Iterable[StepMetrics]) -> Iterator[StepMetrics]:
-    """Pass `reports` through, showing them: a live bar on a terminal, and one line per evaluation everywhere."""
+    """Yield `reports` unchanged, and show them: a bar on a terminal, and one line per evaluation."""
     console = Console(stderr=True, soft_wrap=True)
     bar = Progress(
         TextColumn("train"),
@@ -100,7 +100,7 @@ def _figures(report: StepMetrics) -> str:
 
 
 def _epoch(epoch: float) -> str:
-    """Return how many epochs are done; of a large text it is a small part of one."""
+    """Return the number of epochs done; for a large text that is a small fraction."""
     return f"{epoch:5.2f}" if epoch >= 0.1 else f"{epoch:5.2g}"
 
 

@@ -1,4 +1,4 @@
-"""The project's folders, and what is known about the DVC command that runs this stage."""
+"""Finds the project's folders, and the DVC command that runs this stage."""
 
 import argparse
 import os
@@ -11,15 +11,15 @@ from pipeline.tracking.git import git_state
 
 
 def project_root() -> Path:
-    """Return the folder that params' relative paths, mlflow.db and mlruns/ belong to.
+    """Return the project's folder, which relative paths in params refer to, with mlflow.db and mlruns/.
 
-    DVC names it, also while a stage runs in a temporary copy; by hand it is the current folder.
+    DVC sets DVC_ROOT to it, also when a stage runs in a temporary copy; without DVC it is the current folder.
     """
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
 def state_folder() -> Path:
-    """Return the folder for what is neither source nor output: sessions, downloads, locks."""
+    """Return the folder for files that are neither inputs nor outputs: sessions, downloads, locks."""
     return project_root() / ".charlm"
 
 
@@ -29,15 +29,14 @@ def experiment_name() -> str | None:
 
 
 def baseline() -> str:
-    """Return the commit that this execution builds on: the experiment's, by hand and in a plain repro HEAD."""
+    """Return the commit that this execution builds on: the experiment's baseline, or HEAD outside of an experiment."""
     return os.environ.get("DVC_EXP_BASELINE_REV") or git_state().commit
 
 
 def session_name() -> str:
-    """Return what all stages of one execution of the pipeline share, and no other execution does.
+    """Return a text that is the same for all stages of one execution of the pipeline, and differs between executions.
 
-    The experiment's name and baseline, and the nearest ancestor process that is dvc (else the parent: a shell in which
-    stages are run by hand), by its pid and start time.
+    It consists of the experiment's name and baseline, and the process id and start time of `dvc_ancestor`.
     """
     ancestor = dvc_ancestor()
     parts = (
@@ -50,7 +49,7 @@ def session_name() -> str:
 
 
 def dvc_ancestor() -> psutil.Process:
-    """Return the nearest ancestor process that is dvc; by hand the parent, a shell."""
+    """Return the nearest ancestor process that is dvc; without one the parent, a shell in which stages run by hand."""
     ancestors = psutil.Process().parents()
     for process in ancestors:
         try:
@@ -62,7 +61,7 @@ def dvc_ancestor() -> psutil.Process:
     return ancestors[0] if ancestors else psutil.Process()
 
 
-# Options of `dvc repro` and `dvc exp run` under which all stages still run here, without and with a value.
+# Options of `dvc repro` and `dvc exp run`, without and with a value, that leave all stages to run in this folder.
 FLAGS = (
     "-f",
     "--force",
@@ -79,7 +78,7 @@ VALUES = ("-S", "--set-param", "-n", "--name", "-m", "--message")
 
 
 def will_register() -> bool:
-    """Return whether the dvc command that runs this stage continues to `register` and `summary`. False in doubt."""
+    """Return whether the dvc command that runs this stage will also run `register` and `summary`; False if unsure."""
     try:
         return runs_all_stages(dvc_ancestor().cmdline())
     except psutil.Error:
@@ -87,7 +86,7 @@ def will_register() -> bool:
 
 
 def runs_all_stages(command: Sequence[str]) -> bool:
-    """Return whether `command` is `dvc repro` or `dvc exp run` without targets, and not for a queue or a copy."""
+    """Return whether `command` is `dvc repro` or `dvc exp run` without targets, and not with --queue or --temp."""
     names = [Path(word).name for word in command[:3]]
     if "dvc" not in names:
         return False

@@ -1,91 +1,43 @@
-"""Publishing: the one way in which stages' records get into an MLflow run.
+"""Sends the stages' records, and the curve of a running training, to MLflow: one run per execution of the pipeline.
 
-One run per execution of the pipeline. Whoever publishes a stage publishes the stages it rests on with it, so that
-every row in `mlflow ui` is complete also when most stages did not need to run. Where the files come from does not
-matter: a running stage, what was kept while a server was away, or a revision that DVC has restored.
+Publishing a stage also publishes the stages that it needs, so that every run in `mlflow ui` is complete, also if most
+stages did not need to run. The files may be those of a running stage, those saved while a server was unreachable, or
+those of a revision that DVC restored.
 """
 
 import json
 import tempfile
+import threading
 import time
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import one_line
-from pipeline.core.files import read_json, write_json
+from pipeline.core.files import write_json
 from pipeline.params.reader import PARAMS_FILE, read_yaml
 from pipeline.splitting.assignment import NAMES
-from pipeline.tracking.execution import MAX_VALUE, Execution, environment
-from pipeline.tracking.records import Record, read_record
-from pipeline.tracking.session import Session, Status
-from pipeline.tracking.settings import tracking_uri
-from pipeline.tracking.store import open_store
-from pipeline.tracking.view import update_view
+from pipeline.tracking.execution import MAX_VALUE, Execution, Session, Status, environment
+from pipeline.tracking.records import Point, Record, read_record
+from pipeline.tracking.store import open_store, tracking_uri
+from pipeline.tracking.view import run_description, update_view
 
-SAMPLE_CHARS = 400
-
-
-def run_description(folder: Path, *, stages: Collection[str], changed: str) -> str:
-    """Return the note of the execution whose files lie in `folder`.
-
-    Only of `stages`, those that it has done: the files of the others may be an earlier execution's.
-    """
-    evaluate = _read(folder / "metrics/evaluate.json") if "evaluate" in stages else None
-    train = _read(folder / "metrics/train.json") if "train" in stages else None
-    samples = _read(folder / "samples/samples.json") if "generate" in stages else None
-    figures = []
-    if evaluate:
-        figures += [
-            f"**perplexity {evaluate['perplexity']:.3f}**",
-            *_baseline(evaluate),
-            f"{evaluate['bits_per_char']:.3f} bits per character",
-            f"accuracy {evaluate['accuracy']:.1%} of {evaluate['num_chars']:,} characters",
-        ]
-    if train:
-        figures += [f"{train['parameters']:,} parameters", f"{train['seconds']:.0f} s of training"]
-    parts = [" · ".join(figures), f"Changed against its baseline: {_code(changed)}" if changed else ""]
-    if samples:
-        chosen = next((one for one in samples if one["mode"] == "sampled"), samples[0])
-        text = f"{chosen['prompt']}{chosen['completion']}"[:SAMPLE_CHARS]
-        parts += [f"A sample, temperature {chosen['temperature']}:", _fenced(text)]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _baseline(evaluate: dict[str, Any]) -> list[str]:
-    found = evaluate.get("baseline_perplexity")
-    return [] if found is None else [f"n-gram baseline {found:.3f} ({evaluate['baseline']})"]
-
-
-def _code(text: str) -> str:
-    return f"`{text.replace('`', '')}`"
-
-
-def _fenced(text: str) -> str:
-    longest = max((len(run) for run in text.split() if set(run) == {"`"}), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
-
-
-def _read(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        return None
-
-
-# MLflow allows 36 characters; the tag split.train_sha256 has all 64.
-DIGEST_LENGTH = 36
+# MLflow's limits: the length of a data set's hash (the tag split.train_sha256 has all 64 digits), items in one call.
+DIGEST_LENGTH, METRICS_PER_CALL, PARAMS_PER_CALL = 36, 1000, 100
+# The artifact folder with the files that `charlm trace` and `charlm verify` need.
+TRACE = "trace"
+# A live curve is sent this often; the end of training waits at most this long for a batch that is being sent.
+FLUSH_SECONDS, JOIN_SECONDS = 5.0, 10.0
 
 
 def log_datasets(client: MlflowClient, run_id: str, split: Record, folder: Path) -> None:
-    """Log the train, eval and test texts of the record of `split`; nothing for a text that it does not have."""
+    """Log the train, eval and test texts as data sets, from the record of `split`; one without a hash is left out."""
     params = read_yaml(folder / PARAMS_FILE)
     source = str(params["data"]["source"])
     inputs = [
@@ -106,7 +58,7 @@ def log_datasets(client: MlflowClient, run_id: str, split: Record, folder: Path)
 
 
 def _profile(split: Record, side: str) -> dict[str, int]:
-    """Return the sizes of a text, as far as the split has counted them."""
+    """Return the sizes of a text that the record of `split` has."""
     sizes = {
         "characters": split.tags.get(f"split.{side}_chars"),
         "documents": split.tags.get(f"split.{side}_documents"),
@@ -115,19 +67,12 @@ def _profile(split: Record, side: str) -> dict[str, int]:
     return {name: int(value) for name, value in sizes.items() if value is not None}
 
 
-# MLflow's own limits for one call.
-METRICS_PER_CALL = 1000
-PARAMS_PER_CALL = 100
-# The artifact folder with what `charlm trace` and `charlm verify` need.
-TRACE = "trace"
-
-
 def publish(
     execution: Execution, session: Session, stages: Sequence[str], *, status: Status, error: str | None = None
 ) -> str:
-    """Send the records of `stages` to the session's run, made if need be; returns the run's id.
+    """Send the records of `stages` to the session's run, which is created if it has none; returns the run's id.
 
-    What this session has sent already is not sent again. The session is saved.
+    Records that this session has already sent are skipped. The session is saved.
     """
     with open_store() as (client, experiment_id):
         if session.run_id is None:
@@ -138,7 +83,7 @@ def publish(
                 record = read_record(name, execution.folder)
                 own = {key: value for key, value in session.tags.items() if key.startswith(f"{name}.")}
                 record = replace(record, tags=record.tags | own)
-                if name in session.seconds:  # what ran here has sent part of its curve already
+                if name in session.seconds:  # it ran here, and sent part of its curve while it ran
                     record = replace(record, curve=[point for point in record.curve if point[0] > session.live_step])
                 _send(client, session.run_id, record, session.seconds.get(name), execution)
                 session.published.append(name)
@@ -153,13 +98,13 @@ def publish(
             client.update_run(session.run_id, status="RUNNING")
         else:
             client.set_terminated(session.run_id, status=status, end_time=_milliseconds(execution.ended))
-        with suppress(MlflowException):  # the view is a convenience: the run must not fail for it
+        with suppress(MlflowException):  # the view is only a convenience
             update_view(client, experiment_id, tracking_uri())
         return session.run_id
 
 
 def mark_continuation(session: Session, earlier: str) -> None:
-    """Say in both runs that this session's continues `earlier`, whose training was cut short and has now ended."""
+    """Tag this session's run and the run `earlier`, whose interrupted training it has resumed and finished."""
     with open_store() as (client, _):
         client.set_tag(session.run_id, "charlm.continues", earlier)
         client.set_tag(earlier, "charlm.continued_by", session.run_id)
@@ -170,9 +115,9 @@ def _create_run(client: MlflowClient, experiment_id: str, execution: Execution) 
     tags = {key: value[:MAX_VALUE] for key, value in execution.tags.items()}
     start = _milliseconds(execution.ended)
     run = client.create_run(experiment_id, run_name=execution.name, tags=tags, start_time=start)
-    entities = [Param(key, value) for key, value in execution.params().items()]
-    for at in range(0, len(entities), PARAMS_PER_CALL):
-        client.log_batch(run.info.run_id, params=entities[at : at + PARAMS_PER_CALL])
+    params = [Param(key, value) for key, value in execution.params().items()]
+    for at in range(0, len(params), PARAMS_PER_CALL):
+        client.log_batch(run.info.run_id, params=params[at : at + PARAMS_PER_CALL])
     with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
         (Path(temporary) / "changes.patch").write_bytes(execution.patch)
         write_json(Path(temporary) / "environment.json", execution.environment or environment())
@@ -184,18 +129,11 @@ def _send(client: MlflowClient, run_id: str, record: Record, seconds: float | No
     now = _milliseconds(execution.ended)
     metrics = [Metric(key, value, now, 0) for key, value in record.metrics.items()]
     if record.curve:
-        # Points lie as far apart as they were measured, so that curves overlay by time as well as by step.
-        start = now - int(record.curve[-1][1] * 1000)
-        metrics += [
-            Metric(key, value, start + int(at * 1000), step)
-            for step, at, values in record.curve
-            for key, value in values.items()
-        ]
+        metrics += _curve_metrics(record.curve, end=now)
     tags = [RunTag(key, value[:MAX_VALUE]) for key, value in record.tags.items()]
     if seconds is not None:
         tags.append(RunTag(f"seconds.{record.stage}", f"{seconds:.1f}"))
-    for at in range(0, len(metrics), METRICS_PER_CALL):
-        client.log_batch(run_id, metrics=metrics[at : at + METRICS_PER_CALL])
+    _log_metrics(client, run_id, metrics)
     client.log_batch(run_id, tags=tags)
     if record.stage == "split" and record.tags:
         log_datasets(client, run_id, record, execution.folder)
@@ -209,16 +147,107 @@ def _send(client: MlflowClient, run_id: str, record: Record, seconds: float | No
 
 
 def _log_report(client: MlflowClient, run_id: str, execution: Execution) -> None:
-    """Log the report, which is for people: a run without it is whole, and says what was in the way."""
+    """Log the report. If it cannot be built, the run gets a tag that says why: its figures matter more."""
     from pipeline.reporting.project import Project
     from pipeline.reporting.report import build_report  # altair and the engine: for this stage only
 
     try:
         page = build_report([Project(execution.name, execution.folder, execution.facts)])
         client.log_text(run_id, page, "report.html")
-    except Exception as problem:  # noqa: BLE001  whatever it is, the figures must not be lost for it
+    except Exception as problem:  # noqa: BLE001  whatever it is, the figures are logged
         client.set_tag(run_id, "charlm.report_error", one_line(problem)[:MAX_VALUE])
+
+
+def _curve_metrics(points: Sequence[Point], *, end: int) -> list[Metric]:
+    """Return the points of a curve whose last one was measured at `end` (Unix milliseconds).
+
+    They get the times at which they were measured, so that curves can be compared by time as well as by step.
+    """
+    start = end - int(points[-1][1] * 1000)
+    return [
+        Metric(key, value, start + int(seconds * 1000), step)
+        for step, seconds, values in points
+        for key, value in values.items()
+    ]
+
+
+def _log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
+    for at in range(0, len(metrics), METRICS_PER_CALL):
+        client.log_batch(run_id, metrics=metrics[at : at + METRICS_PER_CALL])
 
 
 def _milliseconds(moment: float | None) -> int:
     return int((time.time() if moment is None else moment) * 1000)
+
+
+class LiveCurve:
+    """Sends points to one run while training continues, together with the machine's load.
+
+    A thread sends them in batches, so that a slow or unreachable server costs no time. It gives up at the first
+    failure; the rest is sent with the stage's record. (MLflow's own asynchronous logging tries
+    each batch, also after a failure, and the process waits for all of them at its end.)
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.sent_to_step = 0
+        self._points: list[Point] = []
+        self._num_sent = 0
+        self._ending = threading.Event()
+        self._guard = threading.Lock()
+        self._thread = threading.Thread(target=self._send_until_end, name="live-curve", daemon=True)
+        self._thread.start()
+
+    def add(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
+        """Add a point of the curve: names to values at `step`, `seconds` after training started."""
+        with self._guard:
+            self._points.append((step, seconds, values))
+
+    def end(self) -> None:
+        """Send the remaining points and stop; returns soon, whatever the server does."""
+        self._ending.set()
+        self._thread.join(JOIN_SECONDS)
+
+    def _send_until_end(self) -> None:
+        psutil.cpu_percent()  # the first call only starts the measurement
+        ending = False
+        while not ending:
+            ending = self._ending.wait(FLUSH_SECONDS)
+            with self._guard:
+                points, self._points = self._points, []
+            try:
+                self._send(points)
+            except Exception:  # noqa: BLE001  the training continues whatever the reason
+                return
+
+    def _send(self, points: list[Point]) -> None:
+        now = _milliseconds(None)
+        self._num_sent += 1
+        metrics = [Metric(f"system/{name}", value, now, self._num_sent) for name, value in _load().items()]
+        if points:
+            metrics += _curve_metrics(points, end=now)
+        with open_store() as (client, _):
+            _log_metrics(client, self.run_id, metrics)
+        if points:
+            self.sent_to_step = points[-1][0]
+
+
+@contextmanager
+def live_curves(run_ids: list[str]) -> Iterator[list[LiveCurve]]:
+    """Give a live curve for each run, until the block ends."""
+    curves = [LiveCurve(run_id) for run_id in run_ids]
+    try:
+        yield curves
+    finally:
+        for curve in curves:
+            curve.end()
+
+
+def _load() -> dict[str, float]:
+    # MLflow's names, so that its pages show them under "System metrics".
+    memory = psutil.virtual_memory()
+    return {
+        "cpu_utilization_percentage": psutil.cpu_percent(),
+        "system_memory_usage_megabytes": (memory.total - memory.available) / 1e6,
+        "system_memory_usage_percentage": memory.percent,
+    }

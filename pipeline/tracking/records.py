@@ -1,12 +1,12 @@
-"""A stage's record: what it left in small files, read back as what MLflow gets.
+"""Reads a stage's record, which MLflow gets, from the metrics and plots that the stage wrote.
 
-Everything comes from the files that the stage declares, so that a stage which did not need to run, or was restored by
-DVC, has the same record as one that ran.
+A record comes only from the stage's files. So it is the same whether the stage ran, did not need to, or was restored by
+DVC.
 """
 
 import csv
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,11 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json
 from pipeline.params.dvc_lock import LOCK_FILE
 from pipeline.params.reader import flatten
-from pipeline.tracking.git import git
 
 
 @dataclass(frozen=True)
 class Files:
-    """The small files of one stage, relative to the project; `after` are the stages it needs."""
+    """The metrics, curve and artifacts of one stage, relative to the project; `after` are the stages that it needs."""
 
     after: tuple[str, ...]
     metrics: str | None = None
@@ -58,9 +57,12 @@ STAGES: dict[str, Files] = {
 }
 
 
-# Stages whose numbers are about the model. What the other stages count is about the text: tags, not metrics.
+# A point of a curve: step, seconds since the start of training, values by name.
+Point = tuple[int, float, Mapping[str, float]]
+
+# The numbers of these stages describe the model: they are metrics. Those of the others describe the text: tags.
 MODEL_STAGES = ("train", "evaluate", "generate")
-# Numbers of these stages that do not depend on the model; the last part of their names.
+# Names (their last part) of numbers that do not depend on the model, so they are tags too.
 FACTS = ("num_chars", "test_chars", "threads")
 
 
@@ -69,18 +71,17 @@ class Record:
     """One stage's metrics, tags, curve points and artifacts.
 
     MLflow groups metrics by what is before the slash: `evaluate/perplexity`. Tags have a dot: `split.characters`.
-    A curve point is (step, seconds, values).
     """
 
     stage: str
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    curve: list[tuple[int, float, dict[str, float]]] = field(default_factory=list)
+    curve: list[Point] = field(default_factory=list)
     artifacts: list[Path] = field(default_factory=list)
 
 
 def read_record(stage: str, folder: Path) -> Record:
-    """Return the record of `stage` from its files under `folder`; a file that is not there is left out."""
+    """Return the record of `stage` from its files under `folder`; missing files are left out."""
     files = STAGES[stage]
     metrics, tags = {}, {}
     for name, value in _metrics(folder, files.metrics).items():
@@ -95,12 +96,12 @@ def read_record(stage: str, folder: Path) -> Record:
 
 
 def metric_name(stage: str, name: str) -> str:
-    """Return MLflow's name of a figure of `stage`."""
+    """Return the name that a figure of `stage` has in MLflow."""
     return f"{stage}/{name}"
 
 
 def stages_before(stage: str) -> list[str]:
-    """Return the stages whose results `stage` rests on, in the pipeline's order."""
+    """Return the stages whose results `stage` needs, directly or not, in the pipeline's order."""
     needed, todo = set(), list(STAGES[stage].after)
     while todo:
         name = todo.pop()
@@ -116,10 +117,10 @@ def _metrics(folder: Path, name: str | None) -> dict[str, Any]:
     try:
         return flatten(read_json(folder / name))
     except (ValueError, AttributeError, OSError):
-        raise UserError(f"{name}: not readable as JSON; `dvc repro` or `dvc checkout` brings it back") from None
+        raise UserError(f"{name}: not readable as JSON; `dvc repro` or `dvc checkout` restores it") from None
 
 
-def _curve(stage: str, folder: Path, name: str | None) -> list[tuple[int, float, dict[str, float]]]:
+def _curve(stage: str, folder: Path, name: str | None) -> list[Point]:
     if name is None or not (folder / name).exists():
         return []
     with (folder / name).open(encoding="utf-8", newline="") as file:
@@ -138,37 +139,12 @@ def _curve(stage: str, folder: Path, name: str | None) -> list[tuple[int, float,
     ]
 
 
-# DVC keeps an experiment as refs/exps/<2 digits of its baseline>/<the other 38>/<name>.
-REFS = "refs/exps/??/*/*"
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A DVC experiment: its name, the commits it builds on and is, and when it was made (Unix seconds)."""
-
-    name: str
-    baseline: str
-    commit: str
-    made: float
-
-
-def experiments() -> list[Experiment]:
-    """Return the experiments that DVC holds here, whatever they build on, the oldest first."""
-    form = "%(refname) %(objectname) %(committerdate:unix)"
-    found = []
-    for line in git("for-each-ref", f"--format={form}", REFS, "--sort=committerdate").splitlines():
-        ref, commit, made = line.rsplit(" ", 2)
-        _, _, two, rest, name = ref.split("/", 4)
-        found.append(Experiment(name=name, baseline=f"{two}{rest}", commit=commit, made=float(made)))
-    return found
-
-
 @contextmanager
 def snapshot(revision: str) -> Iterator[Path]:
-    """Give a temporary folder with the small files, the splits and the model of `revision`, laid out as the project.
+    """Give a temporary folder with the metrics, plots, eval text and model of `revision`, laid out as the project.
 
-    `revision` is what DVC understands: an experiment's name, a commit, a branch. What DVC's cache and remote do not
-    have is left out. UserError if there is no such revision.
+    `revision` is an experiment's name, a commit or a branch. Files that are neither in DVC's cache nor in its remote
+    are left out. UserError if there is no such revision.
     """
     from dvc.api import DVCFileSystem
     from dvc.scm import RevError, SCMError
@@ -181,7 +157,11 @@ def snapshot(revision: str) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 files.get(name, str(target), recursive=True)
-            except (FileNotFoundError, DataIndexDirError, ImportError):  # the last: a remote's plugin is missing
+            except (
+                FileNotFoundError,
+                DataIndexDirError,
+                ImportError,
+            ):  # the remote's plugin is missing
                 continue
             except RevError:
                 raise UserError(f"{revision}: no such experiment or commit; `dvc exp list --all` names them") from None
@@ -194,5 +174,5 @@ def _names() -> list[str]:
     names = ["params.yaml", str(LOCK_FILE), "dvc.yaml", "data/split/eval", "models/charlm", "plots/tutorial.csv"]
     for files in STAGES.values():
         names += [name for name in (files.metrics, files.curve, *files.artifacts) if name]
-    # Data Docs are no output, so no revision has them.
+    # Data Docs are not a DVC output, so no revision has them.
     return [name for name in dict.fromkeys(names) if name != "reports/data_docs"]

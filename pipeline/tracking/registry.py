@@ -1,7 +1,7 @@
-"""The registry and its gate: which version is `champion`, and the way back.
+"""The model registry and its gate: decides which version is the champion, and can roll back to the one before.
 
-Figures are compared only on the same eval text (its SHA-256); a version measured on another text is no better and no
-worse. A change of champion is one call that moves the alias; what is needed to go back is written before it.
+Perplexities are compared only if they were measured on the same eval text, identified by its SHA-256. The champion
+changes in one call, which moves the alias; the tags that a rollback needs are written before it.
 """
 
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError
 from pipeline.tracking.project import state_folder
+from pipeline.tracking.store import CHAMPION, GATE_TAG, REASON_TAG
 
-CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 BASELINE_TAG = "baseline_perplexity"
-PERPLEXITY_TAG, EVAL_TAG, WEIGHTS_TAG = "perplexity", "eval_sha256", "weights_sha256"
-# How MLflow says that there is no such alias, version or model.
-NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-# On a version: the champion before it, why it became champion, and since when.
-BEFORE_TAG, REASON_TAG, SINCE_TAG = "champion.before", "champion.reason", "champion.since"
+PERPLEXITY_TAG, EVAL_TAG = "perplexity", "eval_sha256"
+# MLflow's error codes for a missing alias, version or model.
+NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+# Tags of a version: the champion before it, and when it became champion itself.
+BEFORE_TAG, SINCE_TAG = "champion.before", "champion.since"
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A version's perplexity, on which eval text."""
+    """A version's perplexity, and the SHA-256 of the eval text that it was measured on."""
 
     version: str
     perplexity: float
@@ -46,7 +46,7 @@ class Decision:
 
 
 def decide(candidate: Standing, champion: Standing | None, *, max_perplexity: float) -> Decision:
-    """Return the alias of `candidate`. Pure: the gate itself."""
+    """Return the alias that `candidate` gets."""
     if candidate.perplexity > max_perplexity:
         return Decision(
             CHALLENGER,
@@ -66,11 +66,11 @@ def decide(candidate: Standing, champion: Standing | None, *, max_perplexity: fl
 
 
 def pass_gate(client: MlflowClient, name: str, candidate: Standing, *, max_perplexity: float) -> Decision:
-    """Let a new version through the gate; it gets its alias."""
+    """Decide about a new version, and give it its alias."""
     with _one_at_a_time():
         champion = find_champion(client, name)
         decision = decide(candidate, champion, max_perplexity=max_perplexity)
-        client.set_model_version_tag(name, candidate.version, "gate", f"{decision.alias}: {decision.reason}")
+        client.set_model_version_tag(name, candidate.version, GATE_TAG, f"{decision.alias}: {decision.reason}")
         if decision.alias == CHAMPION:
             before = champion.version if champion else ""
             _make_champion(client, name, candidate.version, reason=decision.reason, before=before)
@@ -82,7 +82,7 @@ def pass_gate(client: MlflowClient, name: str, candidate: Standing, *, max_perpl
 def promote(
     client: MlflowClient, name: str, version: str, *, reason: str, force: bool, max_perplexity: float = float("inf")
 ) -> str:
-    """Make `version` the champion; returns what happened, in a line.
+    """Make `version` the champion; returns a line that says what happened.
 
     UserError if there is no such version, if it is the champion, or (unless `force`) if it does not pass the gate: its
     perplexity is over `max_perplexity`, or not better than the champion's on the same eval text.
@@ -101,9 +101,9 @@ def promote(
 
 
 def rollback(client: MlflowClient, name: str, *, reason: str) -> str:
-    """Make the version that was champion before the present one champion again; returns what happened, in a line.
+    """Make the previous champion the champion again; returns a line that says what happened.
 
-    Once more goes one further back. UserError if there is none to go back to, or if it was deleted.
+    Each further call goes one version further back. UserError if there is no previous champion, or if it was deleted.
     """
     with _one_at_a_time():
         champion = find_champion(client, name)
@@ -116,7 +116,7 @@ def rollback(client: MlflowClient, name: str, *, reason: str) -> str:
         message = reason or f"rollback from version {champion.version}"
         client.set_model_version_tag(name, champion.version, "champion.until", f"{_now()}: {message}")
         _make_champion(client, name, before, reason=message, before=None)
-        # Going back does not lead here again, or two champions would follow each other for ever.
+        # The next rollback must not return to this version, or two versions would alternate forever.
         client.set_model_version_tag(name, champion.version, BEFORE_TAG, "")
     return f"{name} version {before} is champion again, after version {champion.version}: {message}"
 
@@ -132,9 +132,9 @@ def champion_version(client: MlflowClient, name: str) -> ModelVersion | None:
     try:
         return client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
-        if error.error_code in NOT_THERE:
+        if error.error_code in NOT_FOUND:
             return None
-        raise  # a registry in trouble is not one without a champion
+        raise  # a broken registry is not the same as one without a champion
 
 
 def find_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
@@ -144,7 +144,7 @@ def find_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
             return client.get_model_version(name, version)
         return client.get_model_version_by_alias(name, version.removeprefix("@"))
     except MlflowException as error:
-        if error.error_code not in NOT_THERE:
+        if error.error_code not in NOT_FOUND:
             raise
         allowed = ", ".join(str(one.version) for one in versions(client, name)) or "none: nothing is registered yet"
         raise UserError(f"{name}: no version {version}; there are {allowed}") from None
@@ -152,14 +152,14 @@ def find_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
 
 def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     """Return all versions of the registered model, the newest first, with their aliases."""
-    if "'" in name:  # no model is called so, and the search below could not be written
+    if "'" in name:  # no model has such a name, and the filter below cannot express it
         return []
     found, token = [], None
     while token is None or token:
         page = client.search_model_versions(f"name = '{name}'", page_token=token or None)
         found += page
         token = page.token or ""
-    # A search leaves the aliases out; they stand with the model.
+    # The search does not return aliases; the registered model has them.
     try:
         aliases = client.get_registered_model(name).aliases
     except MlflowException:
@@ -170,7 +170,7 @@ def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
 
 
 def standing_of(version: ModelVersion) -> Standing:
-    """Return what the version's tags say of it."""
+    """Return the standing of a version, from its tags."""
     return Standing(
         version=str(version.version),
         perplexity=float(version.tags.get(PERPLEXITY_TAG, "inf")),
@@ -179,7 +179,7 @@ def standing_of(version: ModelVersion) -> Standing:
 
 
 def _make_champion(client: MlflowClient, name: str, version: str, *, reason: str, before: str | None) -> None:
-    """Move the alias; `before` None leaves the way back as it is."""
+    """Move the alias. `before` is the previous champion for a later rollback; None leaves that tag unchanged."""
     tags = {REASON_TAG: reason, SINCE_TAG: _now()} | ({} if before is None else {BEFORE_TAG: before})
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
@@ -191,7 +191,7 @@ def _make_champion(client: MlflowClient, name: str, version: str, *, reason: str
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Two promotions at once see each other's champion (in this project; on a shared server the later one wins)."""
+    """Allow one promotion at a time in this project; on a shared server the later one wins."""
     state_folder().mkdir(parents=True, exist_ok=True)
     with FileLock(state_folder() / "registry.lock"):
         yield

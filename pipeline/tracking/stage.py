@@ -1,4 +1,4 @@
-"""The context in which every stage script runs: one-line errors, times, and the stage's record in MLflow.
+"""Runs the body of a stage script: prints errors as one line, measures the time, and sends the record to MLflow.
 
 Loading MLflow takes seconds, so few stages do. `train` and `register` publish their records together with those of the
 stages before them. `evaluate` and `generate` publish only if `register` will not follow; if `register` turns out to be
@@ -15,42 +15,48 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.params.generation import registered_name
+from pipeline.tracking.execution import Execution, Session, Status, delete_unsent, execution_here, save_unsent
 from pipeline.tracking.project import project_root, will_register
-from pipeline.tracking.records import STAGES, metric_name, stages_before
-from pipeline.tracking.session import Session, Status
-from pipeline.tracking.settings import set_up_mlflow
+from pipeline.tracking.records import STAGES, Point, metric_name, stages_before
+from pipeline.tracking.store import open_store, set_up_mlflow
 
-if TYPE_CHECKING:
-    from pipeline.tracking.execution import Execution
+# A program that watches the training, as a sweep does, names a file for the curve in this variable.
+CURVE_VARIABLE = "CHARLM_CURVE"
+PUBLISHING = ("train", "evaluate", "generate", "register")
+# The records of these stages can wait for `register`.
+DEFERRED = ("evaluate", "generate")
+# The input check: an execution that it refuses has not started, so there is no run to mark as failed.
+INPUT_CHECK = "source"
+REGISTER = "register"
+# The exit code of an interrupted process.
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
 class ChampionArtifact:
-    """The text of a file of the champion's run, and the champion's version."""
+    """The champion's version, and the text of a file of the run that made it."""
 
     version: str
     text: str
 
 
 def may_have_champion() -> bool:
-    """Return whether a registry is named or lies here; without loading MLflow, which takes seconds."""
-    named = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
-    return bool(named) or (project_root() / "mlflow.db").exists()
+    """Return whether there is a local registry, or an address of one; does not load MLflow, which takes seconds."""
+    address = os.environ.get("MLFLOW_TRACKING_URI") or os.environ.get("MLFLOW_REGISTRY_URI")
+    return bool(address) or (project_root() / "mlflow.db").exists()
 
 
 def champion_artifact(artifact: str) -> ChampionArtifact | None:
     """Return an artifact of the run that made this text's champion; None without champion or artifact.
 
-    Whatever MLflow raises is let through: a server may be away.
+    Errors of MLflow are passed on, as when the server is unreachable.
     """
     if not may_have_champion():
         return None
-    from pipeline.tracking.registry import champion_version  # these load MLflow
-    from pipeline.tracking.store import open_store
+    from pipeline.tracking.registry import champion_version  # loads MLflow
 
     name = registered_name()
     with open_store() as (client, _):
@@ -63,26 +69,11 @@ def champion_artifact(artifact: str) -> ChampionArtifact | None:
             return ChampionArtifact(str(champion.version), path.read_text(encoding="utf-8"))
 
 
-VARIABLE = "CHARLM_CURVE"
-
-
 def append_point(step: int, seconds: float, values: Mapping[str, float]) -> None:
-    """Add a point to the file that CHARLM_CURVE names, if it names one; what cannot be written costs nothing."""
-    if name := os.environ.get(VARIABLE):
+    """Add a point to the file that CHARLM_CURVE names, if it is set; if that fails, training continues."""
+    if name := os.environ.get(CURVE_VARIABLE):
         with suppress(OSError), Path(name).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
-
-
-PUBLISHING = ("train", "evaluate", "generate", "register")
-# Of these, the stages whose records can wait for `register`.
-DEFERRED = ("evaluate", "generate")
-# The input check: an execution that it refuses never started, so there is no run to mark.
-INPUT_CHECK = "source"
-REGISTER = "register"
-INTERRUPTED = 130
-
-# A point of a curve: step, seconds, values by name.
-Point = tuple[int, float, Mapping[str, float]]
 
 
 class StageRun:
@@ -94,7 +85,7 @@ class StageRun:
         self.after_interrupt = ""
 
     def start_publishing(self) -> None:
-        """Show the run in MLflow as running, with the stages before this one; a warning if that fails."""
+        """Show the run in MLflow as running, with the records of the stages before this one."""
         self._publish("RUNNING", with_stage=False)
 
     @contextmanager
@@ -103,10 +94,10 @@ class StageRun:
     ) -> Iterator[Callable[[int, float, Mapping[str, float]], None]]:
         """Give a function that sends a point of the curve (step, seconds, values) to MLflow, without waiting for it.
 
-        The points go to this session's run and to `continues`, the run of the execution that was cut short; that one
-        has the points `known` from before already, this session's run gets them too. CHARLM_CURVE gets all of them.
+        The points go to this session's run and to `continues`, the run whose interrupted training is resumed. That run
+        already has the points `known`; this session's run gets them too, and so does the file of CHARLM_CURVE.
         """
-        from pipeline.tracking.live import live_curves  # loads MLflow
+        from pipeline.tracking.publish import live_curves  # loads MLflow
 
         own = self.session.run_id
         earlier = continues if continues != own else None
@@ -136,21 +127,21 @@ class StageRun:
 
         try:
             mark_continuation(self.session, earlier)
-        except Exception as problem:  # noqa: BLE001  the earlier run may be deleted, the server away
+        except Exception as problem:  # noqa: BLE001  the earlier run may be deleted, or the server unreachable
             _say(f"warning: MLflow's run {earlier} was not marked as continued: {_one_line(problem)}")
 
     def say(self, line: str) -> None:
-        """Tell the person who watches."""
+        """Print a message to standard error."""
         _say(line)
 
     def tag(self, name: str, value: str) -> None:
-        """Let the run have a tag about this stage that none of its files says."""
+        """Give the run a tag about this stage, for what is in none of its files."""
         self.session.tags[f"{self.name}.{name}"] = value
 
     def champion_artifact(self, path: Path) -> ChampionArtifact | None:
-        """Return the file `path` of this stage as it was when the champion was made.
+        """Return this stage's file `path` from the champion's run.
 
-        None if there is no champion or it has no such file; with a warning, if MLflow is away.
+        None if there is no champion or no such file; None and a warning if MLflow fails.
         """
         try:
             return champion_artifact(f"{self.name}/{path.name}")
@@ -159,72 +150,65 @@ class StageRun:
             return None
 
     def register(self, action: Callable[["Execution", str], str]) -> str | None:
-        """Let `action` register the model of the execution, given too the id of its MLflow run; returns what it says.
+        """Publish the stages before this one, then let `action` register the model of the execution.
 
-        If that fails, as when MLflow is away, a warning: what is needed is kept, and `charlm sync` does it.
+        `action` gets the execution and the id of its MLflow run. Returns the message of `action`; None, with a warning,
+        if MLflow fails: `charlm sync` registers the model later.
         """
-        from pipeline.tracking.execution import execution_here
         from pipeline.tracking.publish import publish  # loads MLflow
 
         execution = execution_here()
         try:
             run_id = publish(execution, self.session, stages_before(self.name), status="RUNNING")
-            said = action(execution, run_id)
+            message = action(execution, run_id)
         except Exception as problem:  # noqa: BLE001  whatever it is, `charlm sync` can register the model later
             _say(f"warning: the model is not registered ({_one_line(problem)}); `charlm sync` registers it later")
             return None
         self.session.registered = True
         self.session.save()
-        return said
+        return message
 
     def finish(self, seconds: float) -> None:
-        """Store that the stage succeeded; publish it, unless a later stage will do that."""
+        """Save that the stage succeeded, and publish it unless a later stage will do that."""
         self.session.seconds[self.name] = round(seconds, 1)
         self.session.save()
         if self.name in PUBLISHING and not (self.name in DEFERRED and will_register()):
             self._publish("FINISHED", with_stage=True)
 
     def fail(self, error: str, *, killed: bool = False) -> None:
-        """Mark the run as failed. Input that `source` refuses makes no run."""
-        with suppress(UserError):  # params that cannot be read: the stage has said so, and no run could have them
+        """Mark the run as failed. There is none if `source` refused the input."""
+        with suppress(UserError):  # unreadable params: the stage has already reported them
             if self.name == INPUT_CHECK and self.session.run_id is None:
                 return
             self._publish("KILLED" if killed else "FAILED", with_stage=False, error=error)
 
     def _publish(self, status: Status, *, with_stage: bool, error: str | None = None) -> None:
-        from pipeline.tracking.execution import execution_here
         from pipeline.tracking.publish import publish  # loads MLflow
-        from pipeline.tracking.settings import tracking_uri
-        from pipeline.tracking.unsent_runs import forget_unsent, save_unsent
 
         execution = execution_here()
-        # Also stages that ran here and deferred their records, as `evaluate` when `generate` fails.
+        # Also stages that ran here and whose records wait, such as `evaluate` if `generate` fails.
         needed = {*stages_before(self.name), *self.session.seconds} - {self.name}
         stages = [name for name in STAGES if name in needed or (with_stage and name == self.name)]
         message = None if error is None else f"{self.name}: {error}"
         try:
             publish(execution, self.session, stages, status=status, error=message)
             if with_stage and self.name == REGISTER and not self.session.registered:
-                save_unsent(
-                    execution, self.session, stages, status=status, error=message, uri=tracking_uri(), now=time.time()
-                )
+                save_unsent(execution, self.session, stages, status=status, error=message, now=time.time())
             else:
-                forget_unsent(self.session)
-        except Exception as problem:  # noqa: BLE001  a tracking store in trouble must not cost a finished stage
+                delete_unsent(self.session)
+        except Exception as problem:  # noqa: BLE001  a broken store must not fail a finished stage
             if status == "RUNNING":
-                return  # nothing is lost: the end of the stage sends it all
-            save_unsent(
-                execution, self.session, stages, status=status, error=message, uri=tracking_uri(), now=time.time()
-            )
-            if error is None:  # a failed stage has said its one line already
+                return  # nothing is lost: the end of the stage sends all of it
+            save_unsent(execution, self.session, stages, status=status, error=message, now=time.time())
+            if error is None:  # a failed stage has already printed its one line
                 _say(
                     f"warning: MLflow got no record of {self.name} ({_one_line(problem)}); "
-                    "it is kept, and `charlm sync` sends it"
+                    "it is saved, and `charlm sync` sends it"
                 )
 
 
 def publish_deferred() -> None:
-    """Publish the records that waited for `register`, which did not run; called by the last stage, `summary`."""
+    """Publish the records that waited for `register`, if it did not run; `summary`, the last stage, calls this."""
     session = Session.current()
     waiting = {name for name in DEFERRED if name in session.seconds} - set(session.published)
     if waiting and session.unsent is None:
@@ -234,7 +218,7 @@ def publish_deferred() -> None:
 
 @contextmanager
 def stage(name: str) -> Iterator[StageRun]:
-    """Run a stage's body. A UserError becomes one line on standard error, then its notes, and exit code 2."""
+    """Run a stage's body. A UserError is printed as one line on standard error, with its notes; exit code 2."""
     set_up_mlflow()
     started = time.perf_counter()
     session = Session.current()

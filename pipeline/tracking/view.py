@@ -1,17 +1,27 @@
-"""The shared view of the experiment: MLflow's table of runs with the columns and charts that compare models."""
+"""Makes what MLflow's pages show: each run's description, and the table of runs with columns and charts to compare.
+
+The table is a shared view of the experiment, with an address of its own. Nothing here imports MLflow.
+"""
 
 import base64
 import json
 import time
 import zlib
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from mlflow import MlflowClient
-from mlflow.entities import Run
-
+from pipeline.core.errors import LOGIN
+from pipeline.core.files import read_json, write_json
+from pipeline.tracking.differences import differing
+from pipeline.tracking.project import state_folder
 from pipeline.tracking.records import metric_name
-from pipeline.tracking.view_link import KEY, note_experiment
+from pipeline.tracking.store import is_server, store_hash, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 NAME = "charlm: best first"
 PERPLEXITY = metric_name("evaluate", "perplexity")
@@ -21,38 +31,40 @@ COLUMNS = (
     metric_name("evaluate", "bits_per_char"),
     metric_name("train", "seconds"),
 )
-# Params that differ: more columns than these do not fit beside the figures at a width of 1400 pixels.
+# More columns of params do not fit next to the figures at a width of 1400 pixels.
 MAX_PARAMS = 6
-# Groups in the order in which a reader asks what is different.
-GROUPS = ("data", "clean", "split", "model", "train", "evaluate", "generate", "register", "validate")
 CURVES = (
     metric_name("train", "eval_perplexity"),
     metric_name("train", "train_perplexity"),
 )
-# Widths in pixels: the name of a run says what differs, so it gets the space of a long one.
+# Widths in pixels. A run's name says what differs, so there is space for a long one.
 FIXED_WIDTHS = {"attributes.`Run Name`": 250, "runDateAndNestInfo": 140}
 WIDTH_PER_CHARACTER, MARGIN = 6.5, 34
-# What MLflow calls the group of charts of metrics without a slash, and the machine's load.
+# The last two are MLflow's names: for metrics without a slash, and for the machine's load.
 OTHER_SECTIONS = ("evaluate", "train", "generate", "sweep", "Model metrics", "System metrics")
 FIRST_SECTION = "Compare"
-
-
-def differing_params(runs: Iterable[Mapping[str, str]]) -> list[str]:
-    """Return the params that do not have the same value in all `runs`, the most telling groups first."""
-    values: dict[str, set[str | None]] = {}
-    everything = list(runs)
-    for key in dict.fromkeys(key for params in everything for key in params):
-        values[key] = {params.get(key) for params in everything}
-    differ = [key for key, found in values.items() if len(found) > 1]
-    return sorted(differ, key=lambda key: _rank(key.partition(".")[0]))
+# The view's key in MLflow's tags and in its address.
+KEY = "charlm"
+TAG = f"mlflow.sharedViewState.{KEY}"
+# The newest runs show which params differ.
+MAX_RUNS = 200
+# MLflow derives a run's color from its id, and often gives two runs the same. This is the palette of Okabe and Ito,
+# which color-blind people can tell apart.
+COLOR_TAG = "mlflow.runColor"
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000", "#f0e442")
+# `mlflow ui` listens here.
+LOCAL = "http://127.0.0.1:5000"
+# This file in .charlm/ says which experiment of which store has the view.
+VIEW_FILE = "view.json"
+SAMPLE_CHARS = 400
 
 
 def view_state(params: Collection[str], metrics: Collection[str]) -> str:
-    """Return the view as text: the runs with the lowest perplexity first, the figures, and what differs."""
+    """Return the view as JSON: the lowest perplexity first, with columns for the figures and for params that differ."""
     figures = [_column("metrics", name) for name in COLUMNS if name in metrics or name == PERPLEXITY]
     first = [column for column in figures if column.endswith("perplexity`")]
     differ = [_column("params", key) for key in list(params)[:MAX_PARAMS]]
-    # What differs comes right after the perplexities: at a width of 1400 pixels the last columns are out of sight.
+    # Params come right after the perplexities, since the last columns are not visible at a width of 1400 pixels.
     columns = [*first, *differ, *(column for column in figures if column not in first)]
     state = {
         "orderByKey": _column("metrics", PERPLEXITY),
@@ -69,16 +81,12 @@ def view_state(params: Collection[str], metrics: Collection[str]) -> str:
     return json.dumps(state, sort_keys=True)
 
 
-def _rank(group: str) -> int:
-    return GROUPS.index(group) if group in GROUPS else len(GROUPS)
-
-
 def _column(kind: str, name: str) -> str:
     return f"{kind}.`{name}`"
 
 
 def _width(column: str) -> int:
-    """Return the pixels in which a column's name is whole; the kind and the quotes are not shown."""
+    """Return the width in pixels that shows a column's whole name, which MLflow shows without kind and quotes."""
     name = column.partition(".")[2].strip("`")
     return MARGIN + round(WIDTH_PER_CHARACTER * len(name))
 
@@ -99,7 +107,7 @@ def _chart(kind: str, metric: str, **settings: Any) -> dict[str, Any]:
         "deleted": False,
         "isGenerated": False,
         "runsCountToCompare": 20,
-        # Of a line: the page's own settings for the x axis, and no smoothing.
+        # For lines: the page's own settings of the x axis, and no smoothing.
         "useGlobalXaxisKey": True,
         "useGlobalLineSmoothing": True,
         "lineSmoothness": 0,
@@ -108,7 +116,7 @@ def _chart(kind: str, metric: str, **settings: Any) -> dict[str, Any]:
 
 
 def _sections() -> list[dict[str, Any]]:
-    """Return the groups of charts: ours is open, the others are closed."""
+    """Return the groups of charts, of which only the first is open."""
     return [
         {
             "uuid": _section_id(name),
@@ -126,19 +134,11 @@ def _section_id(name: str) -> str:
     return f"charlm-{name}"
 
 
-TAG = f"mlflow.sharedViewState.{KEY}"
-# The newest runs tell which params differ.
-RUNS = 200
-# MLflow makes a color from a run's id, and often the same one twice. These are Okabe and Ito's, for all eyes.
-COLOR_TAG = "mlflow.runColor"
-COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000", "#f0e442")
-
-
-def update_view(client: MlflowClient, experiment_id: str, uri: str) -> None:
-    """Write the view into the experiment's tag, if it has changed, and note where it is; color the new runs."""
-    runs = client.search_runs([experiment_id], max_results=RUNS)
+def update_view(client: "MlflowClient", experiment_id: str, uri: str) -> None:
+    """Write the view into the experiment's tag if it has changed, save where it is, and color new runs."""
+    runs = client.search_runs([experiment_id], max_results=MAX_RUNS)
     _color(client, runs)
-    params = differing_params(run.data.params for run in runs if run.data.params)
+    params = differing([run.data.params for run in runs if run.data.params])
     state = view_state(params, {name for run in runs for name in run.data.metrics})
     before = client.get_experiment(experiment_id).tags.get(TAG)
     if before is None or _state_of(before) != state:
@@ -146,8 +146,8 @@ def update_view(client: MlflowClient, experiment_id: str, uri: str) -> None:
     note_experiment(experiment_id, uri)
 
 
-def _color(client: MlflowClient, runs: list[Run]) -> None:
-    """Give the newest runs a color where they have none: the one that fewest of them have."""
+def _color(client: "MlflowClient", runs: "list[Run]") -> None:
+    """Give each of the newest runs that has no color the one that the fewest of them have."""
     newest = runs[: len(COLORS)]
     used = [run.data.tags[COLOR_TAG] for run in newest if COLOR_TAG in run.data.tags]
     for run in reversed(newest):
@@ -157,16 +157,87 @@ def _color(client: MlflowClient, runs: list[Run]) -> None:
 
 
 def _envelope(state: str) -> str:
-    """Return the tag's text: with a name, so that MLflow lists it among the saved views too."""
+    """Return the text of the tag. Its name lets MLflow list it among the saved views."""
     now = int(time.time() * 1000)
     packed = base64.b64encode(zlib.compress(state.encode())).decode()
     return json.dumps({"name": NAME, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"})
 
 
 def _state_of(text: str) -> str | None:
-    """Return the view in a tag's text, None if this module did not write it."""
+    """Return the view in the text of a tag, None if this module did not write it."""
     try:
         packed = json.loads(text)["state"].removeprefix("deflate;")
         return zlib.decompress(base64.b64decode(packed)).decode()
     except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        return None
+
+
+def compare_link() -> str | None:
+    """Return the address of the table of runs in MLflow's pages, the best run first; None if there is no run yet.
+
+    It is the address of the server at MLFLOW_TRACKING_URI, or that of `mlflow ui` for a local store.
+    """
+    uri = tracking_uri()
+    try:
+        view = read_json(state_folder() / VIEW_FILE)
+        if view["store"] != store_hash(uri):
+            return None
+        pages = LOGIN.sub("", uri).rstrip("/") if is_server(uri) else LOCAL
+        # Without the second part MLflow opens its pages for GenAI, whatever the experiment is.
+        query = urlencode({"viewStateShareKey": KEY, "workflowType": "machine_learning"})
+        return f"{pages}/#/experiments/{view['experiment']}/runs?{query}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def note_experiment(experiment_id: str, uri: str) -> None:
+    """Save, for `compare_link`, which experiment of the store at `uri` has the view."""
+    write_json(state_folder() / VIEW_FILE, {"store": store_hash(uri), "experiment": experiment_id})
+
+
+def run_description(folder: Path, *, stages: Collection[str], changed: str) -> str:
+    """Return a run's description in Markdown: the figures, what changed, and a sample, from the files in `folder`.
+
+    `stages` are those that the execution has done; the files of others may be an earlier execution's.
+    """
+    evaluate = _read(folder / "metrics/evaluate.json") if "evaluate" in stages else None
+    train = _read(folder / "metrics/train.json") if "train" in stages else None
+    samples = _read(folder / "samples/samples.json") if "generate" in stages else None
+    figures = []
+    if evaluate:
+        figures += [
+            f"**perplexity {evaluate['perplexity']:.3f}**",
+            *_baseline(evaluate),
+            f"{evaluate['bits_per_char']:.3f} bits per character",
+            f"accuracy {evaluate['accuracy']:.1%} of {evaluate['num_chars']:,} characters",
+        ]
+    if train:
+        figures += [f"{train['parameters']:,} parameters", f"{train['seconds']:.0f} s of training"]
+    parts = [" · ".join(figures), f"Changed against its baseline: {_code(changed)}" if changed else ""]
+    if samples:
+        chosen = next((one for one in samples if one["mode"] == "sampled"), samples[0])
+        text = f"{chosen['prompt']}{chosen['completion']}"[:SAMPLE_CHARS]
+        parts += [f"A sample, temperature {chosen['temperature']}:", _fenced(text)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _baseline(evaluate: dict[str, Any]) -> list[str]:
+    found = evaluate.get("baseline_perplexity")
+    return [] if found is None else [f"n-gram baseline {found:.3f} ({evaluate['baseline']})"]
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('`', '')}`"
+
+
+def _fenced(text: str) -> str:
+    longest = max((len(run) for run in text.split() if set(run) == {"`"}), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
         return None

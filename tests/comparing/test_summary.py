@@ -57,14 +57,14 @@ def register(folder, alias, tags):
             database.execute("INSERT INTO model_version_tags VALUES ('charlm', 3, ?, ?)", (key, value))
 
 
-def test_perplexity_has_the_baseline_beside_it_if_there_is_one(project):
+def test_perplexity_is_shown_with_its_baseline(project):
     assert "3.582\n" in "\n".join(line.rstrip() for line in shown(project).splitlines())
     figures = FIGURES | {"baseline_perplexity": 3.394, "baseline": "Kneser-Ney order 6"}
     write_json(project / "metrics/evaluate.json", figures)
     assert "3.582  baseline 3.394 (Kneser-Ney order 6)" in shown(project)
 
 
-def test_what_differs_from_the_commit_has_both_values_and_the_way_back(project):
+def test_params_that_differ_have_both_values_and_an_undo_command(project):
     assert "differs from the commit   nothing" in shown(project)
     (project / "params.yaml").write_text("model:\n  num_hidden: 128\n  cell: lstm\n")
     lines = shown(project)
@@ -86,7 +86,7 @@ def test_the_models_alias_comes_with_its_reason(project):
     assert "charlm version 3, challenger: not better: perplexity 4 against 3 of version 1" in shown(project)
 
 
-def test_the_command_that_serves_names_this_model(project):
+def test_the_serve_command_has_this_models_address(project):
     assert "mlflow models serve" not in shown(project)
     register(project, "challenger", {})
     assert "mlflow models serve -m models:/charlm/3 --env-manager local" in shown(project)
@@ -117,12 +117,12 @@ def test_a_champion_that_lost_its_alias_is_not_called_one(project):
     assert "no champion yet" not in lines
 
 
-def test_a_registry_on_a_server_is_not_asked(project, monkeypatch):
+def test_a_registry_on_a_server_is_not_read(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
     assert "charlm; `charlm models` shows its version on the server" in shown(project)
 
 
-def test_it_is_short(project):
+def test_the_summary_is_short(project):
     (project / "params.yaml").write_text(json.dumps({"model": {f"key_{n}": n for n in range(30)}}))
     lines = shown(project, runs_page="http://localhost:5000/#/x").splitlines()
     assert len(lines) < 40
@@ -134,6 +134,6 @@ def test_it_is_short(project):
     assert any("http://localhost:5000/#/x" in line for line in commands)
 
 
-def test_without_a_run_it_is_refused(tmp_path):
+def test_without_a_run_there_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"evaluate.json: not there yet; run `dvc repro` first"):
         summary(tmp_path)

@@ -1,4 +1,4 @@
-"""A project's small files, written by hand, and a tiny random model: what a report reads."""
+"""A project's metrics and plots, written by hand, and a tiny random model, for the report."""
 
 import json
 

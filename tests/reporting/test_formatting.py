@@ -34,7 +34,7 @@ from pipeline.reporting.formatting import INVISIBLE, decimal, param, percent, se
         (param("https://somebody:secret@example.org/a.txt"), "https://example.org/a.txt"),
     ],
 )
-def test_how_things_are_written(found, shown):
+def test_values_are_formatted(found, shown):
     assert found == shown
 
 

@@ -48,15 +48,15 @@ def paths(project, tmp_path_factory):
 def page(browser, paths, request):
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
-    asked, wrong = [], []
-    page.on("request", lambda one: asked.append(one.url))
+    requests, wrong = [], []
+    page.on("request", lambda one: requests.append(one.url))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda message: wrong.append(message.text) if message.type in {"error", "warning"} else None)
     page.goto((paths / f"{request.param}.html").as_uri())
     page.locator(".chart svg").nth(3).wait_for()
     yield page
     context.close()
-    assert [url for url in asked if not url.startswith("data:")] == [(paths / f"{request.param}.html").as_uri()]
+    assert [url for url in requests if not url.startswith("data:")] == [(paths / f"{request.param}.html").as_uri()]
     assert wrong == []
 
 
@@ -66,7 +66,7 @@ def test_the_charts_are_drawn_and_fit_a_phone(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_point_of_a_chart_says_what_it_is(page):
+def test_a_point_of_a_chart_has_a_tooltip(page):
     points = page.locator("#by-position svg .mark-symbol path")
     points.nth(1).scroll_into_view_if_needed()
     page.wait_for_timeout(100)
@@ -76,7 +76,7 @@ def test_a_point_of_a_chart_says_what_it_is(page):
     assert "4.250" in page.locator("#popover").inner_text()
 
 
-def test_a_character_says_its_bits_and_what_else_was_likely(page):
+def test_a_character_has_a_popover_with_bits_and_likely_characters(page):
     page.locator(".excerpt").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")

@@ -34,7 +34,7 @@ def shown(tmp_path_factory):
     return folder
 
 
-def test_the_page_is_made_once_and_git_ignores_it_and_what_dvc_writes(shown):
+def test_the_page_is_built_once_and_git_ignores_it_and_dvcs_output(shown):
     assert not install_plots_page(shown / ".dvc")
     status = subprocess.run(
         ["git", "status", "--porcelain", "--untracked-files=all"], cwd=shown, capture_output=True, text=True
@@ -43,7 +43,7 @@ def test_the_page_is_made_once_and_git_ignores_it_and_what_dvc_writes(shown):
     assert (shown / "dvc_plots/index.html").exists()
 
 
-def test_a_page_of_the_users_own_stays(tmp_path):
+def test_the_users_own_page_stays(tmp_path):
     (tmp_path / "config").write_text("")
     (tmp_path / "config.local").write_text("[plots]\n    html_template = mine.html\n")
     install_plots_page(tmp_path)
@@ -61,9 +61,9 @@ def test_every_plot_is_drawn_without_a_network(shown):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         context = browser.new_context(offline=True)
         page = context.new_page()
-        errors, asked = [], []
+        errors, requests = [], []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
+        page.on("request", lambda request: requests.append(request.url))
         page.goto((shown / "dvc_plots/index.html").as_uri())
         page.wait_for_selector("canvas, svg.marks")
         page.wait_for_timeout(1000)
@@ -71,7 +71,7 @@ def test_every_plot_is_drawn_without_a_network(shown):
         widths = page.evaluate("[...document.querySelectorAll('canvas, svg.marks')].map(one => one.clientWidth)")
         browser.close()
     assert errors == []
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
     # Perplexity, learning rate, position, characters, mistakes; the tutorial's curve may be empty.
     assert drawn >= 5
     assert min(sorted(widths)[-5:]) > 200

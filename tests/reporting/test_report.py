@@ -72,7 +72,7 @@ def page(html):
 
 
 @pytest.fixture
-def beside(project, tmp_path):
+def larger(project, tmp_path):
     """A second project: a better model of the same eval text, another size."""
     params = FILES["params.yaml"].replace("num_hidden: 12", "num_hidden: 24")
     folder = write_project(tmp_path, evaluate={"perplexity": 3.0, "bits_per_char": 1.585}, params=params, seed=1)
@@ -110,7 +110,7 @@ def test_every_section_is_there_in_order(page):
         "The state is carried",
     ],
 )
-def test_what_it_says(page, words):
+def test_the_page_contains(page, words):
     assert words in page.words()
 
 
@@ -124,7 +124,7 @@ def test_the_charts_have_the_files_figures(html):
     assert "9.5" in text["by-position"]
 
 
-def test_the_excerpt_is_what_the_model_says(html, project):
+def test_the_excerpt_has_the_models_figures(html, project):
     from pipeline.generation.text import Writer
 
     excerpt = data_of(html)["excerpts"][0]
@@ -135,7 +135,7 @@ def test_the_excerpt_is_what_the_model_says(html, project):
     assert html.count('<span class="b') >= len(text)
 
 
-def test_an_excerpt_of_documents_reads_each_from_its_begin_to_its_end(tmp_path):
+def test_each_document_of_an_excerpt_is_read_with_its_begin_and_end_symbols(tmp_path):
     from pipeline.generation.text import Writer
     from pipeline.reporting.texts import excerpts
 
@@ -159,21 +159,21 @@ def test_an_excerpt_of_documents_reads_each_from_its_begin_to_its_end(tmp_path):
     assert signs <= {*"abcdefgh␣↵", "\u2402", "\u2403", "\ufffd", "¤"}
 
 
-def test_it_says_how_to_make_it_again_and_names_nobody(page, project):
+def test_the_page_has_rebuild_commands_and_no_personal_names(page, project):
     assert f"git checkout {'c0ffee' * 6}\nmake install" in page.text
     assert "dvc exp run -S data.source=corpus.txt" in page.text
     assert str(project.folder) not in page.text
     assert socket.gethostname() not in page.text
 
 
-def test_an_absolute_path_is_not_told(tmp_path):
+def test_an_absolute_path_is_not_shown(tmp_path):
     params = FILES["params.yaml"].replace("corpus.txt", "/home/somebody/speeches")
     html = build_report([Project("one", write_project(tmp_path, params=params), {"baseline": {"data.source": "sotu"}})])
     assert "somebody" not in html
     assert "-S data.source=…/speeches" in html.replace("&#39;", "")
 
 
-def test_it_asks_for_nothing_from_outside(html, page):
+def test_the_page_loads_nothing(html, page):
     for tag, attributes in page.elements:
         for name in ("src", "href", "action", "poster", "data"):
             assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
@@ -213,7 +213,7 @@ def test_a_section_without_its_files_is_left_out(tmp_path, missing, sections, da
     assert Page(html).sections() == [name for name in SECTIONS if name not in sections]
 
 
-def test_of_nothing_it_says_little(tmp_path):
+def test_the_report_of_an_empty_folder_has_two_sections(tmp_path):
     assert Page(build_report([Project("nothing", tmp_path)])).sections() == ["versions", "again"]
 
 
@@ -227,14 +227,14 @@ def test_the_chart_by_position_has_space_for_the_baseline(tmp_path):
     assert json.loads(scale)["domain"][0] <= 1.5
 
 
-def test_without_a_baseline_nothing_is_said_of_it(tmp_path):
+def test_without_a_baseline_the_page_does_not_mention_one(tmp_path):
     baseline = dict.fromkeys(("baseline_perplexity", "baseline_perplexity_stateful", "baseline"))
     html = build_report([Project("old", write_project(tmp_path, evaluate=baseline))])
     assert "aseline" not in Page(html).words()
     assert "n-gram baseline" not in json.dumps(data_of(html)["charts"])
 
 
-def test_whatever_the_files_hold_is_text(tmp_path):
+def test_html_in_files_is_escaped(tmp_path):
     text = json.dumps(HOSTILE)
     params = FILES["params.yaml"].replace("corpus.txt", text).replace("cell: lstm", f"cell: {text}")
     files = {
@@ -258,7 +258,7 @@ def test_whatever_the_files_hold_is_text(tmp_path):
         assert HOSTILE in page.text
 
 
-def test_an_expectation_that_only_warns_is_no_failure(tmp_path):
+def test_an_expectation_that_only_warns_is_not_a_failure(tmp_path):
     write_project(tmp_path)
     rows = [("documents_present", True, True), ("overlap_is_low", False, False)]
     validation = {"expectations": [{"name": name, "passed": passed, "stops": stops} for name, passed, stops in rows]}
@@ -268,8 +268,8 @@ def test_an_expectation_that_only_warns_is_no_failure(tmp_path):
     assert "! warns overlap is low" in words.replace("!warns", "! warns")
 
 
-def test_the_best_is_marked_and_params_that_differ_are_shown(project, beside):
-    page = Page(build_report([project, beside]))
+def test_the_best_is_marked_and_params_that_differ_are_shown(project, larger):
+    page = Page(build_report([project, larger]))
     words = page.words()
     assert page.sections() == SECTIONS
     assert "Perplexity 3.500 3.000 best" in words
@@ -278,8 +278,8 @@ def test_the_best_is_marked_and_params_that_differ_are_shown(project, beside):
     assert "train.epochs" not in words.partition("Only those that differ")[2].partition("Versions")[0]
 
 
-def test_side_by_side_all_read_the_same_excerpt(project, beside):
-    data = data_of(build_report([project, beside]))
+def test_all_models_read_the_same_excerpt(project, larger):
+    data = data_of(build_report([project, larger]))
     first, second = data["excerpts"]
     assert first["signs"] == second["signs"]
     assert first["bits"] != second["bits"]
@@ -288,7 +288,7 @@ def test_side_by_side_all_read_the_same_excerpt(project, beside):
 
 
 @pytest.mark.parametrize("sha", [SHA[::-1], None])
-def test_what_was_measured_on_another_text_is_not_ranked(project, tmp_path, sha):
+def test_figures_of_another_text_are_not_ranked(project, tmp_path, sha):
     folder = write_project(tmp_path, evaluate={"perplexity": 2.0, "eval_sha256": sha})
     html = build_report([project, Project("other", folder)])
     assert "Measured on different eval texts: not comparable." in html
@@ -296,12 +296,12 @@ def test_what_was_measured_on_another_text_is_not_ranked(project, tmp_path, sha)
     assert 'class="better"' not in html and 'class="worse"' not in html
 
 
-def test_what_was_measured_over_other_windows_is_not_ranked(project, tmp_path):
+def test_figures_of_other_windows_are_not_ranked(project, tmp_path):
     params = FILES["params.yaml"].replace("window: 100", "window: 50")
     html = build_report([project, Project("other", write_project(tmp_path, params=params))])
     assert "Measured over windows of different lengths: not comparable." in html
     assert 'class="best"' not in html
 
 
-def test_projects_of_one_name_are_told_apart(project):
+def test_projects_of_the_same_name_get_numbers(project):
     assert data_of(build_report([project, project]))["names"] == ["workspace", "workspace (2)"]

@@ -6,7 +6,7 @@ import pytest
 from support.validated import KINDS, Project
 
 from pipeline.tracking import stage as tracking
-from pipeline.tracking.session import Session
+from pipeline.tracking.execution import Session
 from pipeline.tracking.stage import StageRun
 from stages import validate
 

@@ -1,4 +1,4 @@
-"""What is read of the champion: without a registry MLflow is not even imported."""
+"""Reading the champion's artifacts; without a registry MLflow is not imported."""
 
 import os
 import subprocess
@@ -11,9 +11,9 @@ from mlflow import MlflowClient
 
 from pipeline.core.errors import UserError
 from pipeline.tracking import registry
-from pipeline.tracking.session import Session
-from pipeline.tracking.settings import set_up_mlflow
+from pipeline.tracking.execution import Session
 from pipeline.tracking.stage import ChampionArtifact, StageRun, champion_artifact, may_have_champion
+from pipeline.tracking.store import set_up_mlflow
 
 ROOT = Path(__file__).parents[2]
 ALPHABET = "validate/alphabet.csv"
@@ -59,13 +59,13 @@ def test_without_a_registry_there_is_no_champion_and_mlflow_is_not_imported(proj
 
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
-def test_a_registry_that_is_named_may_have_one(project, monkeypatch, variable):
+def test_a_registry_address_may_have_a_champion(project, monkeypatch, variable):
     assert not may_have_champion()
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
     assert may_have_champion()
 
 
-def test_one_may_lie_in_the_root_that_dvc_names(project, monkeypatch):
+def test_a_registry_in_the_root_of_dvc_may_have_a_champion(project, monkeypatch):
     (project / "root").mkdir()
     (project / "root/mlflow.db").touch()
     assert not may_have_champion()
@@ -73,7 +73,7 @@ def test_one_may_lie_in_the_root_that_dvc_names(project, monkeypatch):
     assert may_have_champion()
 
 
-def test_a_file_of_the_champions_run(versions):
+def test_an_artifact_of_the_champions_run_is_found(versions):
     assert champion_artifact(ALPHABET) is None  # versions, but no champion
     versions.set_registered_model_alias("own", "champion", "1")
     assert champion_artifact(ALPHABET) == ChampionArtifact("1", TABLE)
@@ -83,15 +83,13 @@ def test_a_file_of_the_champions_run(versions):
     assert champion_artifact(ALPHABET) is None
 
 
-def test_the_champion_is_that_of_the_model_in_params(project, versions):
+def test_the_champion_belongs_to_the_model_in_params(project, versions):
     versions.set_registered_model_alias("own", "champion", "1")
     (project / "params.yaml").write_text("register: {model_name: another}\n", encoding="utf-8")
     assert champion_artifact(ALPHABET) is None
 
 
-def test_a_champion_whose_files_are_lost_or_whose_store_is_in_trouble_raises_and_costs_a_stage_a_line(
-    project, versions, monkeypatch, capsys
-):
+def test_lost_files_or_a_failing_store_give_a_stage_a_one_line_warning(project, versions, monkeypatch, capsys):
     stage = StageRun("validate", Session(key="test", path=project / "session.json"))
     versions.set_registered_model_alias("own", "champion", "1")
     assert stage.champion_artifact(Path("reports/alphabet.csv")) == ChampionArtifact("1", TABLE)
@@ -110,7 +108,7 @@ def test_a_champion_whose_files_are_lost_or_whose_store_is_in_trouble_raises_and
     assert capsys.readouterr().err == ("warning: validate: not compared with the champion (the database is locked)\n")
 
 
-def test_a_store_that_is_away_costs_a_stage_a_line(project, monkeypatch, capsys):
+def test_an_unreachable_store_gives_a_stage_a_one_line_warning(project, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match="does not answer"):
         champion_artifact(ALPHABET)
@@ -120,7 +118,7 @@ def test_a_store_that_is_away_costs_a_stage_a_line(project, monkeypatch, capsys)
     assert line.startswith("warning: validate: not compared with the champion (MLFLOW_TRACKING_URI: http://127.0.0.1:9")
 
 
-def test_a_damaged_store_costs_a_stage_a_line(project, capsys):
+def test_a_damaged_store_gives_a_stage_a_one_line_warning(project, capsys):
     (project / "mlflow.db").write_bytes(b"no database" * 100)
     stage = StageRun("validate", Session(key="test", path=project / "session.json"))
     assert stage.champion_artifact(Path("reports/alphabet.csv")) is None

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.tracking.execution import changes, environment, execution_here, format_changes
+from pipeline.tracking.differences import MAX_CHANGES, Changes, changes
+from pipeline.tracking.execution import environment, execution_here
 from pipeline.tracking.git import git, git_state, patch_since
 
 
@@ -41,27 +42,25 @@ def change():
     Path("dvc.lock").write_text("y")
 
 
-CHANGES = ["model.num_hidden 8 → 12", "model.deep absent → 1", "pipeline/code.py", "pipeline/new.py"]
+CHANGES = "model.num_hidden 8 → 12, model.deep absent → 1, pipeline/code.py, pipeline/new.py"
 
 
-def test_what_changed_is_named(project):
-    assert changes("HEAD") == []
-    assert format_changes([]) == "nothing"
+def test_changes_since_a_commit_are_listed(project):
+    assert str(changes("HEAD")) == "nothing"
     change()
-    assert changes("HEAD") == CHANGES
-    assert format_changes(CHANGES) == ", ".join(CHANGES)
-    assert format_changes([str(n) for n in range(20)]).endswith("11 and 8 more")
+    assert str(changes("HEAD")) == CHANGES
+    assert str(Changes([], [str(n) for n in range(20)])).endswith(f"11 and {20 - MAX_CHANGES} more")
 
 
-def test_what_changed_between_commits_is_named(project):
+def test_changes_between_commits_are_listed(project):
     change()
     run_git("add", "pipeline", "params.yaml", "metrics", "dvc.lock")
     run_git("commit", "-q", "-m", "next")
     Path("params.yaml").write_text("model:\n  num_hidden: 99\n")
-    assert changes("HEAD~1", "HEAD") == CHANGES
+    assert str(changes("HEAD~1", "HEAD")) == CHANGES
 
 
-def test_the_patch_makes_the_baseline_into_what_ran(project, tmp_path):
+def test_the_patch_turns_the_baseline_into_the_code_that_ran(project, tmp_path):
     """Results and notes stay out of it; code that Git does not know yet is in it."""
     change()
     patch = patch_since("HEAD")
@@ -73,7 +72,7 @@ def test_the_patch_makes_the_baseline_into_what_ran(project, tmp_path):
     assert (tmp_path / "clone/metrics/train.json").read_text() == "{}"
 
 
-def test_a_persons_git_settings_do_not_spoil_the_patch(project, tmp_path):
+def test_the_users_git_settings_do_not_change_the_patch(project, tmp_path):
     for setting in ("diff.noprefix", "diff.mnemonicPrefix"):
         run_git("config", setting, "true")
     run_git("config", "color.ui", "always")
@@ -83,7 +82,7 @@ def test_a_persons_git_settings_do_not_spoil_the_patch(project, tmp_path):
     run_git("clone", "-q", str(project), str(tmp_path / "clone"))
     subprocess.run(["git", "apply", "-"], cwd=tmp_path / "clone", input=patch_since("HEAD"), check=True)
     assert (tmp_path / "clone/pipeline/généré.py").read_text() == "c = 3\n"
-    assert "pipeline/généré.py" in changes("HEAD")
+    assert "pipeline/généré.py" in changes("HEAD").files
 
 
 def test_new_code_makes_the_tree_unclean(project):
@@ -96,12 +95,12 @@ def test_new_code_makes_the_tree_unclean(project):
     assert not git_state().clean
 
 
-def test_params_are_cut_as_mlflow_keeps_them(project):
+def test_long_params_are_cut_to_mlflows_limit(project):
     Path("params.yaml").write_text(f"generate:\n  prompts: [{'x' * 6000}]\n")
     assert len(execution_here().params()["generate.prompts"]) == 5000
 
 
-def test_an_experiment_says_what_it_builds_on(project, monkeypatch):
+def test_an_experiment_has_its_baseline_as_a_tag(project, monkeypatch):
     head = git("rev-parse", "HEAD").strip()
     change()
     monkeypatch.setenv("DVC_EXP_NAME", "wider")
@@ -110,11 +109,11 @@ def test_an_experiment_says_what_it_builds_on(project, monkeypatch):
     assert execution.name == "wider"
     assert execution.tags["dvc.baseline"] == execution.tags["git.commit"] == head
     assert execution.tags["git.clean"] == "false"
-    assert execution.tags["charlm.changed"] == ", ".join(CHANGES)
+    assert execution.tags["charlm.changed"] == CHANGES
     assert execution.params() == {"model.num_hidden": "12", "model.cell": "lstm", "model.deep": "1"}
 
 
-def test_outside_of_git_there_is_nothing_to_build_on(tmp_path, monkeypatch):
+def test_outside_of_git_there_is_no_baseline(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     git_state.cache_clear()

@@ -12,16 +12,13 @@ from mlflow import MlflowClient
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
 from pipeline.tracking import stage as tracking
-from pipeline.tracking.execution import execution_here
+from pipeline.tracking.execution import Session, execution_here, list_unsent
 from pipeline.tracking.project import runs_all_stages
-from pipeline.tracking.publish import publish, run_description
+from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
-from pipeline.tracking.relocate import relocate
-from pipeline.tracking.session import Session
-from pipeline.tracking.settings import check_server, tracking_uri
 from pipeline.tracking.stage import publish_deferred, stage
-from pipeline.tracking.store import open_store
-from pipeline.tracking.unsent_runs import list_unsent, store_hash
+from pipeline.tracking.store import check_server, open_store, relocate, store_hash, tracking_uri
+from pipeline.tracking.view import run_description
 
 pytestmark = pytest.mark.end_to_end
 
@@ -52,7 +49,7 @@ def runs():
     return client().search_runs([client().get_experiment_by_name("charlm").experiment_id])
 
 
-def test_one_run_gets_all_records_and_none_twice(project):
+def test_one_run_gets_each_record_once(project):
     session = Session.current()
     session.seconds["train"] = 12.3
     here = execution_here()
@@ -81,7 +78,7 @@ def test_one_run_gets_all_records_and_none_twice(project):
     assert run.info.artifact_uri.startswith((project / "mlruns").as_uri())
 
 
-def test_a_stage_that_runs_again_in_a_session_makes_a_new_run(project):
+def test_a_stage_that_runs_again_in_a_session_creates_a_new_run(project):
     for _ in range(2):
         with stage("train"):
             pass
@@ -91,7 +88,7 @@ def test_a_stage_that_runs_again_in_a_session_makes_a_new_run(project):
     assert len(runs()) == 2
 
 
-def test_light_stages_make_no_run_unless_they_fail(project):
+def test_light_stages_create_no_run_unless_they_fail(project):
     with stage("clean"):
         pass
     assert not (project / "mlflow.db").exists()
@@ -104,7 +101,7 @@ def test_light_stages_make_no_run_unless_they_fail(project):
     assert "seconds.clean" in run.data.tags
 
 
-def test_the_experiment_is_shown_as_machine_learning_an_older_one_too(project):
+def test_new_and_older_experiments_are_shown_as_machine_learning(project):
     with open_store() as (store, experiment_id):
         assert store.get_experiment(experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
         store.set_experiment_tag(experiment_id, "mlflow.experimentKind", "genai_development_inferred")
@@ -115,7 +112,7 @@ def test_the_experiment_is_shown_as_machine_learning_an_older_one_too(project):
         assert store.get_experiment(experiment_id).tags["mlflow.experimentKind"] == "regression"
 
 
-def test_what_is_refused_at_the_door_makes_no_run(project, capsys):
+def test_an_input_error_creates_no_run(project, capsys):
     with pytest.raises(SystemExit), stage("source"):
         raise UserError("params.yaml:\n  model: no")
     assert not (project / "mlflow.db").exists()
@@ -130,7 +127,7 @@ def test_an_unexpected_error_marks_the_run_and_is_not_hidden(project):
     assert "ZeroDivisionError: boom" in run.data.tags["charlm.error"]
 
 
-def test_a_store_in_trouble_costs_a_warning_and_the_record_is_kept(project, capsys, monkeypatch):
+def test_if_the_store_fails_there_is_a_warning_and_the_record_is_saved(project, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with stage("train"):
         pass
@@ -141,7 +138,7 @@ def test_a_store_in_trouble_costs_a_warning_and_the_record_is_kept(project, caps
     assert one.store == store_hash("http://127.0.0.1:9")
 
 
-def test_what_was_kept_is_sent_by_the_next_stage_if_mlflow_is_back(project, monkeypatch):
+def test_the_next_stage_sends_saved_records_when_mlflow_is_reachable_again(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with stage("train"):
         pass
@@ -153,7 +150,7 @@ def test_what_was_kept_is_sent_by_the_next_stage_if_mlflow_is_back(project, monk
     assert list_unsent() == []
 
 
-def test_stages_that_are_kept_twice_in_a_shell_are_two_executions(project, monkeypatch):
+def test_saving_a_stage_twice_in_a_shell_makes_two_executions(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     for now in (1, 2):
         monkeypatch.setattr("time.time", lambda now=now: now)
@@ -162,7 +159,7 @@ def test_stages_that_are_kept_twice_in_a_shell_are_two_executions(project, monke
     assert [one.execution.ended for one in list_unsent()] == [1, 2]
 
 
-def test_passwords_are_neither_told_nor_kept(project, capsys, monkeypatch):
+def test_passwords_are_neither_printed_nor_saved(project, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:hunter2@127.0.0.1:9")
     with stage("train"):
         pass
@@ -171,7 +168,7 @@ def test_passwords_are_neither_told_nor_kept(project, capsys, monkeypatch):
         assert path.is_dir() or b"hunter2" not in path.read_bytes()
 
 
-def test_a_model_that_cannot_be_registered_is_kept(project, capsys):
+def test_a_model_that_cannot_be_registered_is_saved(project, capsys):
     def fail(execution, run_id):
         raise ConnectionError("gone while it was sent")
 
@@ -183,7 +180,7 @@ def test_a_model_that_cannot_be_registered_is_kept(project, capsys):
     assert not one.session.registered
 
 
-def test_an_entry_that_cannot_be_read_is_named(project, monkeypatch):
+def test_an_unreadable_saved_run_is_listed_by_its_folder(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with stage("train"):
         pass
@@ -192,7 +189,7 @@ def test_an_entry_that_cannot_be_read_is_named(project, monkeypatch):
     assert list_unsent() == [one.path]
 
 
-def test_the_run_has_a_note_and_what_is_needed_to_trace_it(project):
+def test_the_run_has_a_description_and_the_files_of_a_trace(project):
     write_json(
         Path("metrics/evaluate.json"),
         {
@@ -225,13 +222,13 @@ def test_the_run_has_a_note_and_what_is_needed_to_trace_it(project):
     }
 
 
-def test_the_note_copes_with_figures_without_a_baseline(tmp_path):
+def test_the_description_works_without_a_baseline(tmp_path):
     figures = {"perplexity": 3.5, "bits_per_char": 1.8, "accuracy": 0.6, "num_chars": 1000}
     write_json(tmp_path / "metrics/evaluate.json", figures)
     assert run_description(tmp_path, stages=["evaluate"], changed="").startswith("**perplexity 3.500** · 1.800 bits")
 
 
-def test_a_server_that_does_not_answer_is_told(monkeypatch):
+def test_a_server_that_does_not_answer_is_an_error(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer"):
         check_server()
@@ -267,7 +264,7 @@ def test_two_processes_may_create_the_store_at_once(project):
     assert len(runs()) == 2
 
 
-def test_the_root_is_dvcs(project, monkeypatch):
+def test_the_store_is_in_the_root_of_dvc(project, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(project / "main"))
     (project / "main").mkdir()
     with open_store() as (_, experiment_id):
@@ -275,7 +272,7 @@ def test_the_root_is_dvcs(project, monkeypatch):
     assert (project / "main/mlflow.db").exists()
 
 
-def test_a_program_that_watches_gets_the_curve_and_a_parent_for_the_run(project, monkeypatch, tmp_path):
+def test_a_watching_program_gets_the_curve_and_sets_the_parent_run(project, monkeypatch, tmp_path):
     monkeypatch.setenv("CHARLM_CURVE", str(tmp_path / "curve.jsonl"))
     monkeypatch.setenv("CHARLM_PARENT_RUN", "f" * 32)
     with stage("train") as run:
@@ -290,7 +287,7 @@ def test_a_program_that_watches_gets_the_curve_and_a_parent_for_the_run(project,
     assert runs()[0].data.tags["mlflow.parentRunId"] == "f" * 32
 
 
-def test_a_curve_that_cannot_be_written_costs_nothing(project, monkeypatch, tmp_path):
+def test_a_curve_file_that_cannot_be_written_does_not_stop_training(project, monkeypatch, tmp_path):
     monkeypatch.setenv("CHARLM_CURVE", str(tmp_path / "gone/curve.jsonl"))
     with stage("train") as run, run.live_curve(continues=None) as send:
         send(1, 0.1, {"epoch": 0.5})
@@ -314,7 +311,7 @@ def test_evaluate_and_generate_are_published_with_register(project, registering)
     assert {"seconds.evaluate", "seconds.generate", "seconds.register"} <= set(run.data.tags)
 
 
-def test_what_register_did_not_publish_is_published_at_the_end(project, registering):
+def test_the_last_stage_publishes_what_register_did_not(project, registering):
     with stage("evaluate"):
         pass
     publish_deferred()
@@ -352,5 +349,5 @@ def test_a_failing_generate_publishes_evaluate_too(project, registering):
         ("", False),
     ],
 )
-def test_which_commands_continue_to_register(command, expected):
+def test_commands_that_run_all_stages_are_recognised(command, expected):
     assert runs_all_stages(command.split()) is expected

@@ -32,7 +32,7 @@ def standing(perplexity, version="2", eval_sha256="same"):
         (2.0, standing(3.1, "1", "other"), "challenger", "another eval text: not comparable"),
     ],
 )
-def test_the_gate(perplexity, champion, alias, reason):
+def test_the_gate_decides_by_perplexity_on_the_same_text(perplexity, champion, alias, reason):
     decision = decide(standing(perplexity), champion, max_perplexity=5.0)
     assert decision.alias == alias
     assert reason in decision.reason
@@ -109,9 +109,9 @@ def test_the_gates_limit_holds_for_a_promotion_too(client):
         promote(client, "m", "1", reason="", force=False, max_perplexity=3.3)
 
 
-def test_a_registry_in_trouble_is_not_one_without_a_champion(client, monkeypatch):
+def test_a_failing_registry_is_not_one_without_a_champion(client, monkeypatch):
     def fail(*_):
-        raise MlflowException("the database is away")
+        raise MlflowException("the database is unreachable")
 
     monkeypatch.setattr(client, "get_model_version_by_alias", fail)
     with pytest.raises(MlflowException):
@@ -125,7 +125,7 @@ def test_a_rollback_to_a_deleted_version_changes_nothing(client):
     assert champion(client) == "2"
 
 
-def test_versions_have_numbers_and_aliases(client):
+def test_versions_are_found_by_number_and_alias(client):
     assert str(find_version(client, "m", "champion").version) == "2"
     with pytest.raises(UserError, match="no version 9; there are 4, 3, 2, 1"):
         find_version(client, "m", "9")
@@ -133,7 +133,7 @@ def test_versions_have_numbers_and_aliases(client):
         promote(client, "m", "2", reason="", force=False)
 
 
-def test_promotions_at_once_leave_one_whole_champion(client):
+def test_concurrent_promotions_are_all_recorded(client):
     def work(version):
         promote(MlflowClient(client.tracking_uri, client.tracking_uri), "m", version, reason=version, force=True)
 

@@ -1,4 +1,4 @@
-"""The shared view against a real MLflow store, and its page in a real Chromium; the latter is skipped without one."""
+"""The shared view in a real MLflow store, and its page in a real Chromium, which is skipped without one."""
 
 import base64
 import json
@@ -17,13 +17,11 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.core.files import write_json
-from pipeline.tracking.execution import Execution
+from pipeline.tracking.execution import Execution, Session
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
-from pipeline.tracking.session import Session
-from pipeline.tracking.settings import tracking_uri
-from pipeline.tracking.view import TAG
-from pipeline.tracking.view_link import compare_link
+from pipeline.tracking.store import tracking_uri
+from pipeline.tracking.view import TAG, compare_link, note_experiment
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 QUERY = "viewStateShareKey=charlm&workflowType=machine_learning"
@@ -60,7 +58,7 @@ def columns():
     return json.loads(state)["selectedColumns"]
 
 
-def test_publishing_keeps_the_view_up_to_date_and_leaves_its_address(project):
+def test_publishing_updates_the_view_and_saves_its_address(project):
     assert compare_link() is None
     publish_run(project / "one", hidden=8, perplexity=4.25)
     assert compare_link() == f"http://127.0.0.1:5000/#/experiments/1/runs?{QUERY}"
@@ -80,8 +78,6 @@ def test_publishing_keeps_the_view_up_to_date_and_leaves_its_address(project):
 
 
 def test_the_address_is_the_servers_without_its_password_and_only_of_this_store(project, monkeypatch):
-    from pipeline.tracking.view_link import note_experiment
-
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://bob:secret@mlflow.example.org/")
     assert compare_link() is None
     note = project / ".charlm/view.json"
@@ -93,7 +89,7 @@ def test_the_address_is_the_servers_without_its_password_and_only_of_this_store(
 
 
 def test_the_address_needs_no_mlflow():
-    code = "import sys, pipeline.tracking.view_link; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, pipeline.tracking.view; sys.exit('mlflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -1,21 +1,11 @@
 import json
 
-from pipeline.tracking.view import MAX_PARAMS, differing_params, view_state
+from pipeline.tracking.view import MAX_PARAMS, view_state
 
 METRICS = {"evaluate/perplexity", "evaluate/bits_per_char", "train/eval_perplexity", "train/seconds", "system/x"}
 
 
-def test_only_params_that_differ_are_columns_and_the_models_come_before_training():
-    runs = [
-        {"train.epochs": "1", "model.num_hidden": "8", "data.source": "sotu"},
-        {"train.epochs": "2", "model.num_hidden": "9", "data.source": "sotu"},
-        {"train.epochs": "2", "model.num_hidden": "9", "data.source": "sotu", "new.key": "1"},
-    ]
-    assert differing_params(runs) == ["model.num_hidden", "train.epochs", "new.key"]
-    assert differing_params(runs[:1]) == differing_params([]) == []
-
-
-def test_the_best_run_comes_first_and_its_perplexity_is_beside_what_differs():
+def test_the_best_run_is_first_and_params_follow_perplexity():
     state = json.loads(view_state(["model.num_hidden"], METRICS))
     assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`evaluate/perplexity`", True)
     assert state["selectedColumns"] == [
@@ -29,7 +19,7 @@ def test_the_best_run_comes_first_and_its_perplexity_is_beside_what_differs():
     assert with_baseline["selectedColumns"][1] == "metrics.`evaluate/baseline_perplexity`"
 
 
-def test_columns_stay_few():
+def test_the_number_of_param_columns_is_limited():
     state = json.loads(view_state([f"train.x{number}" for number in range(20)], METRICS))
     assert sum(column.startswith("params") for column in state["selectedColumns"]) == MAX_PARAMS
 

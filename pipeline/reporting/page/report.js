@@ -14,7 +14,7 @@
     return element;
   }
 
-  /** Show `content` beside the rectangle `at`. */
+  /** Show `content` next to the rectangle `at`. */
   function show(content, at) {
     popover.replaceChildren(...content);
     popover.hidden = false;

@@ -3,8 +3,8 @@ import subprocess
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.tracking import accepted
-from pipeline.tracking.accepted import ACCEPTED, key_of, options_of, undone_if_refused, with_values_of
+from pipeline.tracking import refused_options
+from pipeline.tracking.refused_options import ACCEPTED, key_of, options_of, undo_options_if_refused, with_values_of
 
 TEXT = b"""# Every knob.
 model:
@@ -30,11 +30,11 @@ def test_options_are_read_from_the_command_line(command, options):
     assert options_of(command.split()) == options
 
 
-def test_keys_of_options():
+def test_the_keys_of_options_are_found():
     assert [key_of(option) for option in ("a.b=1", "+a.b=1", "++a=x=y", "~c")] == ["a.b", "a.b", "a", "c"]
 
 
-def test_only_the_keys_of_the_options_change_back():
+def test_only_the_values_of_the_options_are_undone():
     now = TEXT.replace(b"384", b"abc").replace(b"seed: 7", b"seed: 8").replace(b"or gru", b"mine")
     changed = with_values_of(TEXT, now + b"wrong: 1\n", ["model.num_hidden", "wrong", "gone.key"])
     assert b"num_hidden: 384" in changed
@@ -61,22 +61,22 @@ def refuse(monkeypatch, project, *options):
 
     apply_overrides(str(project / "params.yaml"), list(options))
     words = [word for option in options for word in ("-S", option)]
-    monkeypatch.setattr(accepted, "_command_line", lambda: ["dvc", "exp", "run", *words])
-    with pytest.raises(UserError) as caught, undone_if_refused():
+    monkeypatch.setattr(refused_options, "_command_line", lambda: ["dvc", "exp", "run", *words])
+    with pytest.raises(UserError) as caught, undo_options_if_refused():
         raise UserError("refused")
     return getattr(caught.value, "__notes__", [])
 
 
-def test_a_refused_value_leaves_the_commits_bytes(project, monkeypatch):
+def test_a_refused_value_restores_the_file_of_the_commit(project, monkeypatch):
     notes = refuse(monkeypatch, project, "model.num_hidden=abc")
     assert (project / "params.yaml").read_bytes() == TEXT
     assert notes == ["params.yaml is as it was before -S model.num_hidden=abc"]
 
 
-def test_a_refused_value_leaves_the_bytes_that_were_accepted_last(project, monkeypatch):
+def test_a_refused_value_restores_the_last_accepted_file(project, monkeypatch):
     mine = TEXT.replace(b"384", b"128")
     (project / "params.yaml").write_bytes(mine)
-    with undone_if_refused():
+    with undo_options_if_refused():
         pass
     assert (project / ".charlm" / ACCEPTED).read_bytes() == mine
     refuse(monkeypatch, project, "model.num_hidden=abc", "+train.nonsense=1")
@@ -92,16 +92,16 @@ def test_an_edit_by_hand_stays_even_if_it_is_only_a_comment(project, monkeypatch
     assert notes == ["params.yaml: model.num_hidden is as last accepted; your other edits stay"]
 
 
-def test_params_that_were_edited_by_hand_only_are_left_alone(project, monkeypatch):
-    monkeypatch.setattr(accepted, "_command_line", lambda: ["dvc", "exp", "run"])
+def test_params_edited_only_by_hand_are_not_changed(project, monkeypatch):
+    monkeypatch.setattr(refused_options, "_command_line", lambda: ["dvc", "exp", "run"])
     (project / "params.yaml").write_bytes(TEXT.replace(b"384", b"abc"))
-    with pytest.raises(UserError), undone_if_refused():
+    with pytest.raises(UserError), undo_options_if_refused():
         raise UserError("refused")
     assert b"abc" in (project / "params.yaml").read_bytes()
 
 
 @pytest.mark.parametrize("variables", [{"DVC_EXP_NAME": ""}, {"DVC_ROOT": "/elsewhere"}])
-def test_a_plain_repro_and_a_temporary_copy_are_left_alone(project, monkeypatch, variables):
+def test_a_plain_repro_and_a_temporary_copy_are_not_changed(project, monkeypatch, variables):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     refuse(monkeypatch, project, "model.num_hidden=abc")

@@ -1,79 +1,23 @@
-"""The figures at the top of the page and those of the corpus: one row each, one value per project."""
+"""Makes the report's tables: the figures of each model, and perplexity by bucket, by character and by mistake."""
 
-import platform
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import PurePath
 from typing import Any, Literal
 
-from pipeline.reporting.formatting import NOTHING, decimal, is_number, param, percent, seconds, whole
-from pipeline.reporting.project import Project, why_not_comparable
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A param: its key within the group, its value in each project, and whether it is worth looking at.
-
-    `baseline` is the value in the commit that the first project was made from, if it differs there.
-    """
-
-    key: str
-    values: tuple[str, ...]
-    marked: bool
-    baseline: str = ""
-
-
-def settings(projects: Sequence[Project], *, only_different: bool = False) -> dict[str, list[Setting]]:
-    """Return the params by group, marked where projects differ, or one does from the commit it was made from."""
-    keys = dict.fromkeys(key for project in projects for key in project.params)
-    groups: dict[str, list[Setting]] = {}
-    for key in keys:
-        values = tuple(param(one.params[key]) if key in one.params else NOTHING for one in projects)
-        differs = len(set(values)) > 1
-        if only_different and not differs:
-            continue
-        changed = len(projects) == 1 and key in projects[0].changed
-        baseline = param(projects[0].facts["baseline"].get(key)) if changed else ""
-        group, _, name = key.partition(".")
-        groups.setdefault(group, []).append(Setting(name or key, values, differs or changed, baseline))
-    return groups
-
-
-def commands(project: Project) -> list[str]:
-    """Return the commands that make the project's model again, in the project's own folder."""
-    commit = project.facts.get("commit")
-    options = "".join(f" -S {shlex.quote(f'{key}={param(value)}')}" for key, value in project.changed.items())
-    run = f"dvc exp run{options}" if options else "dvc repro"
-    return [*([f"git checkout {commit}"] if commit else []), "make install", ". .venv/bin/activate", run]
-
-
-def changed_files(project: Project) -> list[str]:
-    """Return the files that differ from the commit: without them the commands make something else."""
-    return [str(name) for name in project.facts.get("changed_files", ())]
-
-
-PACKAGES = ("charlm", "torch", "numpy", "mlflow", "dvc")
-
-
-def versions() -> list[tuple[str, str]]:
-    """Return names and versions; a package that is not installed is left out."""
-    found = [("python", platform.python_version())]
-    for name in PACKAGES:
-        try:
-            found.append((name, version(name)))
-        except PackageNotFoundError:
-            continue
-    return [*found, ("platform", f"{platform.system()} {platform.machine()}")]
-
+from pipeline.reporting.formatting import NOTHING, decimal, is_number, param, percent, seconds, signed, visible, whole
+from pipeline.reporting.project import Project, Row, why_not_comparable
 
 Better = Literal["lower", "higher"]
+MAX_MISTAKES = 15
+BITS_PER_NAT = 1.4426950408889634
+# A character counts as better or worse from this difference in bits on.
+NOTEWORTHY = 0.05
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: its name, its value for each project as it is shown, which of them are the best, and what it means."""
+    """A figure: its name, each project's value as text, which values are the best, and a note about its meaning."""
 
     name: str
     values: tuple[str, ...]
@@ -82,7 +26,7 @@ class Figure:
 
 
 def headline(projects: Sequence[Project]) -> list[Figure]:
-    """Return what one asks first; the best are marked if all were measured on the same text in the same way."""
+    """Return the most important figures; the best are marked if the projects can be compared."""
     ranked = len(projects) > 1 and not why_not_comparable(projects)
 
     def figure(name: str, stage: str, key: str, show: Callable[[Any], str], better: Better, note: str = "") -> Figure:
@@ -112,7 +56,7 @@ def headline(projects: Sequence[Project]) -> list[Figure]:
 
 
 def corpus(projects: Sequence[Project]) -> list[Figure]:
-    """Return the corpus in figures, from the text as it was found to the splits."""
+    """Return the figures of the corpus, from the source to the splits."""
     entries = (
         ("Documents", "clean", "documents", whole, ""),
         ("Empty documents", "clean", "empty_documents", whole, "left out"),
@@ -140,7 +84,7 @@ def corpus(projects: Sequence[Project]) -> list[Figure]:
 
 
 def network(project: Project) -> str:
-    """Return the network in words."""
+    """Return a description of the network."""
     values = [project.params.get(f"model.{key}") for key in ("cell", "num_layers", "num_hidden")]
     if None in values:
         return NOTHING
@@ -149,7 +93,7 @@ def network(project: Project) -> str:
 
 
 def hardware(project: Project) -> str:
-    """Return what it was trained on."""
+    """Return the precision, device and threads of the training."""
     train = project.metrics("train")
     if "device" not in train:
         return NOTHING
@@ -159,7 +103,7 @@ def hardware(project: Project) -> str:
 
 
 def source(project: Project) -> str:
-    """Return the text's name."""
+    """Return the file name of the source."""
     value = project.params.get("data.source")
     return PurePath(param(value)).name if value else NOTHING
 
@@ -169,7 +113,7 @@ def _plain(name: str, values: Sequence[str], note: str = "") -> Figure:
 
 
 def _best(values: Sequence[Any], better: Better) -> tuple[bool, ...]:
-    """Return which values are the best; none if one is missing or all are the same."""
+    """Return which values are the best; none of them if one is missing or all are equal."""
     if not all(map(is_number, values)) or len(set(values)) == 1:
         return (False,) * len(values)
     best = min(values) if better == "lower" else max(values)
@@ -204,3 +148,118 @@ def _hardware(projects: Sequence[Project]) -> str:
 
 def _source(projects: Sequence[Project]) -> str:
     return f"characters, {source(projects[0])}" if len(projects) == 1 else "characters"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as text, with a bar of length `bar` in percent; `kind` is "better" or "worse" than the first project."""
+
+    shown: str
+    bar: float | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table: its heading and its cells."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+def buckets(projects: Sequence[Project]) -> list[Line]:
+    """Return a line for each bucket length, with each project's perplexity and number of characters."""
+    found = [_buckets(project) for project in projects]
+    lengths = sorted({length for one in found for length in one}, key=lambda length: (len(length), length))
+    return [
+        Line(
+            length,
+            tuple(
+                cell
+                for one in found
+                for cell in (
+                    Cell(decimal(one.get(length, {}).get("perplexity"))),
+                    Cell(whole(one.get(length, {}).get("num_chars"))),
+                )
+            ),
+        )
+        for length in lengths
+    ]
+
+
+def characters(project: Project) -> list[Line]:
+    """Return a line for each character with its count, mean bits and share of the loss, the largest share first."""
+    rows = character_rows(project)
+    most_bits = max((row["bits"] for row in rows), default=1.0)
+    most_share = max((row["share_of_loss"] for row in rows), default=1.0)
+    return [
+        Line(
+            visible(row["character"]),
+            (
+                Cell(whole(row["count"])),
+                Cell(decimal(row["bits"], 2), _length(row["bits"], most_bits)),
+                Cell(percent(row["share_of_loss"]), _length(row["share_of_loss"], most_share)),
+            ),
+        )
+        for row in rows
+    ]
+
+
+def character_differences(projects: Sequence[Project], *, ranked: bool) -> list[Line]:
+    """Return a line for each character of the first project: its mean bits there, and the others' differences."""
+    first, *others = [{row["character"]: row for row in character_rows(project)} for project in projects]
+    lines = []
+    for name, row in first.items():
+        cells = [Cell(decimal(row["bits"], 2))]
+        for other in others:
+            if name not in other:
+                cells.append(Cell(NOTHING))
+                continue
+            difference = other[name]["bits"] - row["bits"]
+            kind = "" if not ranked or abs(difference) < NOTEWORTHY else "better" if difference < 0 else "worse"
+            cells.append(Cell(signed(difference), kind=kind))
+        lines.append(Line(visible(name), (Cell(whole(row["count"])), *cells)))
+    return lines
+
+
+def mistakes(projects: Sequence[Project]) -> list[Line]:
+    """Return a line for each frequent mistake ("character → predicted") with its count and share in each project."""
+    found = [
+        {row["mistake"]: row for row in project.read_csv("plots/mistakes.csv", ("count", "share"), ("mistake",))}
+        for project in projects
+    ]
+    frequent = next((one for one in found if one), {})
+    most = max((row["count"] for row in frequent.values()), default=1.0)
+    return [
+        Line(
+            " → ".join(map(visible, name.rsplit(" → ", 1))),
+            tuple(
+                cell
+                for one in found
+                for cell in (
+                    Cell(whole(one[name]["count"]), _length(one[name]["count"], most) if len(found) == 1 else None)
+                    if name in one
+                    else Cell(NOTHING),
+                    Cell(percent(one[name]["share"], 0) if name in one else NOTHING),
+                )
+            ),
+        )
+        for name in list(frequent)[:MAX_MISTAKES]
+    ]
+
+
+def _buckets(project: Project) -> dict[str, dict[str, Any]]:
+    found = project.metrics("evaluate").get("buckets")
+    return (
+        {str(length): one for length, one in found.items() if isinstance(one, dict)} if isinstance(found, dict) else {}
+    )
+
+
+def character_rows(project: Project) -> list[Row]:
+    """Return the rows of the table of characters, with the mean loss also in `bits`."""
+    rows = project.read_csv("plots/characters.csv", ("count", "mean_nats", "share_of_loss"), ("character",))
+    return [row | {"bits": row["mean_nats"] * BITS_PER_NAT} for row in rows if is_number(row["mean_nats"])]
+
+
+def _length(value: float, most: float) -> float | None:
+    return round(100 * value / most, 1) if is_number(value) and most > 0 else None

@@ -2,8 +2,8 @@ import re
 
 import pytest
 
+from pipeline.cli.upkeep import POINTS, mermaid, read_curve
 from pipeline.core.errors import UserError
-from pipeline.lineage.curves import POINTS, mermaid, read_curve
 
 
 def write(folder, rows):

@@ -1,9 +1,9 @@
 import sqlite3
 
-from pipeline.tracking.local_registry import Registered, by_weights, local_versions, reason_of, registry_is_remote
+from pipeline.tracking.store import Registered, by_weights, local_versions, reason_of, registry_is_remote
 
 
-def test_of_versions_with_the_same_weights_the_champion_counts_then_the_newest():
+def test_the_champion_or_newest_of_versions_with_the_same_weights_is_chosen():
     one, two, three = (Registered("m", n, alias, "") for n, alias in ((1, "champion"), (2, ""), (3, "")))
     assert by_weights([(one, "a"), (two, "a"), (two, "b"), (three, "b"), (three, None)]) == {"a": one, "b": three}
 

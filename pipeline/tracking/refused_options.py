@@ -1,9 +1,9 @@
-"""Params that `source` refused in an experiment are taken back, so that a rejected `-S key=value` changes nothing.
+"""Undoes the -S options of an experiment that `source` refused, so that a wrong `-S key=value` leaves no trace.
 
-DVC writes the values of `dvc exp run -S` into params.yaml before the first stage runs, and leaves them there when a
-stage fails. `source` saves each params.yaml that it accepts under .charlm/, byte for byte. If it refuses one, the saved
-text (else the commit's) comes back: whole, if nothing but the values of -S differs from it; else only those values
-change back, and edits by hand stay. In temporary copies (--temp, --queue) there is nothing to do.
+DVC writes the values of `dvc exp run -S` into params.yaml before the first stage runs, and leaves them there if a stage
+fails. So `source` saves each params.yaml that it accepts in .charlm/. If it refuses one, it restores the saved text, or
+that of the commit: all of it if only the -S values differ, else only those values, so that edits by hand stay.
+Temporary copies (--temp, --queue) need nothing of this.
 """
 
 import argparse
@@ -28,15 +28,15 @@ ACCEPTED = "params.accepted.yaml"
 
 
 @contextmanager
-def undone_if_refused() -> Iterator[None]:
-    """Save params.yaml if the block accepts it; take back the values of -S if it raises a UserError.
+def undo_options_if_refused() -> Iterator[None]:
+    """Save params.yaml if the block succeeds; undo the -S options if it raises a UserError.
 
-    The error gets a note about what was done.
+    The error then gets a note about what was done.
     """
     try:
         yield
     except UserError as error:
-        done = take_back()
+        done = undo_options()
         if done:
             error.add_note(done)
         raise
@@ -44,8 +44,8 @@ def undone_if_refused() -> Iterator[None]:
         _save(state_folder() / ACCEPTED, PARAMS_FILE.read_bytes())
 
 
-def take_back() -> str | None:
-    """Change params.yaml back to what it was before -S; returns what was done, None if there was nothing to do."""
+def undo_options() -> str | None:
+    """Restore params.yaml to what it was before -S; returns what was done, None if there was nothing to do."""
     if experiment_name() is None or Path.cwd().resolve() != project_root():
         return None
     options = options_of(_command_line())
@@ -67,7 +67,7 @@ def take_back() -> str | None:
 
 
 def options_of(command: Sequence[str]) -> list[str]:
-    """Return the "key=value" options for params.yaml in the command line of `dvc exp run`, in their order."""
+    """Return the "key=value" options for params.yaml in a command line of `dvc exp run`, in their order."""
     if "exp" not in command and "experiments" not in command:
         return []
     parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
@@ -93,7 +93,7 @@ def key_of(option: str) -> str:
 
 
 def with_values_of(before: bytes, now: bytes, keys: Sequence[str]) -> bytes:
-    """Return the YAML text `now` with the values that `keys` have in `before`; all else, comments too, stays."""
+    """Return the YAML text `now` with the values that `keys` have in `before`; the rest and all comments stay."""
     yaml = YAML()
     yaml.width = 4096
     yaml.preserve_quotes = True
@@ -119,7 +119,7 @@ def _at(content: Any, groups: Sequence[str]) -> Any:
 
 
 def _with_options(text: bytes, options: Sequence[str]) -> bytes | None:
-    """Return what DVC makes of `text` with -S `options`, None if it refuses them."""
+    """Return `text` with the -S `options` applied by DVC, None if DVC refuses them."""
     from dvc.exceptions import DvcException
     from dvc.utils.hydra import apply_overrides  # loads Hydra: only after a refusal
 

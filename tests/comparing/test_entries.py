@@ -1,5 +1,4 @@
-from pipeline.comparing.entries import Entry
-from pipeline.comparing.ranking import by_text
+from pipeline.comparing.entries import Entry, by_text
 
 
 def entry(name, perplexity, text="a" * 64, window=100, **more):
@@ -7,8 +6,8 @@ def entry(name, perplexity, text="a" * 64, window=100, **more):
     return Entry(name, "experiment", name, perplexity=perplexity, eval_text=text, params=params, **more)
 
 
-def names(texts):
-    return [[one.name for one in text.entries] for text in texts]
+def names(groups):
+    return [[one.name for one in group.entries] for group in groups]
 
 
 def test_the_best_comes_first():
