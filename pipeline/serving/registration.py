@@ -1,5 +1,6 @@
 """Logs the model to MLflow and registers it: version, tags, alias."""
 
+import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,38 @@ from pipeline.tracking.execution import Execution
 from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, Standing, pass_gate
 from pipeline.tracking.store import WEIGHTS_TAG, open_store
 
+ROOT = Path(__file__).parents[2]
+
+# All modules that the served model imports, directly or not: a test compares this with the import graph.
+MODULES = (
+    "pipeline/__init__.py",
+    "pipeline/core/__init__.py",
+    "pipeline/core/errors.py",
+    "pipeline/core/files.py",
+    "pipeline/core/kernel_cache.py",
+    "pipeline/core/threads.py",
+    "pipeline/dataset/__init__.py",
+    "pipeline/dataset/dictionary.py",
+    "pipeline/generation/__init__.py",
+    "pipeline/generation/engine.py",
+    "pipeline/generation/kernels/__init__.py",
+    "pipeline/generation/kernels/arithmetic.py",
+    "pipeline/generation/kernels/drawing.py",
+    "pipeline/generation/kernels/loops.py",
+    "pipeline/generation/kernels/packing.py",
+    "pipeline/generation/kernels/tiles.py",
+    "pipeline/generation/sampling.py",
+    "pipeline/generation/text.py",
+    "pipeline/generation/text_types.py",
+    "pipeline/model/__init__.py",
+    "pipeline/model/saved.py",
+    "pipeline/params/__init__.py",
+    "pipeline/params/base.py",
+    "pipeline/params/sampling.py",
+    "pipeline/params/training.py",
+    "pipeline/serving/__init__.py",
+    "pipeline/serving/answers.py",
+)
 PACKAGES = ("llvmlite", "mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "safetensors")
 
 
@@ -48,17 +81,18 @@ def signature() -> ModelSignature:
 
 
 def log_model(folder: Path, *, card: dict[str, Any], example_prompt: str) -> ModelInfo:
-    """Log the model in `folder`, with its card, to the active MLflow run.
-
-    MLflow loads the model once in another process, and logs the modules in the current folder that it imports.
-    """
+    """Log the model in `folder`, with its card, to the active MLflow run."""
     with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
+        for name in MODULES:
+            target = Path(temporary) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, target)
         write_json(Path(temporary) / CARD, card)
         return mlflow.pyfunc.log_model(
             name="model",
             python_model=str(pyfunc_model.__file__),
             artifacts={"model": str(folder), "card": str(Path(temporary) / CARD)},
-            infer_code_paths=True,
+            code_paths=[str(Path(temporary) / "pipeline")],
             pip_requirements=requirements(),
             signature=signature(),
             input_example=(
