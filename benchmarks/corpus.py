@@ -29,7 +29,7 @@ from ruamel.yaml import YAML
 
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.splitting.encoding import ids_by_code_point
-from pipeline.text.kernels.utf8 import encode
+from pipeline.text.utf8_kernels import encode
 
 ROOT = Path(__file__).parents[1]
 TEXT_STAGES, LATER = ("ingest", "clean", "split"), ("validate", "train")

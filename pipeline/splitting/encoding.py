@@ -14,8 +14,8 @@ from pipeline.dataset.arrays import ArrayWriter, array_writer
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK, UNKNOWN, Dictionary, Ids
 from pipeline.splitting.assignment import NAMES
 from pipeline.splitting.side_text import Chunk
-from pipeline.text.char_table import Counts, count_characters
-from pipeline.text.kernels.utf8 import CODES, encode
+from pipeline.text.columns import Counts, count_characters
+from pipeline.text.utf8_kernels import CODES, encode
 
 
 @dataclass

@@ -78,7 +78,7 @@ class _BlockParser:
 
 def _parse(block: bytes, types: dict[str, pa.DataType] | None, others: str = "infer") -> pa.Table:
     """Return the columns of a block; ArrowInvalid if it is not JSON lines, also where Arrow's parser would crash."""
-    from pipeline.text.kernels.nesting import line_nested_too_deeply  # numba takes 0.9 s to import
+    from pipeline.text.utf8_kernels import line_nested_too_deeply  # numba takes 0.9 s to import
 
     if not block.lstrip().startswith(b"{"):
         raise pa.ArrowInvalid("a line that is not an object in row 0")
