@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.core.errors import UserError
-from pipeline.params.overrides import write_values
+from pipeline.params.groups import write_values
 from pipeline.params.reader import flatten, read_yaml
 
 FOLDER = Path(__file__).parents[2] / "presets"

@@ -17,8 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.cleaning.rules import rule_of
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.generation import AUTO
-from pipeline.params.groups import GROUPS
-from pipeline.params.overrides import Values, override
+from pipeline.params.groups import GROUPS, Values, override
 from pipeline.params.reader import flatten, parse_group, parse_value
 from pipeline.params.text import CleanParams
 from pipeline.params.training import ModelParams
