@@ -76,8 +76,8 @@ def sweep(
         return
     path = find_sweep(name)
     definition = load_sweep(path, set_param or [], trials)
-    from pipeline.sweeping.command import run_sweep
     from pipeline.sweeping.process import DvcTrials
+    from pipeline.sweeping.runner import run_sweep
 
     # Shells ignore SIGINT in background jobs, and child processes inherit that.
     for number in (signal.SIGINT, signal.SIGTERM):
