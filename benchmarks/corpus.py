@@ -28,8 +28,8 @@ from rich.table import Table
 from ruamel.yaml import YAML
 
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.splitting.encoding import ids_by_code_point
-from pipeline.text.kernels.utf8 import encode
+from pipeline.splitting.build_splits import ids_by_code_point
+from pipeline.text.utf8_kernels import encode
 
 ROOT = Path(__file__).parents[1]
 TEXT_STAGES, LATER = ("ingest", "clean", "split"), ("validate", "train")

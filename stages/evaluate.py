@@ -7,9 +7,8 @@ import typer
 
 from pipeline.core.files import read_json, whole_file, write_json
 from pipeline.core.layout import MODEL, PLOTS, SPLITS, SUMMARY, metrics_of
-from pipeline.dataset.batches import ordered_batches
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.splits import Split, load_split
+from pipeline.dataset.splits import Split, load_split, ordered_batches
 from pipeline.evaluation.baseline import baseline_figures
 from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches

@@ -17,10 +17,19 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
 from pipeline.core.threads import available_cores, ordered_map
 from pipeline.params.text import CleanParams
-from pipeline.text.char_table import Counts, Rewriter, buffers, count_characters, flags
-from pipeline.text.kernels.utf8 import CODES
+from pipeline.text.columns import (
+    Counts,
+    Hashes,
+    Rewriter,
+    SeenTexts,
+    buffers,
+    count_characters,
+    flags,
+    hash_texts,
+    join_hashes,
+)
 from pipeline.text.shards import ShardWriter, read_batches, schema_in, shard_writer
-from pipeline.text.text_hashes import Hashes, SeenTexts, hash_texts, join_hashes
+from pipeline.text.utf8_kernels import CODES
 
 
 @dataclass

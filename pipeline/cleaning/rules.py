@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from anyascii import anyascii
 
 from pipeline.params.text import CleanParams
-from pipeline.text.char_table import Counts, Rewriter, buffers, count_characters, text_array
-from pipeline.text.kernels.utf8 import ASCII, CODES, collapse
+from pipeline.text.columns import Counts, Rewriter, buffers, count_characters, text_array
+from pipeline.text.utf8_kernels import ASCII, CODES, collapse
 
 Form = Literal["NFC", "NFKC"]
 

@@ -9,17 +9,14 @@ from rich.console import Console
 
 from pipeline.cli.compare import compare
 from pipeline.cli.corpus import corpus
-from pipeline.cli.experiments import apply_preset, list_presets, read_preset, sweep
-from pipeline.cli.generate import generate
+from pipeline.cli.curves import curves
+from pipeline.cli.experiments import preset, report, sweep, sync
+from pipeline.cli.generate import generate, score
 from pipeline.cli.inputs import need_own_model
-from pipeline.cli.models import models, promote, rollback, trace, verify
+from pipeline.cli.models import clean, models, promote, rollback, trace, verify
 from pipeline.cli.new import new
-from pipeline.cli.report import report
-from pipeline.cli.score import score
 from pipeline.cli.serve import serve
-from pipeline.cli.upkeep import clean, curves, sync
 from pipeline.core.errors import UserError, one_line
-from pipeline.params.reader import PARAMS_FILE
 from pipeline.tracking.store import set_up_mlflow
 
 # Libraries whose errors mean that a server, a database or a remote has a problem: shown as one line.
@@ -50,6 +47,7 @@ COMMANDS = (
     (report, EXPERIMENTS, "Write an HTML page about one model, or several."),
     (curves, EXPERIMENTS, "Print training curves as a chart for Markdown."),
     (sync, EXPERIMENTS, "Send MLflow the runs that it did not receive."),
+    (preset, EXPERIMENTS, "Print a named set of params, or apply it."),
     (models, MODELS, "List the registered versions of a model."),
     (promote, MODELS, "Make a version the champion."),
     (rollback, MODELS, "Make the previous champion the champion again."),
@@ -102,24 +100,6 @@ def main() -> None:
             raise
         print(f"error: {one_line(error)[:MAX_ERROR_CHARS]}", file=sys.stderr)
         sys.exit(UserError.exit_code)
-
-
-@app.command(rich_help_panel=EXPERIMENTS, short_help="Print a named set of params, or apply it.")
-def preset(
-    name: Annotated[str | None, typer.Argument(help="The preset's name; without it, all are listed.")] = None,
-    *,
-    apply: Annotated[bool, typer.Option("--apply", help="Write the preset into params.yaml instead.")] = False,
-) -> None:
-    """Print a preset as -S options: dvc exp run $(charlm preset tutorial)."""
-    if name is None:
-        for one in list_presets():
-            print(f"{one.name:12} {one.title}")
-        return
-    found = read_preset(name)
-    if apply:
-        apply_preset(found, PARAMS_FILE)
-    else:
-        print(" ".join(found.options()))
 
 
 @app.command(rich_help_panel=MODELS, short_help="Correct MLflow's paths after the folder was moved.")

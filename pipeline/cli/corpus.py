@@ -16,8 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.core.errors import UserError
-from pipeline.params.groups import GROUPS
-from pipeline.params.overrides import Values, override
+from pipeline.params.groups import GROUPS, Values, override
 from pipeline.params.reader import PARAMS_FILE, parse_group, read_groups, read_yaml
 from pipeline.params.text import DataParams
 from pipeline.params.training import ModelParams, TrainParams

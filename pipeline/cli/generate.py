@@ -1,6 +1,7 @@
-"""`charlm generate`: continues a text in the terminal, in a pipe, or in turns with the user."""
+"""`charlm generate` continues a text, and `charlm score` measures how well a model predicts one."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
 
 from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_text
 from pipeline.core.errors import UserError
@@ -16,9 +20,12 @@ from pipeline.generation.sampling import Sampling
 from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import PARAMS_FILE, read_group
 from pipeline.params.sampling import Precision, sampling_options
+from pipeline.reporting.formatting import INVISIBLE
 
 if TYPE_CHECKING:
     from pipeline.generation.text import Writer
+    from pipeline.generation.text_types import Score
+
 
 MAX_SAMPLES = 10_000
 
@@ -162,3 +169,74 @@ def _print_note(line: str) -> None:
 def _show(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+# Characters of 10 bits or more (a probability under 1 in 1000) are shown in full red.
+MOST_BITS = 10.0
+
+
+def score(
+    file: Annotated[Path | None, typer.Argument(help="A text, UTF-8; without it, or for -, standard input.")] = None,
+    model: ModelAddress = DEFAULT_MODEL,
+    precision: Annotated[Precision, typer.Option(help="Precision of the weights.")] = "fp32",
+    show: Annotated[int, typer.Option(help="How many characters to show, coloured by surprise.")] = 1000,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as one JSON object.")] = False,
+) -> None:
+    """Measure how well the model predicts a text: perplexity, bits per character, and each character's surprise.
+
+    The text is read from start to end with one state; the stage evaluate starts each window from the zero state.
+    """
+    from pipeline.generation.text import Writer  # numba: not for --help
+
+    text = read_text(file)
+    writer = Writer.load(find_model(model).folder, precision=precision)
+    scored = writer.score(text)
+    if not scored.text:
+        raise UserError(f"{file or 'standard input'}: contains no character that the model knows")
+    if as_json:
+        figures = {
+            "characters": len(scored.text),
+            "unknown": scored.dropped,
+            "perplexity": round(scored.perplexity, 4),
+            "bits_per_char": round(scored.bits_per_char, 4),
+        }
+        print(json.dumps(figures))
+        return
+    console = Console(highlight=False)
+    if show > 0 and console.is_terminal:
+        console.print(shaded(scored, show))
+        console.print(_legend())
+    print(
+        f"perplexity {scored.perplexity:.3f}, {scored.bits_per_char:.3f} bits per character, "
+        f"{len(scored.text):,} characters"
+    )
+    if scored.dropped:
+        print(f"warning: left out {scored.dropped:,} characters that the model does not know", file=sys.stderr)
+
+
+def shaded(scored: "Score", length: int) -> Text:
+    """Return the first `length` characters, each on a background that is redder the less likely it was."""
+    text = Text()
+    for char, log_prob in zip(scored.text[:length], scored.log_probs[:length].tolist(), strict=True):
+        style = background(-log_prob / math.log(2))
+        text.append(INVISIBLE["\n"] if char == "\n" else char, style)
+        if char == "\n":
+            text.append("\n")
+    if length < len(scored.text):
+        text.append(" …")
+    return text
+
+
+def background(bits: float) -> Style:
+    """Return black on a colour from white (expected) over yellow to red (surprising)."""
+    share = min(1.0, max(0.0, bits / MOST_BITS))
+    green, blue = round(255 - 150 * share**1.5), round(255 - 175 * share**0.6)
+    return Style(color="black", bgcolor=f"rgb(255,{green},{blue})")
+
+
+def _legend() -> Text:
+    text = Text("bits ")
+    for bits in range(0, int(MOST_BITS) + 1, 2):
+        text.append(f" {bits} ", background(bits))
+    return text

@@ -1,4 +1,4 @@
-"""`charlm models`, `promote`, `rollback`, `trace` and `verify`: the registry from the command line."""
+"""`charlm models`, `promote`, `rollback`, `trace`, `verify` and `clean`: the registry from the command line."""
 
 import signal
 import sys
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.filesize import decimal
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -182,3 +183,34 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
     for difference in found.differences_here():
         print(f"different environment: {difference}")
     raise typer.Exit(DIFFERENT)
+
+
+SHOWN = 5
+
+
+def clean(
+    days: Annotated[float, typer.Option(min=0, help="Keep runs, versions and checkpoints younger than this.")] = 30,
+    model: ModelName = "",
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it permanently.")] = False,
+) -> None:
+    """Show what takes space and is no longer needed; with --yes, delete it."""
+    from pipeline.lineage.disk import find_waste, remove, shared_cache  # loads MLflow
+
+    if folder := shared_cache():
+        print(f"DVC's cache {folder} is outside of the project: left alone, since others may need what is in it")
+    waste = find_waste(model_name(model), days=days)
+    if not waste:
+        print(f"nothing to delete: all of it is needed, or younger than {days:g} days")
+        return
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    for one in waste:
+        console.print(f"{len(one.names):5}  {one.kind}  {decimal(one.size)}")
+        more = f" and {len(one.names) - SHOWN} more" if len(one.names) > SHOWN else ""
+        console.print(f"       {', '.join(one.names[:SHOWN])}{more}", style="dim")
+    total = decimal(sum(one.size for one in waste))
+    if not yes:
+        console.print(f"{total} in all; charlm clean --days {days:g} --yes deletes it for good")
+        return
+    remove(waste)
+    console.print(f"deleted: {total}")

@@ -18,7 +18,7 @@ from pipeline.core.errors import UserError
 from pipeline.params.reader import PARAMS_FILE, read_yaml
 
 if TYPE_CHECKING:
-    from pipeline.params.overrides import Values
+    from pipeline.params.groups import Values
     from pipeline.survey.survey import Advice, Survey
 
 DVC_FILE = Path("dvc.yaml")
@@ -38,7 +38,7 @@ def new(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be set and run; change nothing.")] = False,
 ) -> None:
     """Make a model of your own text: choose the params, train, and show the result."""
-    from pipeline.params.overrides import write_values  # ruamel: not for --help
+    from pipeline.params.groups import write_values  # ruamel: not for --help
     from pipeline.survey.plan import changed_values
 
     if not DVC_FILE.exists() or not PARAMS_FILE.exists():

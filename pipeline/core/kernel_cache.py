@@ -1,4 +1,4 @@
-"""Compiles kernels (functions in files and folders named `kernels`) with numba, and caches their machine code on disk.
+"""Compiles kernels (functions in files and folders named `…kernels`) with numba, and caches their machine code on disk.
 
 numba would cache next to the source file, so a copy of the code (a served model, a temporary experiment) would compile
 everything again. Here the cache is in the user's cache folder, under a hash of the kernel's file and of the project's

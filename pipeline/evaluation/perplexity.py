@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.dataset.batches import Batch, gather, ordered_batches
 from pipeline.dataset.dictionary import PADDING
-from pipeline.dataset.splits import Split
+from pipeline.dataset.splits import Batch, Split, gather, ordered_batches
 from pipeline.model.network import CharNetwork, State
 
 # The tutorial floors probabilities at 1e-15 before the logarithm.

@@ -21,7 +21,7 @@ from pipeline.params.sampling import (
     TopP,
     sampling_options,
 )
-from pipeline.params.text import DataParams
+from pipeline.params.text import AUTO, SOTU, DataParams
 
 
 class GenerateParams(Group):
@@ -53,8 +53,6 @@ class GenerateParams(Group):
         return {"max_new_chars": self.num_chars, **shared}
 
 
-AUTO = "auto"
-SOTU = "sotu"
 PROJECT = "charlm"
 MAX_NAME = 100
 PACKED = (".gz", ".zst", ".zip", ".bz2", ".xz")

@@ -9,6 +9,7 @@ from pipeline.params.base import Group
 # The pipeline's own columns in the tables of documents. Metadata columns must have other names.
 OWN_COLUMNS = ("document", "part", "last", "text", "chars")
 AUTO = "auto"
+SOTU = "sotu"
 
 Column = Annotated[str, Field(min_length=1)]
 

@@ -20,11 +20,9 @@ from swagger_ui_bundle import swagger_ui_path
 from pipeline.core.seeds import sample_seed
 from pipeline.serving.batching import Batcher, Writing
 from pipeline.serving.completions import CompletionRequest, Limits, UnknownModelError
-from pipeline.serving.errors import add_error_handlers
-from pipeline.serving.listening import SERVER
-from pipeline.serving.middleware import LOOPBACK, AccessLog, Guard, Metrics
+from pipeline.serving.middleware import LOOPBACK, SERVER, AccessLog, Guard, Metrics
 from pipeline.serving.model_source import Served
-from pipeline.serving.responses import CompletionResponse
+from pipeline.serving.responses import CompletionResponse, add_error_handlers
 
 PAGE = Path(__file__).with_name("page")
 ERRORS: dict[int | str, dict[str, Any]] = {

@@ -1,6 +1,7 @@
 """ASGI middleware: checks the key, the host and the body's size, sets security headers, logs and counts requests."""
 
 import hmac
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
@@ -12,12 +13,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 from pipeline.serving.completions import error_body
-from pipeline.serving.listening import ACCESS
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+SERVER = logging.getLogger("charlm.server")
+ACCESS = logging.getLogger("charlm.access")
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Paths that need no key: health checks, and the page, which then asks for the key.

@@ -1,15 +1,111 @@
-"""The MLflow pyfunc model. MLflow logs this file as code, so no pickle is needed."""
+"""The MLflow pyfunc model: prompts and params in, one object per prompt out.
 
+MLflow logs this file as code, so no pickle is needed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
+import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel
 
 from pipeline.core.errors import UserError
+from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.serving.answers import answer, stream_answer
+from pipeline.generation.text_types import Completion
+from pipeline.params.sampling import sampling_options
+
+MAX_PROMPTS = 1024
+# A request must finish within MLflow's limit of 60 seconds.
+MAX_NEW_CHARS = 10_000
+
+MLFLOW_TYPES = {int: "long", float: "double"}
+# Name, MLflow type and default of each param. MLflow has no null and no pairs: "" means all characters are allowed.
+PARAMS: tuple[tuple[str, str, Any], ...] = tuple(
+    (name, MLFLOW_TYPES.get(option.kind, "string"), {"allowed": "", "stop": []}.get(name, option.default))
+    for name, option in sampling_options().items()
+    if name not in {"frequency_penalty", "presence_penalty", "logit_bias"}
+)
+
+
+def read_prompts(data: Any) -> list[str]:
+    """Return the prompts in a DataFrame with a column `prompt` (or only one column), a mapping, a list or a string."""
+    if isinstance(data, Mapping):
+        data = data.get("prompt")
+    if isinstance(data, pd.DataFrame):
+        data = _column(data)
+    if isinstance(data, np.ndarray) and data.ndim == 0:  # {"inputs": {"prompt": "a"}} over HTTP
+        data = data.item()
+    if isinstance(data, str):
+        data = [data]
+    if data is None or not isinstance(data, Iterable):
+        raise UserError(f"prompt: found {type(data).__name__}, allowed is a string or a list of strings")
+    # MLflow turns {"prompt": ["a", "b"]} into a frame with one cell, which contains the list.
+    prompts = [prompt for one in data for prompt in (one if isinstance(one, list | tuple | np.ndarray) else [one])]
+    for prompt in prompts:
+        if not isinstance(prompt, str):
+            raise UserError(f"prompt: found {type(prompt).__name__}, allowed is a string")
+    if len(prompts) > MAX_PROMPTS:
+        raise UserError(f"prompt: found {len(prompts)}, allowed are at most {MAX_PROMPTS} in one request")
+    return prompts
+
+
+def _column(data: pd.DataFrame) -> list[Any]:
+    if "prompt" not in data.columns and data.shape[1] != 1:
+        raise UserError(f"prompt: no such column; found {', '.join(map(str, data.columns))}")
+    return list(data["prompt" if "prompt" in data.columns else data.columns[0]])
+
+
+def read_params(params: Mapping[str, Any] | None) -> Sampling:
+    """Return the sampling options in a client's params; UserError names one that is unknown or out of range."""
+    given = dict(params or {})
+    known = {name: default for name, _, default in PARAMS}
+    for name in given:
+        if name not in known:
+            raise UserError(f"{name}: unknown param; allowed are {', '.join(known)}")
+    values = known | given
+    if not 0 <= values["max_new_chars"] <= MAX_NEW_CHARS:
+        raise UserError(f"max_new_chars: found {values['max_new_chars']}, allowed is 0 to {MAX_NEW_CHARS}")
+    stop = values["stop"]
+    # Over HTTP a number may arrive as another type than the option's.
+    converted = {
+        name: option.kind(values[name])
+        for name, option in sampling_options().items()
+        if name in known and option.kind in MLFLOW_TYPES
+    }
+    return Sampling(
+        **converted,
+        allowed=str(values["allowed"]) or None,
+        stop=(stop,) if isinstance(stop, str) else tuple(str(text) for text in stop),
+    )
+
+
+def answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return one object per prompt: prompt, completion, text, finish_reason, warnings."""
+    return [_as_json(done) for done in writer.generate(read_prompts(data), read_params(params))]
+
+
+def stream_answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the characters that follow the one prompt in `data`, one by one; UserError if there are more prompts."""
+    prompts = read_prompts(data)
+    if len(prompts) != 1:
+        raise UserError(f"prompt: found {len(prompts)}, allowed is one in a stream")
+    for one in writer.stream(prompts[0], read_params(params)):
+        yield one.char
+
+
+def _as_json(completion: Completion) -> dict[str, Any]:
+    return {
+        "prompt": completion.prompt,
+        "completion": completion.completion,
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "warnings": list(completion.warnings),
+    }
 
 
 class Predicting:
@@ -38,7 +134,7 @@ class Predicting:
 
 
 class CharModel(Predicting, PythonModel):  # type: ignore[misc]
-    """Continues prompts; `pipeline.serving.answers` describes input and output."""
+    """Continues prompts: `read_prompts` and `read_params` describe the input, `answer` the output."""
 
     def load_context(self, context: Any) -> None:
         """Load the model from the artifacts, and its kernels, compiled or from the cache, before any request."""

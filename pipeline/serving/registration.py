@@ -18,8 +18,8 @@ from pipeline.model.saved import SavedModel
 from pipeline.params.generation import GenerateParams, RegisterParams, registered_name
 from pipeline.params.reader import PARAMS_FILE, read_group
 from pipeline.serving import pyfunc_model
-from pipeline.serving.answers import PARAMS
 from pipeline.serving.model_source import CARD, project_card
+from pipeline.serving.pyfunc_model import PARAMS
 from pipeline.tracking.execution import Execution
 from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, Standing, pass_gate
 from pipeline.tracking.store import WEIGHTS_TAG, open_store
@@ -54,7 +54,6 @@ MODULES = (
     "pipeline/params/sampling.py",
     "pipeline/params/training.py",
     "pipeline/serving/__init__.py",
-    "pipeline/serving/answers.py",
 )
 PACKAGES = ("llvmlite", "mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "safetensors")
 

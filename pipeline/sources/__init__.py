@@ -1,1 +1,1 @@
-"""The stages source and ingest: find and open files (places/), turn bytes into text or columns (formats/)."""
+"""The stages source and ingest: find and open files, decode text, read tables."""

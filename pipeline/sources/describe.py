@@ -14,12 +14,11 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256_of, whole_file
-from pipeline.params.text import AUTO, DataParams
-from pipeline.sources.formats.columns import plain_type, wider, written_type
-from pipeline.sources.formats.text import decode, encoding_of
-from pipeline.sources.places.finding import SOTU, find_files, redacted
-from pipeline.sources.places.source_file import SourceFile, hold_tables
-from pipeline.sources.places.streams import Allowance, Meter, read_chunks
+from pipeline.params.text import AUTO, SOTU, DataParams
+from pipeline.sources.columns import plain_type, wider, written_type
+from pipeline.sources.decoding import decode, encoding_of
+from pipeline.sources.files import Allowance, Meter, SourceFile, hold_tables, read_chunks
+from pipeline.sources.finding import find_files, redacted
 from pipeline.sources.speeches import describe_speeches
 from pipeline.sources.table_documents import blocks_of, refuse_nul, separator_of
 

@@ -9,13 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.core.errors import UserError
-from pipeline.params.text import DataParams
+from pipeline.params.text import SOTU, DataParams
+from pipeline.sources.columns import ColumnSelection, widest
+from pipeline.sources.decoding import decode
 from pipeline.sources.describe import check_columns, describe
-from pipeline.sources.formats.columns import ColumnSelection, widest
-from pipeline.sources.formats.text import decode
-from pipeline.sources.places.finding import SOTU, find_files
-from pipeline.sources.places.source_file import SourceFile, hold_tables
-from pipeline.sources.places.streams import Allowance, Meter, read_chunks
+from pipeline.sources.files import Allowance, Meter, SourceFile, hold_tables, read_chunks
+from pipeline.sources.finding import find_files
 from pipeline.sources.speeches import METADATA, check_speeches, speeches
 from pipeline.sources.table_documents import TableDocuments, blocks_of, grouped
 from pipeline.text.documents import Row, batches_of, rows_of, schema_of

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.core.errors import UserError
-from pipeline.params.text import DataParams, Select
+from pipeline.params.text import SOTU, DataParams, Select
 from pipeline.text.documents import Row, rows_of
 
 # The metadata of every speech, which the documents table has whether or not `data.metadata` lists it.
@@ -17,7 +17,7 @@ METADATA = {"year": pa.int64(), "date": pa.string(), "speaker": pa.string(), "pa
 def describe_speeches(params: DataParams) -> dict[str, Any]:
     """Return the package's version and the selection, which identify the texts: those of a version never change."""
     check_speeches(params)
-    return {"source": "sotu", "version": version("sotu"), "select": params.select.model_dump()}
+    return {"source": SOTU, "version": version("sotu"), "select": params.select.model_dump()}
 
 
 def check_speeches(params: DataParams) -> None:

@@ -13,13 +13,11 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams
-from pipeline.sources.formats.columns import ColumnSelection, as_type
-from pipeline.sources.formats.csv_rows import csv_blocks, find_separator
-from pipeline.sources.formats.json_rows import json_blocks
-from pipeline.sources.formats.parquet_rows import parquet_blocks
-from pipeline.sources.formats.text import INSTEAD, NUL, decode
-from pipeline.sources.places.source_file import SourceFile
-from pipeline.sources.places.streams import Allowance, Meter, open_seekable, read_chunks
+from pipeline.sources.columns import ColumnSelection, as_type
+from pipeline.sources.csv_rows import csv_blocks, find_separator
+from pipeline.sources.decoding import INSTEAD, NUL, decode
+from pipeline.sources.files import Allowance, Meter, SourceFile, open_seekable, read_chunks
+from pipeline.sources.typed_rows import json_blocks, parquet_blocks
 from pipeline.text.documents import BASE, BATCH_BYTES, PIECE_BYTES, batches_of, rows_of
 
 # The usual separator of the cells of a file with this ending.

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import UserError
 from pipeline.params.text import SplitParams
-from pipeline.text.kernels.hashing import mix_in_place
-from pipeline.text.text_hashes import hash_texts
+from pipeline.text.columns import hash_texts
+from pipeline.text.hash_kernels import mix_in_place
 
 TRAIN, EVAL, TEST = 0, 1, 2
 NAMES = ("train", "eval", "test")

@@ -9,9 +9,9 @@ import pyarrow as pa
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK
 from pipeline.params.text import SplitParams
 from pipeline.splitting.assignment import NAMES, TEST, TRAIN, characters_in, cuts, side_rule
-from pipeline.text.char_table import Bytes, buffers, flags
-from pipeline.text.kernels.utf8 import join, join_lines
+from pipeline.text.columns import Bytes, buffers, flags
 from pipeline.text.shards import CHARS
+from pipeline.text.utf8_kernels import join, join_lines
 
 
 def cut_at_lines(batches: Iterable[pa.RecordBatch], borders: tuple[int, int]) -> Iterator[tuple[int, pa.RecordBatch]]:

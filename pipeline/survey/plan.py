@@ -16,13 +16,11 @@ import pyarrow.parquet as pq
 
 from pipeline.cleaning.rules import rule_of
 from pipeline.model.saved import NetworkConfig
-from pipeline.params.generation import AUTO
-from pipeline.params.groups import GROUPS
-from pipeline.params.overrides import Values, override
+from pipeline.params.groups import GROUPS, Values, override
 from pipeline.params.reader import flatten, parse_group, parse_value
-from pipeline.params.text import CleanParams
+from pipeline.params.text import AUTO, CleanParams
 from pipeline.params.training import ModelParams
-from pipeline.sources.places.source_file import has_known_ending
+from pipeline.sources.files import has_known_ending
 from pipeline.survey.prompts import find_prompts
 from pipeline.survey.survey import Advice, Survey
 

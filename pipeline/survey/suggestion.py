@@ -9,7 +9,7 @@ from pipeline.cleaning.clean_documents import clean_documents
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
-from pipeline.params.overrides import Values, override
+from pipeline.params.groups import Values, override
 from pipeline.params.reader import parse_group
 from pipeline.params.text import CleanParams, SplitParams, ValidateParams
 from pipeline.params.training import EvaluateParams, TrainParams

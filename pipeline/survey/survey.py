@@ -16,9 +16,8 @@ import pyarrow.compute as pc
 
 from pipeline.cleaning.rules import rule_of
 from pipeline.params.text import CleanParams
-from pipeline.text.char_table import Counts, buffers, count_characters, flags
-from pipeline.text.kernels.utf8 import ASCII, CODES, EXTRA_SPACES, INDENTED, LONGEST, LONGEST_ROW, STATE, survey_lines
-from pipeline.text.text_hashes import SeenTexts, hash_texts, join_hashes
+from pipeline.text.columns import Counts, SeenTexts, buffers, count_characters, flags, hash_texts, join_hashes
+from pipeline.text.utf8_kernels import ASCII, CODES, EXTRA_SPACES, INDENTED, LONGEST, LONGEST_ROW, STATE, survey_lines
 
 LONGEST_LINE = 4096
 

@@ -1,20 +1,88 @@
-"""Runs the trials of a sweep: starts, watches, prunes and counts them until there are enough.
+"""Runs a whole sweep: starts, watches, prunes and counts its trials until there are enough, then prints the best.
 
 Everything that must survive this process is in the study, in the trials' files and in their processes: after a kill,
 the next runner finds the trials that are still running and continues to watch them.
 """
 
 import math
+import os
+import re
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from pipeline.core.errors import UserError
-from pipeline.sweeping.parent import ParentRun
+from pipeline.sweeping.definition import Definition
+from pipeline.sweeping.output import ParentRun, Screen, note
 from pipeline.sweeping.process import TrialProcess, Trials, remove_checkpoints
-from pipeline.sweeping.screen import Screen, note
-from pipeline.sweeping.study import Outcome, Proposal, State, Study, ranking
+from pipeline.sweeping.study import Outcome, Proposal, State, Study, open_study, ranking
+from pipeline.tracking.project import state_folder
+
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
+
+RUN_ID = "mlflow_run"
+
+
+def run_sweep(definition: Definition, trials: Trials, *, label: str, jobs: int) -> None:
+    """Run (or resume) sweep `label` until it has all its trials, and print the best.
+
+    Raises UserError if another sweep is running, the label is taken, or no trial has a result.
+    """
+    if not LABEL.fullmatch(label):
+        raise UserError(f"--name: found {label!r}, allowed are up to 61 letters, digits, - and _, no - or _ first")
+    environment = dict(os.environ)  # before MLflow adds to it
+    folder = state_folder() / "sweeps"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError("sweep: another one is running in this project; wait for it, or give it more --jobs") from None
+    with lock, open_study(folder / f"{label}.db", definition, label=label, jobs=jobs) as study:
+        if study.is_new:
+            _begin(study, trials, label)
+        _run(study, trials, folder / label, environment)
+
+
+def _begin(study: Study, trials: Trials, label: str) -> None:
+    if taken := trials.names(label):
+        raise UserError(
+            f"--name: found {label}, but the experiment {taken[0]} exists; allowed is another name, "
+            f"or remove those: dvc exp remove {' '.join(taken)}"
+        )
+    if start := study.definition.start():
+        study.propose(start)
+
+
+def _run(study: Study, trials: Trials, folder: Path, environment: Mapping[str, str]) -> None:
+    with Screen(list(study.definition.search)) as screen:
+        parent = ParentRun(study.label, study.recall(RUN_ID), warn=screen.say)
+        parent.open()
+        if parent.run_id:
+            study.remember(RUN_ID, parent.run_id)
+        screen.say(_headline(study))
+        outcomes = Runner(study, trials, screen, parent, folder=folder, environment=environment).run()
+    best = ranking(outcomes)
+    if not best:
+        raise UserError(f"sweep {study.label}: no trial has a result; their logs are in {folder}")
+    screen.leaderboard(study.label, outcomes)
+    screen.say("")
+    screen.say(best_command(study.options_of(best[0].number)))
+
+
+def _headline(study: Study) -> str:
+    wanted, ended = study.definition.trials, len(study.outcomes())
+    parallel = f", {study.jobs} in parallel" if study.jobs > 1 else ""
+    return f"sweep {study.label}: {f'{ended} of ' if ended else ''}{wanted} trials{' done' if ended else ''}{parallel}"
+
+
+def best_command(options: list[str]) -> str:
+    """Return the command that runs the pipeline with "key=value" options."""
+    return " ".join(["dvc exp run", *(f"-S {shlex.quote(option)}" for option in options)])
 
 
 @dataclass(eq=False)
@@ -33,16 +101,19 @@ class RunningTrial:
 
 
 POLL_SECONDS = 0.25
+
 # How long an interrupted trial may take to end: MLflow may be waiting for a server.
 GRACE_SECONDS = 30.0
+
 # This number of failures in a row is not caused by the searched params.
 MAX_FAILURES = 3
+
 # The message of a training whose loss exploded (pipeline/training/loop.py).
 DIVERGED = "train: the loss is"
 
 
 class Runner:
-    """Runs the trials of a study, `jobs` at a time; `folder` has their files, `environment` is their environment."""
+    """Runs the trials of a study; `folder` has their files, `environment` is their environment."""
 
     def __init__(
         self,
@@ -52,7 +123,6 @@ class Runner:
         parent: ParentRun,
         *,
         folder: Path,
-        jobs: int,
         environment: Mapping[str, str],
     ) -> None:
         self.study = study
@@ -60,7 +130,6 @@ class Runner:
         self.screen = screen
         self.parent = parent
         self.folder = folder
-        self.jobs = jobs
         self.environment = environment
         self._running: list[RunningTrial] = []
         self._failed: list[int] = []
@@ -113,7 +182,7 @@ class Runner:
                 trial.process.kill()
         wanted = self.study.definition.trials
         more = not self._used_up and self.study.counted() < wanted
-        if more and len(self._running) < self.jobs and self._may_start():
+        if more and len(self._running) < self.study.jobs and self._may_start():
             self._start()
         ended = self.study.counted() - len(self._running)
         running = {f"{trial.proposal.number:04}": trial.perplexity for trial in self._running}

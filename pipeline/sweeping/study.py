@@ -6,26 +6,36 @@ new trial tries its values again (attribute `again`: the number of the lost tria
 
 import json
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.core.errors import UserError, one_line
 from pipeline.core.seeds import derive_seed
 from pipeline.sweeping.definition import Definition
 from pipeline.sweeping.space import Range
 
 # The number of trials before the sampler uses their results, and before the first one may be pruned.
 STARTUP, BEFORE_PRUNING = 6, 4
+
 # How often values that were tried before are drawn again, the second half of the times at random. If all draws fail,
 # the space is considered exhausted.
 MAX_DRAWS = 40
+
 # A curve predicts little before this share of the epochs, since the learning rate is still high.
 WARMUP = 0.3
+
 # Curves are compared at the same twentieth of an epoch, since evaluations differ slightly with the batch size.
 STEPS_PER_EPOCH = 20
 
+LOCK_SECONDS = 60
 
 State = Literal["done", "pruned", "diverged", "failed"]
 
@@ -223,3 +233,51 @@ def _outcome(trial: FrozenTrial) -> Outcome:
         values=dict(trial.user_attrs.get("values", {})),
         reason=reason,
     )
+
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+@contextmanager
+def open_study(path: Path, definition: Definition, *, label: str, jobs: int) -> Iterator[Study]:
+    """Open the study in the file `path`, which is created if there is none.
+
+    Raises UserError if the study has another definition or cannot be read.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna's hints are for its Python users
+        try:
+            storage = optuna.storages.RDBStorage(
+                f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
+            )
+            found = optuna.create_study(storage=storage, study_name=label, direction="minimize", load_if_exists=True)
+            _check_same(found, definition, label)
+            yield Study(found, definition, label=label, jobs=jobs)
+        except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+            message = one_line(getattr(error, "orig", None) or error.__cause__ or error)
+            raise UserError(f"{path.name}: the sweep's database cannot be used: {message}") from None
+
+
+def _check_same(study: optuna.Study, definition: Definition, label: str) -> None:
+    record = definition.record()
+    saved = study.user_attrs.get("definition")
+    if saved is None:
+        study.set_user_attr("definition", record)
+        return
+    for group in ("search", "params"):
+        for key in sorted(saved[group].keys() | record[group].keys()):
+            old, new = saved[group].get(key), record[group].get(key)
+            if old != new:
+                raise UserError(
+                    f"sweep {label}: {key}: found {_format_value(new)}, started with {_format_value(old)}; "
+                    "allowed is the same search, or another --name"
+                )
+
+
+def _format_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            "{" + ", ".join(f"{key}: {one}" for key, one in value.items() if one is not None and one is not False) + "}"
+        )
+    return repr(value)

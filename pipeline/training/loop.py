@@ -16,9 +16,8 @@ from torch.nn import functional
 
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import derive_seed
-from pipeline.dataset.batches import Batch, batches_per_epoch, epoch_batches
 from pipeline.dataset.dictionary import PADDING
-from pipeline.dataset.splits import Split
+from pipeline.dataset.splits import Batch, Split, batches_per_epoch, epoch_batches
 from pipeline.evaluation.perplexity import measure, total, window_batches
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import Weights

@@ -12,9 +12,8 @@ import numpy.typing as npt
 
 from pipeline.core.threads import available_cores, ordered_map
 from pipeline.dataset.arrays import chunks_of
-from pipeline.dataset.batches import gather
 from pipeline.dataset.dictionary import PADDING, Dictionary, Ids
-from pipeline.dataset.splits import Samples, Spans, Split, chunks_of_samples
+from pipeline.dataset.splits import Samples, Spans, Split, chunks_of_samples, gather
 from pipeline.validation.kernels import add_spans, count_misplaced, tally
 
 # The number of samples read at once, roughly as many as start in a stretch.

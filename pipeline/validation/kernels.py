@@ -12,7 +12,7 @@ are not in the set, and a set of millions does not fit into a core's cache. So a
 import numpy as np
 
 from pipeline.core.kernel_cache import kernel, kernel_helper
-from pipeline.text.kernels.hashing import FACTOR, ONE, find_slot, mix, power
+from pipeline.text.hash_kernels import FACTOR, ONE, find_slot, mix, power
 
 THREE, SEVEN = np.uint64(3), np.uint64(7)
 

@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 from support.models import random_model
 
 from pipeline.cli.app import app
-from pipeline.cli.experiments import FOLDER, apply_preset, list_presets, read_preset
-from pipeline.cli.score import background, shaded
+from pipeline.cli.experiments import PRESETS, apply_preset, list_presets, read_preset
+from pipeline.cli.generate import background, shaded
 from pipeline.generation.text_types import Score
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import flatten, read_groups, read_yaml
@@ -69,7 +69,7 @@ def test_applying_a_preset_keeps_the_comments(tmp_path):
 
 def test_presets_are_listed_and_an_unknown_one_is_an_error():
     listed = charlm("preset").stdout
-    assert all(path.stem in listed for path in FOLDER.glob("*.yaml"))
+    assert all(path.stem in listed for path in PRESETS.glob("*.yaml"))
     unknown = charlm("preset", "tutorail")
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("error: preset: found 'tutorail', allowed are ")
@@ -77,7 +77,7 @@ def test_presets_are_listed_and_an_unknown_one_is_an_error():
 
 def test_sweeps_are_listed_and_wrong_ones_are_one_line():
     listed = charlm("sweep").stdout
-    assert all(path.stem in listed for path in (FOLDER / "sweeps").glob("*.yaml"))
+    assert all(path.stem in listed for path in (PRESETS / "sweeps").glob("*.yaml"))
     for arguments, message in (
         (["quik"], "error: sweep: found 'quik', allowed are quick, regularise, or the path of a .yaml file\n"),
         (["quick", "-S", "model.layers=2"], "error: -S model.layers: no such param in params.yaml"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.speeches import speeches, wrapped
 
+from pipeline.cli.corpus import _range
 from pipeline.params.reader import flatten, read_yaml
 
 pytestmark = pytest.mark.end_to_end
@@ -120,3 +121,19 @@ def test_names_with_brackets_are_shown_as_they_are(folder):
     rows = [{"id": "[/bold] a", "text": "words " * 9}, {"id": "[red]b", "text": "words"}]
     (folder / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert "in [/bold] a" in corpus(folder, "a.jsonl", "--no-time", "-S", "data.id_column=id")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (31.2, 44.8, "31 to 45 s"),
+        (0.31, 0.42, "0.3 to 0.4 s"),
+        (120.0, 181.0, "2 to 3 min"),
+        (118.0, 122.0, "about 2 min"),
+        (100.0, 130.0, "about 2 min"),
+        (5000.0, 9000.0, "1 to 2 h"),
+        (9000.0, 14000.0, "2 to 4 h"),
+    ],
+)
+def test_a_range_is_in_one_unit(low, high, shown):
+    assert _range(low, high) == shown

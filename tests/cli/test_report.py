@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from reporting.conftest import PARAMS, write_project
 
-from pipeline.cli.report import report
+from pipeline.cli.experiments import report
 from pipeline.core.errors import UserError
 from pipeline.tracking.execution import facts_here, facts_of
 from pipeline.tracking.git import git_state

@@ -12,8 +12,8 @@ import pytest
 from serving.conftest import wait_for
 from support.models import random_model
 
+from pipeline.cli.serve import listen
 from pipeline.core.errors import UserError
-from pipeline.serving.listening import listen
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.dataset.batches import batches_per_epoch, epoch_batches, gather
-from pipeline.dataset.splits import Split, Table, cut_documents, cut_windows
+from pipeline.dataset.splits import Split, Table, batches_per_epoch, cut_documents, cut_windows, epoch_batches, gather
 
 IDS = np.arange(1, 238, dtype=np.uint8)
 SPLIT = Split(ids=IDS, buckets=cut_windows(len(IDS), (7, 20)))
@@ -47,7 +46,7 @@ def test_the_order_depends_on_seed_and_epoch_alone():
 
 
 def test_a_large_split_is_shuffled_in_groups_without_losing_samples(monkeypatch):
-    monkeypatch.setattr("pipeline.dataset.batches.SHUFFLED_AT_ONCE", 4)
+    monkeypatch.setattr("pipeline.dataset.splits.SHUFFLED_AT_ONCE", 4)
     batches = epoch(batch_size=2)
     assert len(batches) == batches_per_epoch(SPLIT, 2)
     labels = np.concatenate([batch.labels.ravel() for batch in batches])

@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 from serving.conftest import wait_for
 from support.models import random_model
 
+from pipeline.cli.serve import STOP_SECONDS
 from pipeline.serving.completions import Limits
-from pipeline.serving.listening import STOP_SECONDS
 
 pytestmark = pytest.mark.end_to_end
 

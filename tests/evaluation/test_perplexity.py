@@ -7,8 +7,7 @@ import pytest
 import torch
 from support.models import random_model
 
-from pipeline.dataset.batches import ordered_batches
-from pipeline.dataset.splits import Split, Table, cut_documents, cut_windows
+from pipeline.dataset.splits import Split, Table, cut_documents, cut_windows, ordered_batches
 from pipeline.evaluation.breakdown import Breakdown, symbol_name
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork

@@ -10,8 +10,8 @@ from support.models import random_model
 
 from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
-from pipeline.serving.answers import answer, stream_answer
 from pipeline.serving.model_source import card_of
+from pipeline.serving.pyfunc_model import answer, stream_answer
 
 MODEL = random_model(bounded=True, ending=-0.5)
 WRITER = Writer(MODEL)

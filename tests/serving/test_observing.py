@@ -9,7 +9,8 @@ import httpx
 import pytest
 from serving.conftest import running, served, wait_for
 
-from pipeline.serving.listening import ACCESS, SERVER, Formatter, log_config
+from pipeline.cli.serve import Formatter, log_config
+from pipeline.serving.middleware import ACCESS, SERVER
 
 
 @pytest.fixture

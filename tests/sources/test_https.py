@@ -8,9 +8,9 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams
+from pipeline.sources import remote
 from pipeline.sources.describe import describe
-from pipeline.sources.places import remote
-from pipeline.sources.places.remote import fetch_url
+from pipeline.sources.remote import fetch_url
 
 BODY = bytes(range(97, 123)) * 1000
 

@@ -10,12 +10,12 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams
+from pipeline.sources import files as files_module
+from pipeline.sources import typed_rows
 from pipeline.sources.describe import describe
-from pipeline.sources.formats import parquet_rows
-from pipeline.sources.formats.json_rows import DEEPEST
-from pipeline.sources.places import streams
-from pipeline.sources.places.finding import find_files, redacted
+from pipeline.sources.finding import find_files, redacted
 from pipeline.sources.reading import open_documents
+from pipeline.sources.typed_rows import DEEPEST
 
 
 def described(root, source, **params):
@@ -102,7 +102,7 @@ def test_numbers_larger_than_int64_become_doubles(tmp_path):
 
 
 def test_a_small_parquet_file_with_large_texts_is_read_in_small_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_rows, "BLOCK_BYTES", 100_000)
+    monkeypatch.setattr(typed_rows, "BLOCK_BYTES", 100_000)
     text = "ab" * 20_000
     table = {"text": [text, None] * 200, "other": [text] * 400}
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
@@ -110,7 +110,7 @@ def test_a_small_parquet_file_with_large_texts_is_read_in_small_blocks(tmp_path,
     params = DataParams(source="a.parquet", metadata=("other",), max_gb=0.1)
     documents = open_documents(params, root=tmp_path, cache=tmp_path / "state/downloads")
     with (tmp_path / "a.parquet").open("rb") as stream:
-        blocks = list(parquet_rows.parquet_blocks(stream, "a", parquet_rows.ColumnSelection.by(params), lambda _: None))
+        blocks = list(typed_rows.parquet_blocks(stream, "a", typed_rows.ColumnSelection.by(params), lambda _: None))
     assert max(block.nbytes for block in blocks) < 150_000
     assert [row["text"] for batch in documents for row in batch.to_pylist()] == [text] * 200
     with pytest.raises(UserError, match=r"data.max_gb: the source has more than 0.005 GB"):
@@ -155,7 +155,9 @@ def test_a_zip_with_two_files_of_one_name_is_refused(tmp_path):
 def test_the_members_of_a_zip_are_listed_once_and_again_when_it_changes(tmp_path, monkeypatch):
     opened = []
     real = zipfile.ZipFile
-    monkeypatch.setattr(streams.zipfile, "ZipFile", lambda *given, **more: opened.append(1) or real(*given, **more))
+    monkeypatch.setattr(
+        files_module.zipfile, "ZipFile", lambda *given, **more: opened.append(1) or real(*given, **more)
+    )
     for round_, size in enumerate((1, 2), start=1):
         with real(tmp_path / "a.zip", "w") as archive:
             for number in range(50):

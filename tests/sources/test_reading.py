@@ -13,11 +13,10 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams, Select
-from pipeline.sources import table_documents
+from pipeline.sources import columns as columns_module
+from pipeline.sources import csv_rows, table_documents
+from pipeline.sources import files as files_module
 from pipeline.sources.describe import describe
-from pipeline.sources.formats import columns as columns_module
-from pipeline.sources.formats import csv_rows
-from pipeline.sources.places import streams
 from pipeline.sources.reading import open_documents
 from pipeline.text import documents as rows_module
 from pipeline.text.documents import schema_of
@@ -110,7 +109,7 @@ def test_rows_may_be_split_between_any_chunks(tmp_path, monkeypatch):
     for ending in ("csv", "jsonl", "parquet"):
         (tmp_path / f"t.{ending}").write_bytes(written(many, ending))
     for size in (1, 7, 1000):
-        monkeypatch.setattr(streams, "READ_BYTES", size)
+        monkeypatch.setattr(files_module, "READ_BYTES", size)
         for ending in ("csv", "jsonl", "parquet"):
             assert [row["text"] for row in rows(tmp_path, f"t.{ending}")] == tidy
 
@@ -130,7 +129,7 @@ def test_no_row_is_lost_when_one_is_longer_than_a_block(tmp_path, monkeypatch):
 
 def test_an_endless_row_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_rows, "BLOCK_BYTES", (300, 1000))
-    monkeypatch.setattr("pipeline.sources.formats.json_rows.LONGEST_ROW", 1000)
+    monkeypatch.setattr("pipeline.sources.typed_rows.LONGEST_ROW", 1000)
     (tmp_path / "t.csv").write_text('text\n"' + "x" * 5000)
     (tmp_path / "t.jsonl").write_text('{"text": "' + "x" * 5000)
     for name in ("t.csv", "t.jsonl"):
@@ -185,7 +184,7 @@ def test_types_of_columns_fit_all_files(tmp_path):
 
 
 def test_json_types_may_differ_between_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "READ_BYTES", 64)
+    monkeypatch.setattr(files_module, "READ_BYTES", 64)
     lines = [{"text": "x", "v": 1, "d": "2020-01-01"}] * 20 + [{"text": "x", "v": 1.5, "d": "soon", "q": {"r": 1}}] * 20
     (tmp_path / "t.jsonl").write_bytes(written(lines, "jsonl"))
     found = rows(tmp_path, "t.jsonl", metadata=("v", "d"))
@@ -256,7 +255,7 @@ def test_errors_in_parquet_are_reported(tmp_path):
 
 
 def test_a_text_column_may_be_missing_from_the_first_blocks_of_json(tmp_path, monkeypatch):
-    monkeypatch.setattr(streams, "READ_BYTES", 64)
+    monkeypatch.setattr(files_module, "READ_BYTES", 64)
     (tmp_path / "t.jsonl").write_text('{"id": 1}\n' * 50 + '{"id": 2, "text": "x"}\n\n')
     documents = read(tmp_path, "t.jsonl", id_column="id")
     assert [row["document"] for batch in documents for row in batch.to_pylist()] == ["2"]

@@ -7,10 +7,10 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams
-from pipeline.sources.places import remote
-from pipeline.sources.places.finding import find_files
-from pipeline.sources.places.remote import fetch
+from pipeline.sources import remote
+from pipeline.sources.finding import find_files
 from pipeline.sources.reading import open_documents
+from pipeline.sources.remote import fetch
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.params.text import DataParams
+from pipeline.sources import csv_rows
+from pipeline.sources.columns import ColumnSelection
+from pipeline.sources.csv_rows import SEPARATORS, csv_blocks, find_separator
 from pipeline.sources.describe import describe
-from pipeline.sources.formats import csv_rows
-from pipeline.sources.formats.columns import ColumnSelection
-from pipeline.sources.formats.csv_rows import SEPARATORS, csv_blocks, find_separator
 from pipeline.sources.reading import open_documents
 
 CELLS = st.text('a,;|\t" \né', max_size=12)

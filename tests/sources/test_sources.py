@@ -14,8 +14,8 @@ from pipeline.core.errors import UserError
 from pipeline.params.text import DataParams
 from pipeline.sources import describe as describe_module
 from pipeline.sources.describe import describe
-from pipeline.sources.places.finding import find_files
-from pipeline.sources.places.source_file import SourceFile
+from pipeline.sources.files import SourceFile
+from pipeline.sources.finding import find_files
 
 
 def names(root, source):

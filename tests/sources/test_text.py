@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
-from pipeline.sources.formats.text import decode, guess_encoding
+from pipeline.sources.decoding import decode, guess_encoding
 
 RUSSIAN = "Широка страна моя родная, много в ней лесов, полей и рек.\n" * 20
 

@@ -10,7 +10,7 @@ from support.validated import KINDS, TEXTS
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
-from pipeline.dataset.batches import Batch, gather
+from pipeline.dataset.splits import Batch, gather
 from pipeline.params.text import EXPECTATIONS
 from pipeline.validation import coverage
 from pipeline.validation.contracts import MILDER

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.params.groups import GROUPS
-from pipeline.params.overrides import write_values
+from pipeline.params.groups import GROUPS, write_values
 from pipeline.params.reader import read_groups, read_yaml
 from pipeline.survey.plan import changed_values, changes
 from pipeline.survey.survey import Advice

@@ -4,7 +4,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from pipeline.sweeping import command, runner
+from pipeline.sweeping import runner
 
 SWEEP = """# Learning rates
 trials: 6
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "results").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(command, "ParentRun", Mock(return_value=Mock(run_id=None, environment=dict)))
+    monkeypatch.setattr(runner, "ParentRun", Mock(return_value=Mock(run_id=None, environment=dict)))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     return tmp_path

@@ -7,8 +7,8 @@ from pathlib import Path
 from fakes import FakeTrials
 
 from pipeline.core.errors import UserError
-from pipeline.sweeping.command import run_sweep
 from pipeline.sweeping.definition import load_sweep
+from pipeline.sweeping.runner import run_sweep
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 definition = load_sweep(Path("sweep.yaml"), [], int(sys.argv[1]))

@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.params.reader import flatten, read_yaml
-from pipeline.sweeping.command import best_command
 from pipeline.sweeping.definition import find_sweep, list_sweeps, load_sweep
+from pipeline.sweeping.runner import best_command
 from pipeline.sweeping.space import Choices, Range
 
 ROOT = Path(__file__).parents[2]

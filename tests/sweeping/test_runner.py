@@ -12,8 +12,8 @@ import pytest
 from sweeping.fakes import FakeTrials
 
 from pipeline.core.errors import UserError
-from pipeline.sweeping.command import run_sweep
 from pipeline.sweeping.definition import load_sweep
+from pipeline.sweeping.runner import run_sweep
 
 SCRIPT = Path(__file__).with_name("sweeping_process.py")
 

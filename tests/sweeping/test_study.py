@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.sweeping.command import open_study
 from pipeline.sweeping.definition import load_sweep
-from pipeline.sweeping.study import Outcome
+from pipeline.sweeping.study import Outcome, open_study
 
 TEXT = """
 search:

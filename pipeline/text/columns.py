@@ -1,4 +1,4 @@
-"""Gives text columns to the kernels as bytes and offsets, counts their characters, and rewrites them by a table."""
+"""Counts, rewrites and hashes the texts of a column: gives it to the kernels as bytes and offsets."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.text.kernels.utf8 import ASCII, CODES, count, rewrite
+from pipeline.text.hash_kernels import add_new, hash_rows, join_hash, mix_in_place
+from pipeline.text.utf8_kernels import ASCII, CODES, count, rewrite
 
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
@@ -86,3 +87,48 @@ class Rewriter:
                 self._used += len(written)
                 self._same[code & 0xFF] |= code < ASCII and bytes(written) == bytes([code])
                 self._known[code] = True
+
+
+SMALLEST = 1 << 16
+
+Hashes = npt.NDArray[np.uint64]
+
+
+def hash_texts(texts: pa.Array) -> Hashes:
+    """Return a hash of each row of a large_string array, uint64 [rows]; `join_hashes` joins two of them."""
+    data, offsets = buffers(texts)
+    out = np.empty(len(texts), dtype=np.uint64)
+    hash_rows(data, offsets, out)
+    return out
+
+
+def join_hashes(first: int, second: int, num_bytes: int) -> int:
+    """Return the hash of a text from those of its two parts, of which the second has `num_bytes` bytes."""
+    return int(join_hash(np.uint64(first), np.uint64(second), num_bytes))
+
+
+class SeenTexts:
+    """The hashes of texts that were seen before, which find duplicates: 16 to 32 bytes for each text.
+
+    Among ten million different texts, two have the same hash with a probability of one in 370,000 (n^2 / 2^65). This
+    holds for ordinary texts: two different ones with the same hash can be constructed on purpose.
+    """
+
+    def __init__(self) -> None:
+        self._table = np.zeros(SMALLEST, dtype=np.uint64)
+        self._count = 0
+
+    def add(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Add texts by their hashes, uint64 [n]; returns which of them are new, bool [n]."""
+        while 2 * (self._count + len(hashes)) > len(self._table):
+            self._grow()
+        values = hashes.copy()
+        mix_in_place(values)
+        is_new = np.empty(len(values), dtype=np.bool_)
+        self._count += int(add_new(self._table, values, is_new))
+        return is_new
+
+    def _grow(self) -> None:
+        known = self._table[self._table != 0]
+        self._table = np.zeros(2 * len(self._table), dtype=np.uint64)
+        add_new(self._table, known, np.empty(len(known), dtype=np.bool_))

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.sources.formats.columns import LONGEST_ROW, ColumnSelection, row_too_long
+from pipeline.sources.columns import LONGEST_ROW, ColumnSelection, row_too_long
 
 # Arrow parses one block at a time, and a row has to fit into it. For a longer row, reading restarts with larger blocks.
 BLOCK_BYTES = (4 << 20, 32 << 20, LONGEST_ROW)

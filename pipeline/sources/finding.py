@@ -14,9 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.core.errors import LOGIN, UserError
 from pipeline.core.files import sha256_of
-from pipeline.params.text import DataParams
-from pipeline.sources.places.source_file import ENDINGS, SourceFile, has_known_ending
-from pipeline.sources.places.streams import DAMAGE, GB, unreadable
+from pipeline.params.text import SOTU, DataParams
+from pipeline.sources.files import DAMAGE, ENDINGS, GB, SourceFile, has_known_ending, unreadable
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 # File systems allow 255 bytes; the ending of a name, which says what the file contains, is retained.
@@ -50,7 +49,6 @@ def original_name(copy: str) -> str:
     return copy.partition("-")[2]
 
 
-SOTU = "sotu"
 MAGIC = "*?["
 
 
@@ -71,12 +69,12 @@ def find_files(
     source, limit = params.source, int(params.max_gb * GB)
     scheme = scheme_of(source)
     if scheme in {"http", "https"}:
-        from pipeline.sources.places.remote import fetch_url  # fsspec takes 0.2 s to import
+        from pipeline.sources.remote import fetch_url  # fsspec takes 0.2 s to import
 
         path = fetch_url(source, cache=cache, limit=limit, sha256=params.sha256, hash_of_file=sha256, progress=progress)
         return _expand(path, original_name(path.name))
     if scheme is not None:
-        from pipeline.sources.places.remote import fetch  # fsspec takes 0.2 s
+        from pipeline.sources.remote import fetch  # fsspec takes 0.2 s
 
         copies = fetch(source, cache=cache, limit=limit, progress=progress)
         files = [file for name, path in copies for file in _expand(path, name)]

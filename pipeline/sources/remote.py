@@ -17,9 +17,8 @@ from fsspec.core import url_to_fs
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json, sha256_of, whole_file, write_json
-from pipeline.sources.places.finding import cache_name, hash_of, redacted, scheme_of
-from pipeline.sources.places.source_file import ENDINGS, has_known_ending
-from pipeline.sources.places.streams import GB
+from pipeline.sources.files import ENDINGS, GB, has_known_ending
+from pipeline.sources.finding import cache_name, hash_of, redacted, scheme_of
 
 TIMEOUT_SECONDS = 30.0
 # HTTP statuses after which an earlier copy is not used: the file is gone, or access is denied.

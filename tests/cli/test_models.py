@@ -32,7 +32,7 @@ def test_nothing_is_cut_in_a_pipe_or_a_narrow_window(columns, capsys, monkeypatc
 def test_nothing_is_cut_in_a_narrow_terminal():
     code = (
         "import pty, sys; sys.exit(pty.spawn([sys.executable, '-c', "
-        '\'import test_registry as t; t.print_whole(t._table("charlm", [t.version(12, "challenger")]))\']) >> 8)'
+        '\'import test_models as t; t.print_whole(t._table("charlm", [t.version(12, "challenger")]))\']) >> 8)'
     )
     places = os.pathsep.join(str(ROOT / name) for name in (".", "tests", "tests/cli"))
     done = subprocess.run(

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.params.overrides import known_keys, override
+from pipeline.params.groups import known_keys, override
 from pipeline.params.reader import flatten, read_yaml
 
 GROUPS = ("data", "model", "train")

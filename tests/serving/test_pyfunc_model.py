@@ -5,7 +5,7 @@ from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.generation.text import Writer
-from pipeline.serving.answers import PARAMS, answer, read_params, read_prompts
+from pipeline.serving.pyfunc_model import PARAMS, answer, read_params, read_prompts
 
 WRITER = Writer(random_model())
 

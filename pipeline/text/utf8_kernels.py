@@ -1,4 +1,8 @@
-"""Counts, rewrites and encodes the characters of a text by tables over code points; collapses and joins lines."""
+"""Compiled loops over UTF-8 text: counts, rewrites and encodes characters by tables over code points; joins lines.
+
+All text is valid UTF-8, uint8 [bytes]. Row i of n is data[offsets[i] : offsets[i + 1]], offsets int64 [n + 1], as in
+Arrow.
+"""
 
 import numpy as np
 
@@ -247,3 +251,33 @@ def survey_lines(data, offsets, last, lengths, state):
                 state[LONGEST], state[LONGEST_ROW] = state[LENGTH], row
             state[LENGTH] = 0
             before = begun = False
+
+
+# What matters for the nesting of JSON: quotes, backslashes and brackets.
+QUOTE, BACKSLASH = 0x22, 0x5C
+OPENING, CLOSING = (0x5B, 0x7B), (0x5D, 0x7D)
+
+
+@kernel
+def line_nested_too_deeply(data, limit):
+    """Return the first line (from 0) of JSON lines, uint8 [n], with more than `limit` open brackets; -1 if none.
+
+    A recursive parser would overflow its stack on such a line.
+    """
+    line, depth, quoted, escaped = 0, 0, False, False
+    for at in range(len(data)):
+        byte = data[at]
+        if byte == NEWLINE:
+            line, depth, quoted, escaped = line + 1, 0, False, False
+        elif quoted:
+            quoted = escaped or byte != QUOTE
+            escaped = byte == BACKSLASH and not escaped
+        elif byte == QUOTE:
+            quoted = True
+        elif byte in OPENING:
+            depth += 1
+            if depth > limit:
+                return line
+        elif byte in CLOSING:
+            depth -= 1
+    return -1
