@@ -15,7 +15,7 @@ from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.evaluation.summary import summary_figures
 from pipeline.model.network import CharNetwork
-from pipeline.model.ngram import NgramModel
+from pipeline.ngram.ngram import NgramModel
 from pipeline.model.saved import SavedModel
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams

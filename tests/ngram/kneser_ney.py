@@ -1,4 +1,4 @@
-"""Kneser-Ney written down as the formulas are, slow and without a trie: what `pipeline.model.ngram` must agree with."""
+"""Kneser-Ney written down as the formulas are, slow and without a trie: what `pipeline.ngram.ngram` must agree with."""
 
 from collections import defaultdict
 
