@@ -26,7 +26,7 @@ def baseline_figures(model: NgramModel, split: Split, *, window: int) -> dict[st
 
 def name_of(model: NgramModel) -> str:
     """Return what the model is, and how much of the training text it was built from if that was too long."""
-    used = "" if model.complete else f", last {len(model.text) / 1e6:,.1f} million characters"
+    used = "" if model.complete else f", last {len(model.trie.text) / 1e6:,.1f} million characters"
     return f"Kneser-Ney order {model.order}{used}"
 
 

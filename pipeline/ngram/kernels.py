@@ -58,10 +58,27 @@ class Trie(NamedTuple):
     uniform: float
     weights: npt.NDArray[np.float32]
 
-    @property
-    def longest(self) -> int:
-        """The number of ids of the longest grams: the order and the id that is predicted."""
-        return len(self.discounts) - 1
+    def start(self) -> npt.NDArray[np.int64]:
+        """Return the states of a reader that has read nothing, int64 [longest + 1]; see `start`."""
+        states = np.full(len(self.discounts), ROOT, dtype=np.int64)
+        states[-1] = 1
+        return states
+
+
+NOTHING = np.zeros(0, dtype=np.int32)
+NO_TRIE = Trie(
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    np.zeros(0),
+    np.zeros((1, 4)),
+    -1,
+    0.0,
+    np.zeros((0, 2), np.float32),
+)
 
 
 @kernel_helper
@@ -245,13 +262,21 @@ def mix(trie, states, share, logits, probs):
 
 
 @kernel
-def mix_rows(trie, ids, states, share, logits):
-    """Do what `mix` does for each row of `logits`, float32 [time, vocab or more], and advance `states` by ids[row]."""
-    vocab = logits.shape[1]
-    probs = np.empty(vocab, np.float64)
+def mix_rows(trie, ids, states, logits):
+    """Do what `mix` does for each row of `logits`, float32 [time, vocab]: row t is what precedes ids[t]."""
+    probs = np.empty(logits.shape[1], np.float64)
     for at in range(len(ids)):
-        mix(trie, states, share, logits[at], probs)
+        mix(trie, states, 1.0, logits[at], probs)
         advance(trie, states, ids[at])
+
+
+@kernel
+def mix_inputs(trie, ids, states, logits):
+    """Do what `mix` does for each row of `logits`, float32 [time, vocab]: row t is what follows ids[t]."""
+    probs = np.empty(logits.shape[1], np.float64)
+    for at in range(len(ids)):
+        advance(trie, states, ids[at])
+        mix(trie, states, 1.0, logits[at], probs)
 
 
 @kernel

@@ -63,10 +63,11 @@ def _newton(network: Floats32, ngram: Floats32, labels: npt.NDArray[np.int64], p
         logits = exponents[0] * network.astype(np.float64) + exponents[1] * ngram
         probs = np.exp(logits - logits.max(axis=1, keepdims=True))
         probs /= probs.sum(axis=1, keepdims=True)
+        # The gradient is the expected minus the actual logits, the Hessian their covariance.
         mean = np.stack([(probs * network).sum(axis=1), (probs * ngram).sum(axis=1)], axis=1)
-        own, other = (probs * network * network).sum(axis=1), (probs * ngram * ngram).sum(axis=1)
-        both = (probs * network * ngram).sum(axis=1)
-        hessian = np.array([[own.sum(), both.sum()], [both.sum(), other.sum()]]) - mean.T @ mean
+        own, other = network - mean[:, :1], ngram - mean[:, 1:]
+        both = (probs * own * other).sum()
+        hessian = np.array([[(probs * own * own).sum(), both], [both, (probs * other * other).sum()]])
         gradient = (mean - right).sum(axis=0) + PRIOR * (exponents - prior)
         exponents = np.clip(exponents - np.linalg.solve(hessian + PRIOR * np.eye(2), gradient), 0.0, HIGHEST)
     return exponents
@@ -125,13 +126,16 @@ def load_ngram(path: Path, *, vocab_size: int) -> NgramModel:
         and -1 <= begin < vocab_size
         and counts.min() >= 0
         and children.sum() == len(where) - 1
-        # A node's children follow it, so no reader can go in circles.
-        and (np.cumsum(children) + 1 > np.arange(len(where))).all()
+        # Each node's children come after it.
+        and (np.cumsum(children)[:-1] + 1 > np.arange(1, len(where))).all()
     )
     if not sound:
         raise UserError(f"{path}: damaged: its numbers do not fit together")
-    trie = trie_of(text, children, counts, where, discounts, vocab_size=vocab_size, begin=begin)
-    return NgramModel(order, vocab_size, bool(complete), trie._replace(weights=weights))
+    try:
+        trie = trie_of(text, children, counts, where, discounts, vocab_size=vocab_size, begin=begin)
+    except IndexError:  # more levels than discounts
+        raise UserError(f"{path}: damaged: its grams are longer than its order") from None
+    return NgramModel(order, vocab_size, bool(complete), trie).with_weights(weights)
 
 
 def _smallest(array: npt.NDArray[np.integer]) -> npt.NDArray[np.unsignedinteger]:

@@ -13,7 +13,7 @@ Grams do not extend over the start of a document. What is at the start of the te
 neighbour; each time counts as one, so grams that begin with the begin symbol have their plain counts, as in KenLM.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -68,6 +68,10 @@ class NgramModel:
         while (built := _build(text, order + 1, mark, most_nodes)) is None:
             text = text[len(text) // 2 :].copy()
         return cls(order, vocab_size, len(text) == len(ids), trie_of(text, *built, vocab_size=vocab_size, begin=mark))
+
+    def with_weights(self, weights: npt.NDArray[np.float32]) -> "NgramModel":
+        """Return the same model with weights for mixing it with a network's probabilities; see `mixture.py`."""
+        return replace(self, trie=self.trie._replace(weights=weights))
 
     @property
     def outcomes(self) -> int:

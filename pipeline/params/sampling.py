@@ -52,6 +52,9 @@ class SamplingOptions:
     presence_penalty: Annotated[
         AddedPenalty, Field(description="subtracted once if the completion has the character; 0: off")
     ] = 0.0
+    ngram_weight: Annotated[
+        float, Field(ge=0, le=1, description="how much the n-gram model counts; 0: the network alone")
+    ] = 1.0
     logit_bias: Annotated[
         tuple[tuple[str, float], ...], Field(description="characters, and what is added to their logits")
     ] = ()
