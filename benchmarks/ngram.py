@@ -35,7 +35,7 @@ from pipeline.cleaning.rules import rule_of
 from pipeline.dataset.dictionary import Dictionary, Ids
 from pipeline.dataset.splits import Split
 from pipeline.evaluation.baseline import total, whole_rows, window_rows
-from pipeline.model.ngram import NgramModel
+from pipeline.ngram.ngram import NgramModel
 from pipeline.params.text import CleanParams
 
 ROOT = Path(__file__).parents[1]
@@ -133,7 +133,7 @@ def ours(ids: Ids, cut: int, vocab_size: int, order: int) -> Row:
 def plain_python(ids: Ids, cut: int, vocab_size: int, *, order: int) -> Row:
     """Build the tests' model of a slice, and measure its time only: it scores some hundred characters a second."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from model.kneser_ney import Reference  # a module of the tests
+    from ngram.kneser_ney import Reference  # a module of the tests
 
     began = time.perf_counter()
     Reference(ids[max(0, cut - SLICE) : cut], order=order, outcomes=vocab_size - 1)

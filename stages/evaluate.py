@@ -14,8 +14,8 @@ from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.evaluation.summary import summary_figures
 from pipeline.model.network import CharNetwork
-from pipeline.model.ngram import NgramModel
 from pipeline.model.saved import SavedModel
+from pipeline.ngram.ngram import NgramModel
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams
 from pipeline.tracking.stage import stage
@@ -28,19 +28,22 @@ def main() -> None:
         network = CharNetwork(saved.config)
         network.load_weights(saved.weights)
         split = load_split(SPLITS / "eval")
+        ngram = saved.ngram
         whole, breakdown = Total(), Breakdown.empty(window=params.window, vocab_size=len(saved.dictionary))
-        for losses in measure(network, window_batches(split, window=params.window, batch_size=params.batch_size)):
+        for losses in measure(
+            network, window_batches(split, window=params.window, batch_size=params.batch_size), ngram=ngram
+        ):
             whole.add(losses)
             breakdown.add(losses)
         buckets = {
-            length: total(measure(network, ordered_batches(split.ids, samples, length, params.batch_size)))
+            length: total(measure(network, ordered_batches(split.ids, samples, length, params.batch_size), ngram=ngram))
             for length, samples in split.buckets.items()
             if len(samples)
         }
-        test = _test_figures(network, params)
+        test = _test_figures(saved, network, params)
         # Reading one character after the other does not profit from two threads, and is far slower on shared cores.
         torch.set_num_threads(1)
-        stateful = total(measure(network, whole_batches(split)))
+        stateful = total(measure(network, whole_batches(split), ngram=ngram))
         write_json(
             metrics_of("evaluate"),
             {
@@ -50,6 +53,7 @@ def main() -> None:
                 "bits_per_char": whole.bits_per_char,
                 "accuracy": whole.accuracy,
                 "num_chars": whole.chars,
+                **_network_alone(saved, network, split, params),
                 **_baseline(saved.dictionary, split, params),
                 **test,
                 "buckets": {
@@ -79,13 +83,21 @@ def _baseline(dictionary: Dictionary, split: Split, params: EvaluateParams) -> d
     return baseline_figures(model, split, window=params.window)
 
 
-def _test_figures(network: CharNetwork, params: EvaluateParams) -> dict[str, float]:
+def _network_alone(saved: SavedModel, network: CharNetwork, split: Split, params: EvaluateParams) -> dict[str, float]:
+    """Return the perplexity of the network without its n-gram model; nothing if it has none."""
+    if saved.ngram is None:
+        return {}
+    batches = window_batches(split, window=params.window, batch_size=params.batch_size)
+    return {"network_perplexity": total(measure(network, batches)).perplexity}
+
+
+def _test_figures(saved: SavedModel, network: CharNetwork, params: EvaluateParams) -> dict[str, float]:
     """Return the figures of the test text by the same protocol, or nothing if there is no test text."""
     folder = SPLITS / "test"
     if not folder.exists():
         return {}
     batches = window_batches(load_split(folder), window=params.window, batch_size=params.batch_size)
-    found = total(measure(network, batches))
+    found = total(measure(network, batches, ngram=saved.ngram))
     return {"test_perplexity": found.perplexity, "test_bits_per_char": found.bits_per_char, "test_chars": found.chars}
 
 

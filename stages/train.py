@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
 from pipeline.model.network import CharNetwork, initialise, start_at_frequencies
-from pipeline.model.saved import NetworkConfig, SavedModel
+from pipeline.model.saved import NGRAM, NetworkConfig, SavedModel
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams, ModelParams, TrainParams
 from pipeline.tracking.progress import show_training
@@ -25,6 +26,7 @@ from pipeline.training.checkpoint import ResumableTraining, open_checkpoints, tr
 from pipeline.training.curve import StepMetrics, curve_row, is_tutorial, write_curve, write_tutorial
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
+from pipeline.training.mixture import fit_ngram, held_out
 
 
 def main() -> None:
@@ -42,9 +44,12 @@ def main() -> None:
         initialise(network, magnitude=model_params.init_magnitude, generator=generator)
         if model_params.init_output == "unigram":
             start_at_frequencies(network, count_ids(splits["train"].ids, len(dictionary)), generator=generator)
+        train = splits["train"]
+        if model_params.ngram.order:
+            train, _ = held_out(train, model_params.ngram, vocab_size=len(dictionary))
         trainer = Trainer(
             network,
-            train=splits["train"],
+            train=train,
             evaluation=splits["eval"],
             params=params,
             window=window,
@@ -67,7 +72,20 @@ def main() -> None:
             if training.resumed_from is not None:
                 run.say(f"resuming from the checkpoint after update {training.resumed_from} of {trainer.steps}")
             _train(run, training, params)
-            _write_outputs(training, config, dictionary)
+            weights = trainer.best or trainer.network.weights()
+            ngram, started = None, time.perf_counter()
+            if model_params.ngram.order:
+                network.load_weights(weights)
+                ngram = fit_ngram(
+                    network,
+                    splits["train"],
+                    model_params.ngram,
+                    dictionary=dictionary,
+                    window=window,
+                    device=device,
+                )
+            SavedModel(config=config, weights=weights, dictionary=dictionary, ngram=ngram).save(MODEL)
+            _write_metrics(training, time.perf_counter() - started, len(splits["train"].ids))
             checkpoints.remove()
 
 
@@ -89,7 +107,8 @@ def _point(metrics: StepMetrics) -> Point:
     )
 
 
-def _write_outputs(training: ResumableTraining, config: NetworkConfig, dictionary: Dictionary) -> None:
+def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars: int) -> None:
+    """Write the curve and the figures; `ngram_seconds` were spent on the n-gram model of `num_chars` characters."""
     trainer, points = training.trainer, training.points
     last, best = points[-1], min(points, key=lambda point: point.eval_perplexity or math.inf)
     write_curve(CURVE, points)
@@ -100,15 +119,21 @@ def _write_outputs(training: ResumableTraining, config: NetworkConfig, dictionar
             "best_step": best.step,
             "steps": last.step,
             "parameters": sum(weight.numel() for weight in trainer.network.parameters()),
-            "seconds": round(last.seconds, 1),
+            "seconds": round(last.seconds + ngram_seconds, 1),
             "chars_per_second": round(last.chars / last.seconds),
             "threads": torch.get_num_threads(),
             "device": trainer.device.type,
             "precision": str(trainer.dtype).removeprefix("torch."),
+            **_ngram_figures(ngram_seconds, num_chars),
         },
     )
-    weights = trainer.best or trainer.network.weights()
-    SavedModel(config=config, weights=weights, dictionary=dictionary).save(MODEL)
+
+
+def _ngram_figures(seconds: float, num_chars: int) -> dict[str, float]:
+    """Return how long the n-gram model took and how large it is, or nothing if there is none."""
+    if not (file := MODEL / NGRAM).exists():
+        return {}
+    return {"ngram_seconds": round(seconds, 1), "ngram_bytes_per_char": round(file.stat().st_size / num_chars, 1)}
 
 
 def _inputs() -> list[Path]:

@@ -46,6 +46,7 @@ def generate(
     min_p: Annotated[float | None, _option("min_p")] = None,
     repetition_penalty: Annotated[float | None, _option("repetition_penalty")] = None,
     repetition_window: Annotated[int | None, _option("repetition_window")] = None,
+    ngram_weight: Annotated[float | None, _option("ngram_weight")] = None,
     allowed: Annotated[str | None, _option("allowed")] = None,
     seed: Annotated[int | None, _option("seed")] = None,
     stop: Annotated[list[str] | None, _option("stop")] = None,
@@ -81,6 +82,7 @@ def generate(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
         "repetition_window": repetition_window,
+        "ngram_weight": ngram_weight,
         "seed": seed,
     }
     chosen = params.sampling() | {name: value for name, value in given.items() if value is not None}

@@ -184,6 +184,29 @@ class Split:
         return np.append(starts[1:], len(self.ids)) - 1 if len(starts) else starts
 
 
+def hold_out(split: Split, share: float) -> tuple[Split, Split]:
+    """Return `split` without its end, and the end: about `share` of the ids, whole documents where there are some.
+
+    Each part has at least one id or document; both are empty or whole if there is only one.
+    """
+    lengths = tuple(split.buckets)
+    cut = round(len(split.ids) * (1 - share))
+    if split.documents is None:
+        rest, end = split.ids[:cut], split.ids[cut:]
+        return Split(rest, cut_windows(len(rest), lengths)), Split(end, cut_windows(len(end), lengths))
+    starts = np.asarray(split.documents)
+    first = int(np.clip(np.searchsorted(starts, cut), 1, max(len(starts) - 1, 1)))
+    at = int(starts[first]) if first < len(starts) else len(split.ids)
+    kept = {length: _before(samples, at) for length, samples in split.buckets.items()}
+    return Split(split.ids[:at], kept, starts[:first]), Split(split.ids[at:], {}, starts[first:] - at)
+
+
+def _before(samples: Samples, at: int) -> Table:
+    """Return the samples that start before position `at`."""
+    array = samples.array if isinstance(samples, Table) else samples.rows(np.arange(len(samples)))
+    return Table(array[: int(np.searchsorted(array[:, 0], at))])
+
+
 def load_split(folder: Path) -> Split:
     """Return the split in `folder`, memory-mapped; UserError if files are missing or damaged."""
     ids = load_array(folder / "ids.npy")

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.dataset.arrays import release_pages
 from pipeline.dataset.splits import Samples, Spans, Split, Table, chunks_of_samples, cut_documents, cut_windows
 from pipeline.evaluation.perplexity import MAX_NLL, Total
-from pipeline.model.ngram import NgramModel
+from pipeline.ngram.ngram import NgramModel
 
 # Characters of the whole text that are read at once, and windows: only memory depends on it.
 PIECE, WINDOWS = 1 << 16, 1 << 12
@@ -26,7 +26,7 @@ def baseline_figures(model: NgramModel, split: Split, *, window: int) -> dict[st
 
 def name_of(model: NgramModel) -> str:
     """Return what the model is, and how much of the training text it was built from if that was too long."""
-    used = "" if model.complete else f", last {len(model.text) / 1e6:,.1f} million characters"
+    used = "" if model.complete else f", last {len(model.trie.text) / 1e6:,.1f} million characters"
     return f"Kneser-Ney order {model.order}{used}"
 
 

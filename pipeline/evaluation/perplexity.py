@@ -18,6 +18,8 @@ from torch.nn import functional
 from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import Batch, Split, gather, ordered_batches
 from pipeline.model.network import CharNetwork, State
+from pipeline.ngram.kernels import mix_inputs
+from pipeline.ngram.ngram import NgramModel
 
 # The tutorial floors probabilities at 1e-15 before the logarithm.
 MAX_NLL = -math.log(1e-15)
@@ -109,13 +111,30 @@ def measure(
     *,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
+    ngram: NgramModel | None = None,
 ) -> Iterator[Losses]:
-    """Yield the losses of `batches`, without dropout.
+    """Yield the losses of `batches`, without dropout: the network's, or those of network and `ngram` together.
 
     Matrix products are computed in `dtype`, losses in float32. Published figures use float32; evaluations during a
     training use its own precision. A batch starts from zero state unless it continues the previous one. The network's
     mode (training or evaluation) is restored.
     """
+    readers: list[npt.NDArray[np.int64]] = []
+    for batch, own in predictions(network, batches, device=device, dtype=dtype):
+        if ngram is not None and not batch.continues:
+            readers = [ngram.trie.start() for _ in batch.inputs]
+        logits = own if ngram is None else _mixed(own, batch, ngram, readers)
+        yield _losses(logits, torch.from_numpy(batch.labels.T.copy()).to(logits.device))
+
+
+def predictions(
+    network: CharNetwork,
+    batches: Iterable[Batch],
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield each of `batches` with the network's logits, [time, batch, vocab]; the arguments are as in `measure`."""
     state: State | None = None
     for batch in batches:
         was_training = network.training
@@ -124,12 +143,10 @@ def measure(
             kind = "cpu" if device is None else device.type
             with torch.inference_mode(), torch.autocast(kind, dtype, enabled=dtype != torch.float32):
                 inputs = torch.from_numpy(batch.inputs.T.copy()).to(device)
-                labels = torch.from_numpy(batch.labels.T.copy()).to(device)
                 logits, state = network(inputs, state if batch.continues else None)
-                losses = _losses(logits, labels)
         finally:
             network.train(was_training)
-        yield losses
+        yield batch, logits
 
 
 def total(losses: Iterable[Losses]) -> Total:
@@ -138,6 +155,14 @@ def total(losses: Iterable[Losses]) -> Total:
     for one in losses:
         result.add(one)
     return result
+
+
+def _mixed(logits: Tensor, batch: Batch, ngram: NgramModel, readers: list[npt.NDArray[np.int64]]) -> Tensor:
+    """Return the logits of network and n-gram model together, [time, batch, vocab]; `readers` are advanced."""
+    rows = logits.float().cpu().transpose(0, 1).contiguous().numpy()
+    for own, ids, states in zip(rows, batch.inputs, readers, strict=True):
+        mix_inputs(ngram.trie, ids, states, own)
+    return torch.from_numpy(rows).transpose(0, 1)
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Losses:

@@ -7,6 +7,7 @@ from typing import Any
 FROM_EVALUATE = (
     "perplexity",
     "baseline_perplexity",
+    "network_perplexity",
     "bits_per_char",
     "perplexity_stateful",
     "baseline_perplexity_stateful",

@@ -19,6 +19,8 @@ from pipeline.generation.kernels.loops import project, read, write
 from pipeline.generation.kernels.packing import aligned, pack
 from pipeline.generation.sampling import Sampling
 from pipeline.model.saved import SavedModel
+from pipeline.ngram.kernels import NO_TRIE, mix_rows
+from pipeline.ngram.kernels import read as read_ngram
 from pipeline.params.sampling import Precision
 
 Floats = npt.NDArray[np.float32]
@@ -32,10 +34,14 @@ ROWS_PER_THREAD = 8
 
 @dataclass(frozen=True)
 class State:
-    """The network's state after a text: h and c, float32 [layers, hidden]. Never modified, so it can be shared."""
+    """The model's state after a text. Never modified, so it can be shared.
+
+    h and c are the network's, float32 [layers, hidden]; `ngram` that of the n-gram model's reader, int64 [order + 2].
+    """
 
     h: Floats
     c: Floats
+    ngram: npt.NDArray[np.int64]
 
 
 @dataclass
@@ -59,7 +65,7 @@ class BatchRow:
 class WrittenIds:
     """The ids written to one row, int32 [steps], and the natural logarithm of each one's probability, float32 [steps].
 
-    The probabilities are the network's own, before any sampling option. `predictions` are the log-probabilities of all
+    The probabilities are the model's own, before any sampling option. `predictions` are the log-probabilities of all
     ids, float32 [steps, vocab], None unless requested.
     """
 
@@ -88,6 +94,7 @@ class Engine:
         self.vocab_size = model.config.vocab_size
         self.threads = threads or available_cores()
         self._weights = pack(model, precision)
+        self._trie = NO_TRIE if model.ngram is None else model.ngram.trie
         # Multiply-adds per character
         self.products = sum(value.size for value in (self._weights.inputs, self._weights.hidden, self._weights.output))
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="engine")
@@ -95,7 +102,7 @@ class Engine:
         if model.dictionary.end is not None:
             self._writable[model.dictionary.end] = True
         zeros = np.zeros((model.config.num_layers, model.config.num_hidden), dtype=np.float32)
-        self._start = State(h=zeros, c=zeros)
+        self._start = State(h=zeros, c=zeros, ngram=self._trie.start())
         self._no_bias = np.zeros(self.vocab_size, dtype=np.float32)
 
     def start(self) -> State:
@@ -119,13 +126,15 @@ class Engine:
 
     def logits(self, state: State) -> Floats:
         """Return the logits of the next id, float32 [vocab]."""
-        return self._logits(state.h[-1:])[0, : self.vocab_size].copy()
+        logits: Floats = self._logits_after(state)[0]
+        return logits
 
     def predict(self, state: State) -> Floats:
         """Return the log-probabilities of the next id, float32 [vocab]."""
-        logits = self._logits(state.h[-1:])
+        logits = self._logits_after(state)
         log_probs(logits, self.vocab_size)
-        return logits[0, : self.vocab_size].copy()
+        predicted: Floats = logits[0]
+        return predicted
 
     def row(
         self,
@@ -172,6 +181,7 @@ class Engine:
         before = max(len(row.recent) for row in rows)
         history = np.full((count, before + steps), -1, dtype=np.int32)
         h, c = (aligned((self.config.num_layers, count, self.config.num_hidden)) for _ in range(2))
+        states = np.stack([row.state.ngram for row in rows])
         for at, row in enumerate(rows):
             history[at, before - len(row.recent) : before] = row.recent
             h[:, at], c[:, at] = row.state.h, row.state.c
@@ -181,10 +191,10 @@ class Engine:
         counts = np.stack([row.counts for row in rows])
         scores = np.empty((count, steps), dtype=np.float32)
         all_scores = np.empty((count if predictions else 0, steps, vocab), dtype=np.float32)
-        write(self._weights, rules, allowed, bias, counts, history, h, c, scores, all_scores)
+        write(self._weights, self._trie, rules, allowed, bias, counts, history, h, c, states, scores, all_scores)
         # The rows keep views of these arrays, so nothing is copied back.
         for at, row in enumerate(rows):
-            row.state = State(h=h[:, at], c=c[:, at])
+            row.state = State(h=h[:, at], c=c[:, at], ngram=states[at])
             row.rule = rules[at : at + 1]
             row.counts = counts[at]
             row.recent = history[at, history.shape[1] - len(row.recent) :]
@@ -205,24 +215,38 @@ class Engine:
         """Return the state after `ids`; fills `scores` and `predictions`, if given, as described in `score`."""
         h, c = aligned(state.h.shape), aligned(state.c.shape)
         h[:], c[:] = state.h, state.c
-        last = h[-1:].copy()
+        last, states = h[-1:].copy(), state.ngram.copy()
         for start in range(0, len(ids), READ_AT_ONCE):
             some = ids[start : start + READ_AT_ONCE]
             projected = aligned((len(some), self._weights.table.shape[1]))
             outputs = aligned((len(some), h.shape[1]))
             read(self._weights, some, h, c, projected, outputs)
-            if scores is not None:
+            if scores is None:
+                read_ngram(self._trie, some, states)
+            else:
                 # Each id is predicted by the hidden state before it.
                 before = np.concatenate([last, outputs[:-1]])
-                logits = self._logits(before)
+                logits = self._logits(before, some, states)
                 log_probs(logits, self.vocab_size)
                 scores[start : start + len(some)] = logits[np.arange(len(some)), some]
                 if predictions is not None:
-                    predictions[start : start + len(some)] = logits[:, : self.vocab_size]
+                    predictions[start : start + len(some)] = logits
             last = outputs[-1:]
-        return State(h=h, c=c)
+        return State(h=h, c=c, ngram=states)
 
-    def _logits(self, outputs: Floats) -> Floats:
+    def _logits_after(self, state: State) -> Floats:
+        """Return the logits of the next id, float32 [1, vocab]."""
+        any_id = np.zeros(1, dtype=np.int64)  # advances the copy, which is not used
+        return self._logits(state.h[-1:], any_id, state.ngram.copy())
+
+    def _logits(self, outputs: Floats, ids: npt.NDArray[np.int64], states: npt.NDArray[np.int64]) -> Floats:
+        """Return the logits after each of `outputs`, float32 [time, vocab].
+
+        `states` of the n-gram model's reader are advanced by `ids`, int64 [time], the ids that follow.
+        """
         logits = aligned((len(outputs), len(self._weights.output_bias)))
         project(self._weights, np.ascontiguousarray(outputs), logits)
+        logits = np.ascontiguousarray(logits[:, : self.vocab_size])
+        if len(self._trie.weights):
+            mix_rows(self._trie, ids, states, logits)
         return logits

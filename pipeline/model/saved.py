@@ -1,6 +1,7 @@
 """Saves and loads a model as a folder of plain data, readable without torch.
 
 weights.safetensors   float32, names and shapes as NetworkConfig.shapes
+ngram.safetensors     the n-gram model that helps the network, if `ngram_order` is not 0 (pipeline/ngram/mixture.py)
 config.json           NetworkConfig
 dictionary.json       Dictionary
 """
@@ -17,13 +18,15 @@ from safetensors.numpy import load_file, save_file
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, whole_folder, write_json
 from pipeline.dataset.dictionary import Dictionary
+from pipeline.ngram.mixture import load_ngram, save_ngram
+from pipeline.ngram.ngram import NgramModel
 from pipeline.params.training import ModelParams
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 class NetworkConfig(BaseModel):
-    """The params that determine the network's shape, and its vocabulary size (including symbols)."""
+    """The params that determine the model's shape, and its vocabulary size (including symbols)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,11 +36,13 @@ class NetworkConfig(BaseModel):
     num_embed: int = Field(ge=1)
     dropout: float = Field(ge=0, lt=1)
     vocab_size: int = Field(ge=2)
+    ngram_order: int = Field(default=0, ge=0)
 
     @classmethod
     def of(cls, params: ModelParams, *, vocab_size: int) -> "NetworkConfig":
         """Return the configuration for the params group `model`."""
-        return cls(**params.model_dump(exclude={"init_magnitude", "init_output"}), vocab_size=vocab_size)
+        network = params.model_dump(exclude={"init_magnitude", "init_output", "ngram"})
+        return cls(**network, vocab_size=vocab_size, ngram_order=params.ngram.order)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the name and shape of each weight, in the order in which they are saved.
@@ -63,25 +68,28 @@ class NetworkConfig(BaseModel):
 OWN_MODEL = "models/charlm"
 NO_MODEL_YET = "there is no model yet; run `make repro` or `dvc repro` first"
 
-WEIGHTS, CONFIG, DICTIONARY = "weights.safetensors", "config.json", "dictionary.json"
+WEIGHTS, CONFIG, DICTIONARY, NGRAM = "weights.safetensors", "config.json", "dictionary.json", "ngram.safetensors"
 
 Weights = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A network's configuration, weights (float32) and dictionary."""
+    """A network's configuration, weights (float32) and dictionary, and the n-gram model that helps it, if any."""
 
     config: NetworkConfig
     weights: Weights
     dictionary: Dictionary
+    ngram: NgramModel | None = None
 
     def save(self, folder: Path) -> None:
-        """Write the three files; `folder` is replaced completely or not at all."""
+        """Write the files; `folder` is replaced completely or not at all."""
         with whole_folder(folder) as part:
             save_file(self.weights, part / WEIGHTS)
             write_json(part / CONFIG, self.config.model_dump())
             self.dictionary.save(part / DICTIONARY)
+            if self.ngram is not None:
+                save_ngram(self.ngram, part / NGRAM)
 
     @classmethod
     def load(cls, folder: Path) -> "SavedModel":
@@ -101,7 +109,10 @@ class SavedModel:
             raise UserError(
                 f"{folder / DICTIONARY}: holds {len(dictionary)} ids, allowed are the {config.vocab_size} of {CONFIG}"
             )
-        return cls(config=config, weights=_load_weights(folder / WEIGHTS, config), dictionary=dictionary)
+        weights, ngram = _load_weights(folder / WEIGHTS, config), None
+        if config.ngram_order:
+            ngram = load_ngram(folder / NGRAM, vocab_size=config.vocab_size)
+        return cls(config=config, weights=weights, dictionary=dictionary, ngram=ngram)
 
 
 def _load_weights(path: Path, config: NetworkConfig) -> Weights:

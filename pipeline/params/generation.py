@@ -12,6 +12,7 @@ from pipeline.params.reader import PARAMS_FILE, read_group
 from pipeline.params.sampling import (
     MaxNewChars,
     MinP,
+    NgramWeight,
     Precision,
     RepetitionPenalty,
     RepetitionWindow,
@@ -42,6 +43,7 @@ class GenerateParams(Group):
     min_p: MinP = 0.0
     repetition_penalty: RepetitionPenalty = 1.0
     repetition_window: RepetitionWindow = 64
+    ngram_weight: NgramWeight = 1.0
     precision: Precision = Field(
         default="fp32", description="or bf16: the weights are rounded; large networks write twice as fast"
     )

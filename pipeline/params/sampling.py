@@ -31,6 +31,9 @@ RepetitionPenalty = Annotated[
 RepetitionWindow = Annotated[
     int, Field(ge=0, le=1000, description="number of last characters that the repetition penalty looks at")
 ]
+NgramWeight = Annotated[
+    float, Field(ge=0, le=1, description="how much the n-gram model counts; lower copies less; 0: the network alone")
+]
 AddedPenalty = Annotated[float, Field(ge=-2, le=2)]
 Seed = Annotated[int, Field(ge=0, le=(1 << 63) - 1, description="the same seed gives the same text")]
 
@@ -52,6 +55,7 @@ class SamplingOptions:
     presence_penalty: Annotated[
         AddedPenalty, Field(description="subtracted once if the completion has the character; 0: off")
     ] = 0.0
+    ngram_weight: NgramWeight = 1.0
     logit_bias: Annotated[
         tuple[tuple[str, float], ...], Field(description="characters, and what is added to their logits")
     ] = ()

@@ -7,6 +7,17 @@ from pydantic import Field, model_validator
 from pipeline.params.base import Group
 
 
+class NgramParams(Group):
+    """An n-gram model of the training text, whose probabilities are multiplied with the network's."""
+
+    order: int = Field(
+        default=14, ge=0, le=30, description="characters of context of the n-gram model in the model; 0: none"
+    )
+    held_out: float = Field(
+        default=0.02, gt=0, le=0.2, description="share of the training text that only its weights are fitted on"
+    )
+
+
 class ModelParams(Group):
     """The network: embedding, recurrent layers, dropout, linear output layer.
 
@@ -26,6 +37,7 @@ class ModelParams(Group):
     init_output: Literal["xavier", "unigram"] = Field(
         default="unigram", description="the output layer starts at the characters' frequencies; or xavier: random"
     )
+    ngram: NgramParams = Field(default=NgramParams(), description="an n-gram model that helps the network")
 
 
 Positive = Annotated[float, Field(gt=0)]

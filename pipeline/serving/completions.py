@@ -57,7 +57,7 @@ class CompletionRequest(BaseModel):
 
     All of OpenAI's fields are accepted; null means the default. `user` is ignored; `best_of` and `suffix` are accepted
     only if they change nothing. `top_k`, `min_p`, `repetition_penalty`,
-    `repetition_window` and `allowed` are this server's own. Unknown fields are refused.
+    `repetition_window`, `ngram_weight` and `allowed` are this server's own. Unknown fields are refused.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -84,6 +84,7 @@ class CompletionRequest(BaseModel):
     min_p: float | None = _field("min_p")
     repetition_penalty: float | None = _field("repetition_penalty")
     repetition_window: int | None = _field("repetition_window")
+    ngram_weight: float | None = _field("ngram_weight")
     allowed: str | None = _field("allowed")
 
     @field_validator("prompt", mode="before")

@@ -16,6 +16,7 @@ RULE = np.dtype(
         ("repetition_window", np.int64),
         ("frequency_penalty", np.float64),
         ("presence_penalty", np.float64),
+        ("ngram_weight", np.float64),
         ("seed", np.uint64),
         ("position", np.int64),
     ]

@@ -8,6 +8,7 @@ from pipeline.generation.kernels.arithmetic import sigmoid, tanh
 from pipeline.generation.kernels.drawing import choose, log_normaliser, uniform
 from pipeline.generation.kernels.packing import GruWeights, LstmWeights, RnnWeights
 from pipeline.generation.kernels.tiles import accumulate
+from pipeline.ngram.kernels import advance, mix
 
 
 def update(weights, projected, recurrent, h, c):
@@ -83,12 +84,13 @@ def read(weights, ids, h, c, projected, outputs):
 
 
 @kernel
-def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predictions):
+def write(weights, trie, rules, allowed, bias, counts, history, h, c, states, log_probs, predictions):
     """Continue the texts of a batch by `steps` ids each: the number of columns of `log_probs`, float32 [rows, steps].
 
     `rules` is RULE [rows]; `allowed` bool, `bias` float32 and `counts` int32, [rows, vocab], are as in `choose`;
     `history` int32 [rows, before + steps] holds the last ids of each text (-1 for none) and is filled with the ids that
-    are written; h and c, float32 [layers, rows, hidden], `counts` and the positions in `rules` are updated.
+    are written; h and c, float32 [layers, rows, hidden], `states`, int64 [rows, longest + 1], of the readers of the
+    n-gram model `trie`, `counts` and the positions in `rules` are updated.
     `predictions` float32 [rows, steps, vocab] is filled with the log-probabilities of all ids, unless it has no rows.
     """
     layers, rows, _ = h.shape
@@ -100,6 +102,8 @@ def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predi
     recurrent = np.empty((rows, weights.table.shape[1]), dtype=np.float32)
     scratch = np.empty((2, vocab), dtype=np.float32)
     own = np.empty(vocab, dtype=np.float32)
+    probs = np.empty(vocab, dtype=np.float64)
+    mixed = len(trie.weights) > 0
     for step in range(steps):
         # The logits of the next id, from the last layer's h.
         for row in range(rows):
@@ -107,11 +111,17 @@ def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predi
         accumulate(logits, h[layers - 1], weights.output)
         for row in range(rows):
             line = logits[row, :vocab]
-            normaliser = log_normaliser(line, scratch[0])
+            own[:] = line  # `choose` modifies the logits, but log_probs are the model's own
+            if mixed:
+                mix(trie, states[row], 1.0, own, probs)
+                if rules[row].ngram_weight == 1.0:
+                    line[:] = own
+                else:
+                    mix(trie, states[row], rules[row].ngram_weight, line, probs)
+            normaliser = log_normaliser(own, scratch[0])
             if len(predictions):
                 for i in range(vocab):
-                    predictions[row, step, i] = np.float32(line[i] - normaliser)
-            own[:] = line  # `choose` modifies the logits, but log_probs are the network's own
+                    predictions[row, step, i] = np.float32(own[i] - normaliser)
             number = uniform(rules[row].seed, rules[row].position)
             recent = history[row, : before + step]
             token = choose(line, allowed[row], bias[row], counts[row], recent, rules[row], number, scratch)
@@ -120,6 +130,8 @@ def write(weights, rules, allowed, bias, counts, history, h, c, log_probs, predi
             counts[row, token] += 1
             rules[row].position += 1
             projected[row] = weights.table[token]
+            if mixed:
+                advance(trie, states[row], token)
         # The state after the id that was chosen.
         for layer in range(layers):
             if layer:

@@ -13,20 +13,22 @@ Grams do not extend over the start of a document. What is at the start of the te
 neighbour; each time counts as one, so grams that begin with the begin symbol have their plain counts, as in KenLM.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.dataset.dictionary import Ids
-from pipeline.model.ngram_kernels import extend, rehash, score, spread, sum_up
+from pipeline.ngram.kernels import EMPTY, SHIFT, SYMBOL, Trie, distributions, extend, rehash, score
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 # Positions that are processed between two looks at the size of the tables.
 CHUNK = 1 << 18
-# The memory of a model is bounded by both: at most 1.3 GB while such a trie grows.
+# The memory of a model is bounded by both: at most 1.6 GB while such a trie is built.
 MOST_CHARS, MOST_NODES = 1 << 25, (1 << 24) - CHUNK
 # Where counts of counts give no usable discounts: KenLM's (lmplz --discount_fallback).
 FALLBACK = (0.0, 0.5, 1.0, 1.5)
@@ -34,23 +36,16 @@ FALLBACK = (0.0, 0.5, 1.0, 1.5)
 
 @dataclass(frozen=True)
 class NgramModel:
-    """The trie of all grams up to `order` ids and the one they predict; arrays as in `kernels/ngram.py`.
+    """The trie of all grams up to `order` ids and the one they predict.
 
-    `order` is the number of ids a prediction looks back at, as for PPM: order 6 is a 7-gram model. `text` is what the
-    model was built from, `complete` whether that is the whole training text or only its end.
+    `order` is the number of ids a prediction looks back at, as for PPM: order 6 is a 7-gram model. `complete` is False
+    if only the end of the training text was used.
     """
 
     order: int
     vocab_size: int
-    begin: int
     complete: bool
-    text: Ids
-    table: npt.NDArray[np.uint64]
-    counts: npt.NDArray[np.int32]
-    where: npt.NDArray[np.int32]
-    totals: npt.NDArray[np.int32]
-    reserved: Floats
-    discounts: Floats
+    trie: Trie
 
     @classmethod
     def fit(
@@ -68,35 +63,44 @@ class NgramModel:
         Only the last `most_chars` ids are used; half of them, as often as needed, if they have more than `most_nodes`
         grams (a text in which long passages repeat).
         """
-        text, mark = np.array(ids[max(0, len(ids) - most_chars) :]), -1 if begin is None else begin
-        while (arrays := _build(text, order + 1, mark, most_nodes)) is None:
+        text = np.array(ids[max(0, len(ids) - most_chars) :], dtype=np.int32)
+        mark = -1 if begin is None else begin
+        while (built := _build(text, order + 1, mark, most_nodes)) is None:
             text = text[len(text) // 2 :].copy()
-        return cls(order, vocab_size, mark, len(text) == len(ids), text, *arrays)
+        return cls(order, vocab_size, len(text) == len(ids), trie_of(text, *built, vocab_size=vocab_size, begin=mark))
+
+    def with_weights(self, weights: npt.NDArray[np.float32]) -> "NgramModel":
+        """Return the same model with weights for mixing it with a network's probabilities; see `mixture.py`."""
+        return replace(self, trie=self.trie._replace(weights=weights))
 
     @property
     def outcomes(self) -> int:
         """The number of ids that can be predicted: all but padding and the begin symbol."""
-        return self.vocab_size - 1 - (self.begin >= 0)
+        return outcomes(self.vocab_size, self.trie.begin)
 
-    def log_probs(self, ids: Ids, rows: npt.NDArray[np.int64]) -> Floats:
+    def log_probs(self, ids: Ids, rows: Ints) -> Floats:
         """Return log p of ids[first:stop] for each row (start, first, stop), one row after the other.
 
         The model knows ids[start] and what follows it, nothing before. `rows` is int64 [n, 3].
         """
         out = np.empty(int((rows[:, 2] - rows[:, 1]).sum()))
-        score(ids, rows, *self._arrays, out)
+        score(self.trie, ids, rows, out)
         return out
 
-    def distribution(self, context: Ids) -> Floats:
-        """Return the probability of every id after `context`, float64 [vocab_size]; 0 for padding and begin."""
-        out = np.zeros(self.vocab_size)
-        spread(context, *self._arrays, out)
-        return out
+    def distributions(self, ids: Ids, rows: Ints) -> tuple[Floats, Ints]:
+        """Return the probability of every id at the positions of `rows`, as in `log_probs`: float64 [positions, vocab].
 
-    @property
-    def _arrays(self) -> tuple[Any, ...]:
-        trie = (self.table, self.counts, self.where, self.totals, self.reserved, self.discounts)
-        return (self.order + 1, self.text, self.begin, *trie, 1 / self.outcomes)
+        Padding and the begin symbol have 0. The second array are the groups of the contexts, int64 [positions].
+        """
+        count = int((rows[:, 2] - rows[:, 1]).sum())
+        probs, groups = np.empty((count, self.vocab_size)), np.empty(count, np.int64)
+        distributions(self.trie, ids, rows, probs, groups)
+        return probs, groups
+
+
+def outcomes(vocab_size: int, begin: int) -> int:
+    """Return the number of ids that can be predicted: all but padding and the begin symbol (-1: there is none)."""
+    return vocab_size - 1 - (begin >= 0)
 
 
 def discounts_of(found: npt.NDArray[np.int64]) -> Floats:
@@ -112,9 +116,46 @@ def discounts_of(found: npt.NDArray[np.int64]) -> Floats:
     return discounts if (discounts[1:] > 0).all() else np.array(FALLBACK)
 
 
-def _build(text: Ids, longest: int, begin: int, most_nodes: int) -> tuple[Any, ...] | None:
-    """Return the arrays of a model whose longest grams have `longest` ids; None if it needs more nodes."""
-    trie = _Trie(min(len(text), CHUNK))
+def trie_of(
+    text: npt.NDArray[np.int32],
+    children: Ints,
+    counts: npt.NDArray[np.int32],
+    where: npt.NDArray[np.int32],
+    discounts: Floats,
+    *,
+    vocab_size: int,
+    begin: int,
+) -> Trie:
+    """Return the trie whose nodes have these numbers of children, counts and positions; the rest follows from them."""
+    nodes = len(counts)
+    symbols = text[np.where(where < 0, -1 - where, where)]
+    first = np.ones(nodes + 1, dtype=np.int32)
+    np.cumsum(children, out=first[1:])
+    first[1:] += 1
+    # What is predicted after each context, summed over its children; the begin symbol is never predicted.
+    levels = np.zeros(nodes, dtype=np.int8)
+    at, level = 1, 0
+    while at < nodes:
+        level += 1
+        after = int(first[at])
+        levels[at:after] = level
+        at = after
+    taken = discounts[levels, np.minimum(counts, 3)]
+    predicted = (symbols != begin)[1:]
+    totals, reserved = np.zeros(nodes, dtype=np.int32), np.zeros(nodes)
+    parents = np.flatnonzero(children)
+    if len(parents):
+        starts = first[parents] - 1
+        totals[parents] = np.add.reduceat(counts[1:] * predicted, starts)
+        reserved[parents] = np.add.reduceat(taken[1:] * predicted, starts)
+    weights = np.empty((0, 2), dtype=np.float32)
+    uniform = 1 / outcomes(vocab_size, begin)
+    return Trie(text, symbols, first, counts, where, totals, reserved, discounts, begin, uniform, weights)
+
+
+def _build(text: npt.NDArray[np.int32], longest: int, begin: int, most_nodes: int) -> tuple[Any, ...] | None:
+    """Return children, counts, where and discounts of the trie up to `longest` ids; None if it needs more nodes."""
+    trie = _GrowingTrie(min(len(text), CHUNK))
     nodes = np.zeros(len(text), dtype=np.int32)
     levels, unstored = [1], [0]
     for level in range(1, longest + 1):
@@ -132,19 +173,34 @@ def _build(text: Ids, longest: int, begin: int, most_nodes: int) -> tuple[Any, .
     counts[levels[-2] :] = raw[levels[-2] :]
     if longest == 1:
         counts[nodes[text == begin]] = 0  # it is never predicted
-    where[raw != 1] = -1
+    where[raw != 1] = -1 - where[raw != 1]
     discounts = np.zeros((longest + 1, 4))
     for level in range(1, longest + 1):
         own = counts[levels[level - 1] : levels[level]]
         found = np.bincount(np.minimum(own, 5), minlength=6)[:5]
         found[1] += unstored[level]
         discounts[level] = discounts_of(found)
-    totals, reserved = np.zeros(trie.size, dtype=np.int32), np.zeros(trie.size)
-    sum_up(trie.table, counts, np.array(levels), discounts, begin, totals, reserved)
-    return trie.table, counts, where, totals, reserved, discounts
+    order, children = _sorted(trie.table, levels)
+    return children, counts[order], where[order], discounts
 
 
-class _Trie:
+def _sorted(table: npt.NDArray[np.uint64], levels: list[int]) -> tuple[Ints, Ints]:
+    """Return the nodes in their final order, level by level and siblings together, and how many children each has."""
+    keys = np.zeros(levels[-1], dtype=np.uint64)
+    used = table[table[:, 0] != EMPTY]
+    keys[used[:, 1].astype(np.int64)] = used[:, 0]
+    parents, symbols = (keys >> SHIFT).astype(np.int64), keys & SYMBOL
+    order, number = np.zeros(levels[-1], dtype=np.int64), np.zeros(levels[-1], dtype=np.int64)
+    children = np.zeros(levels[-1], dtype=np.int64)
+    for first, stop in pairwise(levels):
+        own = number[parents[first:stop]]
+        order[first:stop] = first + np.argsort(own.astype(np.uint64) << SHIFT | symbols[first:stop])
+        number[order[first:stop]] = np.arange(first, stop)
+        np.add.at(children, own, 1)
+    return order, children
+
+
+class _GrowingTrie:
     """The arrays of a trie that grows. Node 0, the root, counts as a gram that occurs several times."""
 
     def __init__(self, grams: int) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from model.kneser_ney import Reference
+from ngram.kneser_ney import Reference
 from support.tables import TEXT
 
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.model import ngram
-from pipeline.model.ngram import FALLBACK, NgramModel, discounts_of
+from pipeline.ngram import ngram
+from pipeline.ngram.ngram import FALLBACK, NgramModel, discounts_of
 
 BEGIN = 2
 
@@ -36,6 +36,12 @@ def compare(train, read, *, order, vocab_size, begin=None):
         ]
         counted = np.concatenate([read[first:stop] for _, first, stop in rows.tolist()]) != (begin or 0)
         np.testing.assert_allclose(found[counted], np.array(wanted)[counted], rtol=1e-9, atol=0)
+
+
+def distribution(model, context):
+    """The probability of every id after `context`."""
+    ids = np.array([*context, 1], np.uint16)
+    return model.distributions(ids, np.array([[0, len(context), len(ids)]]))[0][0]
 
 
 def context_of(ids, begin):
@@ -79,7 +85,7 @@ def test_any_text_agrees_with_the_reference(train, read, order):
 @given(train=TEXTS, context=st.lists(st.integers(1, 5), max_size=12), order=st.integers(0, 8), bounded=st.booleans())
 def test_probabilities_sum_to_one_after_any_context(train, context, order, bounded):
     model = fitted(train, order, 7, BEGIN if bounded else None)
-    found = model.distribution(np.array(context, np.uint16))
+    found = distribution(model, context)
     assert found.sum() == pytest.approx(1, abs=1e-12)
     assert found[0] == 0
     assert (found[1:] > 0).sum() == model.outcomes == (5 if bounded else 6)
@@ -90,14 +96,15 @@ def test_distribution_and_log_probs_agree():
     ids = dictionary.encode(TEXT[:300]).astype(np.uint8)
     model = NgramModel.fit(ids[:200], vocab_size=len(dictionary), order=5)
     scored = model.log_probs(ids, np.array([[0, 250, 260]]))
-    assert [math.log(model.distribution(ids[:at])[ids[at]]) for at in range(250, 260)] == scored.tolist()
+    found = [math.log(distribution(model, ids[:at])[ids[at]]) for at in range(250, 260)]
+    assert found == pytest.approx(scored.tolist(), abs=1e-12)
 
 
 @pytest.mark.parametrize("text", [[1], [1, 1], [1] * 50, [1, 2], list(range(1, 30)), [1, 2] * 20])
 @pytest.mark.parametrize("order", [0, 1, 6])
 def test_texts_without_usable_counts_of_counts_get_fixed_discounts(text, order):
     compare(text, [1, 2, 1, 1, 2, 5, 1], order=order, vocab_size=31)
-    assert fitted(text, order, 31).discounts[1:].tolist() == [list(FALLBACK)] * (order + 1)
+    assert fitted(text, order, 31).trie.discounts[1:].tolist() == [list(FALLBACK)] * (order + 1)
 
 
 def test_discounts_are_those_of_chen_and_goodman():
@@ -112,7 +119,7 @@ def test_discounts_are_those_of_chen_and_goodman():
 def test_chunk_size_does_not_change_the_model(chunk, monkeypatch):
     ids = np.random.default_rng(0).integers(1, 9, 500)
     first, again = fitted(ids, 4, 9), fitted(ids, 4, 9)
-    assert all((getattr(first, name) == getattr(again, name)).all() for name in ("table", "counts", "reserved"))
+    assert all((one == other).all() for one, other in zip(first.trie[:8], again.trie[:8], strict=True))
     monkeypatch.setattr(ngram, "CHUNK", chunk)
     rows = np.array([[0, 1, 500]])
     chunked = fitted(ids, 4, 9).log_probs(ids.astype(np.uint16), rows)
@@ -123,8 +130,8 @@ def test_only_the_end_of_a_very_long_text_is_used():
     ids = np.random.default_rng(0).integers(1, 9, 500)
     model = fitted(ids, 3, 9, most_chars=200)
     assert not model.complete
-    assert model.text.tolist() == ids[300:].tolist()
+    assert model.trie.text.tolist() == ids[300:].tolist()
     halved = fitted(np.tile(ids, 2), 6, 9, most_nodes=500)
-    assert len(halved.counts) <= 500
-    assert halved.text.tolist() == ids[-len(halved.text) :].tolist()
+    assert len(halved.trie.counts) <= 500
+    assert halved.trie.text.tolist() == ids[-len(halved.trie.text) :].tolist()
     assert fitted(ids, 3, 9).complete
