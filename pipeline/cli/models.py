@@ -63,14 +63,15 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Even if it is worse, or cannot be compared.")] = False,
 ) -> None:
     """Make a version the champion."""
-    from pipeline.tracking.registry import find_version
+    from pipeline.tracking.registry import Gate, find_version
     from pipeline.tracking.registry import promote as make_champion  # loads MLflow
     from pipeline.tracking.store import open_store
 
-    name, limit = model_name(model), read_group("register", RegisterParams).max_perplexity
+    name, params = model_name(model), read_group("register", RegisterParams)
+    gate = Gate(params.max_perplexity, params.beat_baseline)
     with open_store() as (client, _):
         number = str(find_version(client, name, version).version)
-        print(make_champion(client, name, number, reason=reason, force=force, max_perplexity=limit))
+        print(make_champion(client, name, number, reason=reason, force=force, gate=gate))
 
 
 def rollback(model: ModelName = "", reason: Reason = "") -> None:

@@ -126,7 +126,7 @@ def trace(name: str, version: str) -> Trace:
         )
 
 
-MODEL_FILES = ("weights.safetensors", "config.json", "dictionary.json")
+MODEL_FILES = ("weights.safetensors", "config.json", "dictionary.json", "ngram.safetensors")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,15 @@ def rebuilt(trace: Trace) -> Iterator[Path]:
 def compare(clone: Path, registered: Path) -> list[FileComparison]:
     """Return the comparison of each of the model's files in the folder `registered` with that in `clone`."""
     built = clone / "models/charlm"
-    return [FileComparison(name, sha256_of(registered / name), sha256_of(built / name)) for name in MODEL_FILES]
+    return [
+        FileComparison(name, _hash(registered / name), _hash(built / name))
+        for name in MODEL_FILES
+        if (registered / name).exists() or (built / name).exists()
+    ]
+
+
+def _hash(path: Path) -> str:
+    return sha256_of(path) if path.exists() else "(no such file)"
 
 
 def changed_inputs(clone: Path, trace: Trace) -> list[str]:

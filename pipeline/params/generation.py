@@ -70,6 +70,9 @@ class RegisterParams(Group):
         description="auto: charlm-SOURCE (of sotu: charlm), so that each text has its own champion",
     )
     max_perplexity: float = Field(default=5.0, gt=1, description="the highest perplexity that a champion may have")
+    beat_baseline: bool = Field(
+        default=True, description="a champion must have a lower perplexity than the n-gram baseline; false: it need not"
+    )
 
     def name_for(self, source: str) -> str:
         """Return the registered model's name for the text `source` (`data.source`).

@@ -21,7 +21,7 @@ from pipeline.serving import pyfunc_model
 from pipeline.serving.model_source import CARD, project_card
 from pipeline.serving.pyfunc_model import PARAMS
 from pipeline.tracking.execution import Execution
-from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, Standing, pass_gate
+from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, Gate, Standing, pass_gate
 from pipeline.tracking.store import WEIGHTS_TAG, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -127,8 +127,9 @@ def register_model(execution: Execution, *, run_id: str) -> str:
             tags=_tags(execution, figures),
             model_id=info.model_id,
         )
-        candidate = Standing(str(version.version), figures["perplexity"], figures["eval_sha256"])
-        decision = pass_gate(client, name, candidate, max_perplexity=params.max_perplexity)
+        baseline = figures.get(BASELINE_TAG)
+        candidate = Standing(str(version.version), figures["perplexity"], figures["eval_sha256"], baseline)
+        decision = pass_gate(client, name, candidate, Gate(params.max_perplexity, params.beat_baseline))
     return f"{name} version {version.version} is {decision.alias}: {decision.reason}"
 
 

@@ -65,11 +65,11 @@ def decide(candidate: Standing, champion: Standing | None, *, max_perplexity: fl
     return Decision(CHALLENGER, f"not better: {compared}")
 
 
-def pass_gate(client: MlflowClient, name: str, candidate: Standing, *, max_perplexity: float) -> Decision:
+def pass_gate(client: MlflowClient, name: str, candidate: Standing, gate: Gate) -> Decision:
     """Decide about a new version, and give it its alias."""
     with _one_at_a_time():
         champion = find_champion(client, name)
-        decision = decide(candidate, champion, max_perplexity=max_perplexity)
+        decision = decide(candidate, champion, gate)
         client.set_model_version_tag(name, candidate.version, GATE_TAG, f"{decision.alias}: {decision.reason}")
         if decision.alias == CHAMPION:
             before = champion.version if champion else ""
@@ -80,18 +80,24 @@ def pass_gate(client: MlflowClient, name: str, candidate: Standing, *, max_perpl
 
 
 def promote(
-    client: MlflowClient, name: str, version: str, *, reason: str, force: bool, max_perplexity: float = float("inf")
+    client: MlflowClient,
+    name: str,
+    version: str,
+    *,
+    reason: str,
+    force: bool,
+    gate: Gate = Gate(),  # noqa: B008
 ) -> str:
     """Make `version` the champion; returns a line that says what happened.
 
     UserError if there is no such version, if it is the champion, or (unless `force`) if it does not pass the gate: its
-    perplexity is over `max_perplexity`, or not better than the champion's on the same eval text.
+    perplexity is over the limit, not below the baseline's, or not better than the champion's on the same eval text.
     """
     with _one_at_a_time():
         candidate, champion = standing_of(find_version(client, name, version)), find_champion(client, name)
         if champion and champion.version == version:
             raise UserError(f"{name} version {version} is the champion already")
-        decision = decide(candidate, champion, max_perplexity=max_perplexity)
+        decision = decide(candidate, champion, gate)
         if decision.alias != CHAMPION and not force:
             raise UserError(f"{name} version {version} was not promoted: {decision.reason}; --force promotes it anyway")
         message = reason or (decision.reason if decision.alias == CHAMPION else f"forced, although {decision.reason}")
@@ -175,6 +181,7 @@ def standing_of(version: ModelVersion) -> Standing:
         version=str(version.version),
         perplexity=float(version.tags.get(PERPLEXITY_TAG, "inf")),
         eval_sha256=version.tags.get(EVAL_TAG, ""),
+        baseline=float(version.tags[BASELINE_TAG]) if BASELINE_TAG in version.tags else None,
     )
 
 

@@ -30,6 +30,12 @@ def model_of(bounded, order=3):
     )
 
 
+def distribution(model, context):
+    """Return the probability of every id after `context`."""
+    ids = np.array([*context, 1], np.uint8)
+    return model.distributions(ids, np.array([[0, len(context), len(ids)]]))[0][0]
+
+
 def by_hand(split, model, window):
     """Return the perplexity, one label after the other; a window's context starts at its first input."""
     documents = [0] if split.documents is None else split.documents.tolist()
@@ -37,7 +43,7 @@ def by_hand(split, model, window):
     for start, stop in zip(documents, [*documents[1:], len(split.ids)], strict=True):
         for at in range(start + 1, stop):
             context = split.ids[start + (at - start - 1) // window * window : at]
-            nll -= math.log(model.distribution(context)[split.ids[at]])
+            nll -= math.log(distribution(model, context)[split.ids[at]])
             chars += 1
     return math.exp(nll / chars), chars
 

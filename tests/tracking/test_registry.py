@@ -7,6 +7,7 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError
 from pipeline.tracking.registry import (
+    Gate,
     Standing,
     decide,
     find_champion,
@@ -33,9 +34,16 @@ def standing(perplexity, version="2", eval_sha256="same"):
     ],
 )
 def test_the_gate_decides_by_perplexity_on_the_same_text(perplexity, champion, alias, reason):
-    decision = decide(standing(perplexity), champion, max_perplexity=5.0)
+    decision = decide(standing(perplexity), champion, Gate(5.0))
     assert decision.alias == alias
     assert reason in decision.reason
+
+
+def test_a_champion_beats_the_baseline_if_one_was_measured():
+    worse, unknown = Standing("2", 3.3, "same", 3.2), Standing("2", 3.3, "same")
+    assert "not below the n-gram baseline's 3.2000" in decide(worse, None, Gate(beat_baseline=True)).reason
+    assert decide(worse, None, Gate()).alias == "champion"
+    assert decide(unknown, None, Gate(beat_baseline=True)).alias == "champion"
 
 
 @pytest.fixture
@@ -50,7 +58,7 @@ def client(tmp_path, monkeypatch):
     for version, perplexity, text in (("1", 3.5, "same"), ("2", 3.2, "same"), ("3", 3.4, "same"), ("4", 2.0, "other")):
         tags = {"perplexity": repr(perplexity), "eval_sha256": text}
         client.create_model_version("m", source=str(tmp_path), tags=tags)
-        pass_gate(client, "m", standing(perplexity, version, text), max_perplexity=5.0)
+        pass_gate(client, "m", standing(perplexity, version, text), Gate(5.0))
     return client
 
 
@@ -106,7 +114,7 @@ def test_rollback_does_not_go_in_circles(client):
 
 def test_the_gates_limit_holds_for_a_promotion_too(client):
     with pytest.raises(UserError, match=r"version 1 was not promoted: perplexity 3.5000 is over .* 3.3; --force"):
-        promote(client, "m", "1", reason="", force=False, max_perplexity=3.3)
+        promote(client, "m", "1", reason="", force=False, gate=Gate(3.3))
 
 
 def test_a_failing_registry_is_not_one_without_a_champion(client, monkeypatch):
