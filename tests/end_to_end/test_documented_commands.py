@@ -9,8 +9,8 @@ import pytest
 from support.commands import ROOT, documented_commands
 from support.projects import Project
 
-# Commands that are not typed here, each rule with the reason. A rule that matches no command of the pages fails a test, and
-# so does a file of tests that is not there.
+# Commands that are not typed here, each rule with the reason. A rule that matches no command of the pages fails a test,
+# and so does a file of tests that is not there.
 ELSEWHERE = {
     r"make repro|make test|make test-all|make check": ".ci/run types them",
     r"make test-unit": "these tests themselves",
@@ -74,7 +74,10 @@ ADDED = {
     r"charlm new (?!.*--dry-run).*|dvc exp run .*\$\(charlm preset .*": "-S model.num_hidden=8 -S train.epochs=0.5",
     r"charlm corpus ..*": "--no-time",
     r"charlm promote .*": "--force",
-    r"dvc exp run .*split\.by=column.*": "-S data.source=reviews.csv -S data.text_column=body -S 'data.metadata=[year]'",
+    # Of a table that has the column.
+    r"dvc exp run .*split\.by=column.*": (
+        "-S data.source=reviews.csv -S data.text_column=body -S 'data.metadata=[year]'"
+    ),
 }
 WORDS = [
     "the",
