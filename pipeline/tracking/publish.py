@@ -7,6 +7,7 @@ matter: a running stage, what was kept while a server was away, or a revision th
 
 import json
 import tempfile
+import textwrap
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -30,6 +31,8 @@ from pipeline.tracking.store import open_store
 from pipeline.tracking.view import update_view
 
 SAMPLE_CHARS = 400
+# A longer line in the note pushes MLflow's box "About this run" off the page.
+SAMPLE_WIDTH = 80
 
 
 def run_description(folder: Path, *, stages: Collection[str], changed: str) -> str:
@@ -54,7 +57,7 @@ def run_description(folder: Path, *, stages: Collection[str], changed: str) -> s
     if samples:
         chosen = next((one for one in samples if one["mode"] == "sampled"), samples[0])
         text = f"{chosen['prompt']}{chosen['completion']}"[:SAMPLE_CHARS]
-        parts += [f"A sample, temperature {chosen['temperature']}:", _fenced(text)]
+        parts += [f"A sample, temperature {chosen['temperature']}:", _fenced(_wrapped(text))]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -65,6 +68,10 @@ def _baseline(evaluate: dict[str, Any]) -> list[str]:
 
 def _code(text: str) -> str:
     return f"`{text.replace('`', '')}`"
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.fill(line, SAMPLE_WIDTH) for line in text.split("\n"))
 
 
 def _fenced(text: str) -> str:

@@ -30,7 +30,7 @@ CURVES = (
     metric_name("train", "train_perplexity"),
 )
 # Widths in pixels: the name of a run says what differs, so it gets the space of a long one.
-FIXED_WIDTHS = {"attributes.`Run Name`": 250, "runDateAndNestInfo": 140}
+FIXED_WIDTHS = {"attributes.`Run Name`": 250, "runDateAndNestInfo": 150}
 WIDTH_PER_CHARACTER, MARGIN = 6.5, 34
 # What MLflow calls the group of charts of metrics without a slash, and the machine's load.
 OTHER_SECTIONS = ("evaluate", "train", "generate", "sweep", "Model metrics", "System metrics")
