@@ -167,7 +167,7 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
 
     found = look_up(model_name(model), version)
     what = f"{found.name} version {found.version.version}"
-    registered, _ = from_registry(f"models:/{found.name}/{found.version.version}")
+    registered = from_registry(f"models:/{found.name}/{found.version.version}").folder
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as Ctrl-C: the temporary clone is removed
     print(f"rebuilding {what} from {found.commit[:10]} and a patch of {len(found.patch):,} bytes", flush=True)
     with rebuilt(found) as clone:

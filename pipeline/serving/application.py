@@ -19,7 +19,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from pipeline.core.seeds import sample_seed
 from pipeline.serving.batching import Batcher, Writing
-from pipeline.serving.completions import CompletionRequest, Limits, UnknownModelError
+from pipeline.serving.completions import CompletionRequest, Limits, check_model
 from pipeline.serving.middleware import LOOPBACK, SERVER, AccessLog, Guard, Metrics
 from pipeline.serving.model_source import Served
 from pipeline.serving.responses import CompletionResponse, add_error_handlers
@@ -117,10 +117,9 @@ def _add_completions(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/models/{name}", responses={404: ERRORS[404]})
     async def model(name: str) -> dict[str, Any]:
-        """Return the model that is served, if this is its name."""
+        """Return the model that is served, if this is its name or `charlm`."""
         served = _model(server)
-        if name != served["id"]:
-            raise UnknownModelError(f"model: found {name!r}, allowed is {served['id']!r}")
+        check_model(name, served["id"])
         return served
 
 

@@ -124,8 +124,7 @@ class CompletionRequest(BaseModel):
 
     def check(self, limits: Limits, model: str) -> None:
         """Check that this server can answer the request; UserError names the field that it cannot."""
-        if self.model not in (None, "", model):
-            raise UnknownModelError(f"model: found {self.model!r}, allowed is {model!r}")
+        check_model(self.model or "", model)
         if not self.prompts:
             raise UserError("prompt: found an empty list, allowed is a string or at least one")
         for prompt in self.prompts:
@@ -158,8 +157,19 @@ def _or(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
+# Clients may use this name for any model, so that they need no change when another one is served.
+ANY_MODEL = "charlm"
+
+
 class UnknownModelError(UserError):
     """The request names a model that this server does not have."""
+
+
+def check_model(requested: str, served: str) -> None:
+    """Check that a request is for the model `served`: by its name, by "charlm", or by none at all."""
+    if requested not in ("", served, ANY_MODEL):
+        names = " or ".join(repr(name) for name in dict.fromkeys((served, ANY_MODEL)))
+        raise UnknownModelError(f"model: found {requested!r}, allowed is {names}")
 
 
 def logprobs_of(characters: Sequence[Character | None], text: str, offset: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ MOST_POINTS = 200
 
 
 def card_of(model: SavedModel) -> dict[str, Any]:
-    """Return the card as far as the model's folder alone has it; `ends`: whether its texts may end by themselves."""
+    """Return the card as far as the model alone has it; `ends`: whether its texts may end by themselves."""
     config = model.config
     layers = "1 layer" if config.num_layers == 1 else f"{config.num_layers} layers"
     return {
@@ -76,9 +76,10 @@ class Served:
 
 @dataclass(frozen=True)
 class Located:
-    """A model's folder, its version if it is from the registry, and its perplexity if known."""
+    """A model's folder, its name (the registry's, or the folder's), its version there, and its perplexity if known."""
 
     folder: Path
+    name: str
     version: str | None = None
     perplexity: float | None = None
 
@@ -89,24 +90,24 @@ def locate(address: str) -> Located:
     UserError if there is none; for the project's own model it names the command that makes it.
     """
     if address.startswith(REGISTRY):
-        folder, version = from_registry(address)
-        return Located(folder, version, _registered_perplexity(folder))
+        return from_registry(address)
     folder = Path(address)
     if not (folder / WEIGHTS).exists():
         raise UserError(_missing(address))
-    return Located(folder, None, _own_perplexity(folder))
+    return Located(folder, folder.resolve().name, None, _own_perplexity(folder))
 
 
 def load_served(address: str, *, precision: Precision = "fp32") -> Served:
     """Load the model at `address` (see `locate`), and compile its kernels or load them from the cache.
 
-    The card is the one registered with the model; for the project's own model it is made from its metrics.
+    The card is the one registered with the model; for the project's own model it is made from its metrics. Its name is
+    what clients see as the model's id.
     """
     found = locate(address)
     model = SavedModel.load(found.folder)
     writer = Writer(model, precision=precision)
     writer.warm_up()
-    return Served(writer, _card(model, found.folder) | {"version": found.version})
+    return Served(writer, _card(model, found.folder) | {"name": found.name, "version": found.version})
 
 
 def _card(model: SavedModel, folder: Path) -> dict[str, Any]:
@@ -143,8 +144,8 @@ def _registered_perplexity(folder: Path) -> float | None:
         return None
 
 
-def from_registry(address: str) -> tuple[Path, str]:
-    """Return the folder of the model at `models:/…`, and its version number; UserError if there is none."""
+def from_registry(address: str) -> Located:
+    """Return where the model at `models:/…` is; UserError if there is none."""
     from mlflow.artifacts import download_artifacts  # 3 seconds: not for a folder
     from mlflow.exceptions import MlflowException
 
@@ -163,5 +164,5 @@ def from_registry(address: str) -> tuple[Path, str]:
         raise UserError(f"--model: {address}: {one_line(error.message)}") from None
     for place in ("artifacts/charlm", "artifacts/model"):
         if (folder / place).is_dir():
-            return folder / place, version
+            return Located(folder / place, name, version, _registered_perplexity(folder / place))
     raise UserError(f"--model: {address}: not a model that charlm registered")

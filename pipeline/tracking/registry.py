@@ -30,11 +30,20 @@ BEFORE_TAG, SINCE_TAG = "champion.before", "champion.since"
 
 @dataclass(frozen=True)
 class Standing:
-    """A version's perplexity, and the SHA-256 of the eval text that it was measured on."""
+    """A version's perplexity, the SHA-256 of the eval text, and the baseline's perplexity on it (None: unknown)."""
 
     version: str
     perplexity: float
     eval_sha256: str
+    baseline: float | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a champion must fulfil besides being better than the one before: group `register` of params.yaml."""
+
+    max_perplexity: float = float("inf")
+    beat_baseline: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,12 +54,18 @@ class Decision:
     reason: str
 
 
-def decide(candidate: Standing, champion: Standing | None, *, max_perplexity: float) -> Decision:
+def decide(candidate: Standing, champion: Standing | None, gate: Gate) -> Decision:
     """Return the alias that `candidate` gets."""
-    if candidate.perplexity > max_perplexity:
+    if candidate.perplexity > gate.max_perplexity:
         return Decision(
             CHALLENGER,
-            f"perplexity {candidate.perplexity:.4f} is over register.max_perplexity {max_perplexity:g}",
+            f"perplexity {candidate.perplexity:.4f} is over register.max_perplexity {gate.max_perplexity:g}",
+        )
+    if gate.beat_baseline and candidate.baseline is not None and candidate.perplexity >= candidate.baseline:
+        return Decision(
+            CHALLENGER,
+            f"perplexity {candidate.perplexity:.4f} is not below the n-gram baseline's {candidate.baseline:.4f} "
+            "(register.beat_baseline)",
         )
     if champion is None:
         return Decision(CHAMPION, "there is no champion yet")
@@ -86,7 +101,7 @@ def promote(
     *,
     reason: str,
     force: bool,
-    gate: Gate = Gate(),  # noqa: B008
+    gate: Gate = Gate(),
 ) -> str:
     """Make `version` the champion; returns a line that says what happened.
 

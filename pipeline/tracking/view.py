@@ -5,6 +5,7 @@ The table is a shared view of the experiment, with an address of its own. Nothin
 
 import base64
 import json
+import textwrap
 import time
 import zlib
 from collections.abc import Collection
@@ -38,7 +39,7 @@ CURVES = (
     metric_name("train", "train_perplexity"),
 )
 # Widths in pixels. A run's name says what differs, so there is space for a long one.
-FIXED_WIDTHS = {"attributes.`Run Name`": 250, "runDateAndNestInfo": 140}
+FIXED_WIDTHS = {"attributes.`Run Name`": 250, "runDateAndNestInfo": 150}
 WIDTH_PER_CHARACTER, MARGIN = 6.5, 34
 # The last two are MLflow's names: for metrics without a slash, and for the machine's load.
 OTHER_SECTIONS = ("evaluate", "train", "generate", "sweep", "Model metrics", "System metrics")
@@ -57,6 +58,8 @@ LOCAL = "http://127.0.0.1:5000"
 # This file in .charlm/ says which experiment of which store has the view.
 VIEW_FILE = "view.json"
 SAMPLE_CHARS = 400
+# A longer line in the description pushes MLflow's box "About this run" off the page.
+SAMPLE_WIDTH = 80
 
 
 def view_state(params: Collection[str], metrics: Collection[str]) -> str:
@@ -217,7 +220,7 @@ def run_description(folder: Path, *, stages: Collection[str], changed: str) -> s
     if samples:
         chosen = next((one for one in samples if one["mode"] == "sampled"), samples[0])
         text = f"{chosen['prompt']}{chosen['completion']}"[:SAMPLE_CHARS]
-        parts += [f"A sample, temperature {chosen['temperature']}:", _fenced(text)]
+        parts += [f"A sample, temperature {chosen['temperature']}:", _fenced(_wrapped(text))]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -228,6 +231,10 @@ def _baseline(evaluate: dict[str, Any]) -> list[str]:
 
 def _code(text: str) -> str:
     return f"`{text.replace('`', '')}`"
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.fill(line, SAMPLE_WIDTH) for line in text.split("\n"))
 
 
 def _fenced(text: str) -> str:

@@ -12,9 +12,9 @@ from pipeline.serving.application import make_application
 from pipeline.serving.model_source import Served, card_of
 
 
-def served(seed=0, version="1", hidden=12, **options):
+def served(seed=0, version="1", hidden=12, name="charlm", **options):
     model = random_model(seed=seed, hidden=hidden, **options)
-    return Served(Writer(model), card_of(model) | {"version": version})
+    return Served(Writer(model), card_of(model) | {"name": name, "version": version})
 
 
 @contextlib.contextmanager

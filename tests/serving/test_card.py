@@ -5,7 +5,7 @@ import pytest
 from support.models import random_model
 
 from pipeline.core.files import write_json
-from pipeline.serving.model_source import project_card
+from pipeline.serving.model_source import load_served, project_card
 from pipeline.serving.registration import _tags
 
 FIGURES = {"perplexity": 3.59361, "bits_per_char": 1.84541, "eval_sha256": "b" * 64}
@@ -61,3 +61,8 @@ def test_the_curve_has_every_point_and_no_eval_where_it_was_not_measured(tmp_pat
     curve = project_card(random_model(), tmp_path)["curve"]
     assert [point["train_perplexity"] for point in curve] == [9.5, 8.5]
     assert [point["eval_perplexity"] for point in curve] == [None, 8.1]
+
+
+def test_a_model_in_a_folder_has_the_folders_name(tmp_path):
+    random_model().save(tmp_path / "speeches")
+    assert load_served(str(tmp_path / "speeches")).card["name"] == "speeches"

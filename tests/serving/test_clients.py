@@ -8,6 +8,7 @@ from pathlib import Path
 import openai
 import pytest
 from openai.types.chat.chat_completion_stream_options_param import ChatCompletionStreamOptionsParam
+from serving.conftest import running, served
 from support.models import random_model
 
 from pipeline.generation.sampling import Sampling
@@ -86,6 +87,17 @@ def test_openai_finds_the_model(ours):
     assert ours.models.retrieve("charlm").id == "charlm"
     with pytest.raises(openai.NotFoundError, match="allowed is 'charlm'"):
         ours.models.retrieve("gpt")
+
+
+def test_a_model_is_known_by_its_own_name_and_as_charlm():
+    with running(lambda: served(name="speeches")) as one:
+        other = openai.OpenAI(base_url=f"{one.base_url}/v1", api_key="none")
+        assert [model.id for model in other.models.list()] == ["speeches"]
+        for name in ("speeches", "charlm"):
+            assert other.models.retrieve(name).id == "speeches"
+            assert other.completions.create(model=name, prompt="abc", max_tokens=5, seed=5).model == "speeches"
+        with pytest.raises(openai.NotFoundError, match="found 'gpt', allowed is 'speeches' or 'charlm'"):
+            other.completions.create(model="gpt", prompt="abc")
 
 
 def test_openai_chat_is_refused_with_what_to_do(ours):

@@ -228,6 +228,14 @@ def test_the_description_works_without_a_baseline(tmp_path):
     assert run_description(tmp_path, stages=["evaluate"], changed="").startswith("**perplexity 3.500** · 1.800 bits")
 
 
+def test_the_notes_sample_has_no_line_that_widens_the_page(tmp_path):
+    sample = {"mode": "sampled", "temperature": 0.8, "prompt": "The ", "completion": "end of it all " * 20 + "\n\nLook"}
+    write_json(tmp_path / "samples/samples.json", [sample])
+    lines = run_description(tmp_path, stages=["generate"], changed="").split("\n")
+    assert max(map(len, lines)) <= 80
+    assert lines[-3:] == ["", "Look", "```"]
+
+
 def test_a_server_that_does_not_answer_is_an_error(monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer"):
