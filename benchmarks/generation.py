@@ -26,10 +26,9 @@ from torch import Tensor, nn
 
 from benchmarks.training import matrix_rate
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NetworkConfig, SavedModel
-from pipeline.params.sampling import MAX_CHARS
+from pipeline.params.sampling import MAX_CHARS, Sampling
 
 ROOT = Path(__file__).parents[1]
 CHARACTERS = "".join(chr(code) for code in range(32, 113))
@@ -189,7 +188,7 @@ def read_bandwidth(size: int) -> float:
 FIRST = """
 import sys, time
 from pathlib import Path
-from pipeline.generation.sampling import Sampling
+from pipeline.params.sampling import Sampling
 from pipeline.generation.text import Writer
 next(Writer.load(Path(sys.argv[1])).stream("The", Sampling()))
 """

@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.generation import random_model
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
+from pipeline.params.sampling import Sampling
 
 ROOT = Path(__file__).parents[1]
 PROMPT = "The United States are"

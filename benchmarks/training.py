@@ -35,8 +35,8 @@ from pipeline.tracking.progress import show_training
 from pipeline.tracking.publish import live_curves
 from pipeline.tracking.store import open_store
 from pipeline.training.checkpoint import ResumableTraining, open_checkpoints
-from pipeline.training.device import choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
+from pipeline.training.setup import choose_precision, make_deterministic
 
 ROOT = Path(__file__).parents[1]
 VOCAB, EMBED = 82, 64

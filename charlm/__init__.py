@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Completion, Score
-from pipeline.params.sampling import Precision
+from pipeline.params.sampling import Precision, Sampling
 from pipeline.serving.model_source import load_served
 
 __all__ = ["Completion", "Model", "Sampling", "Score", "UserError", "load"]

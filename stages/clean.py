@@ -3,8 +3,7 @@
 import typer
 
 from pipeline.cleaning.clean_documents import clean_documents, figures, write_changes
-from pipeline.core.files import whole_folder, write_json
-from pipeline.core.layout import CLEAN, CLEAN_CHANGES, DOCUMENTS, metrics_of
+from pipeline.core.files import CLEAN, CLEAN_CHANGES, DOCUMENTS, metrics_of, whole_folder, write_json
 from pipeline.params.reader import read_group
 from pipeline.params.text import CleanParams
 from pipeline.text.shards import text_bytes

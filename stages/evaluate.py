@@ -1,24 +1,44 @@
 """evaluate: measures the perplexity by the fixed protocol, and breaks it down."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import typer
 
-from pipeline.core.files import read_json, whole_file, write_json
-from pipeline.core.layout import MODEL, PLOTS, SPLITS, SUMMARY, metrics_of
+from pipeline.core.files import MODEL, PLOTS, SPLITS, SUMMARY, metrics_of, read_json, whole_file, write_json
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import Split, load_split, ordered_batches
 from pipeline.evaluation.baseline import baseline_figures
 from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
-from pipeline.evaluation.summary import summary_figures
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import SavedModel
 from pipeline.ngram.ngram import NgramModel
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams
 from pipeline.tracking.stage import stage
+
+# The order is that of the columns. A name on the left is the key in metrics/summary.json.
+FROM_EVALUATE = (
+    "perplexity",
+    "baseline_perplexity",
+    "network_perplexity",
+    "bits_per_char",
+    "perplexity_stateful",
+    "baseline_perplexity_stateful",
+    "test_perplexity",
+)
+FROM_TRAIN = {"train_seconds": "seconds", "parameters": "parameters", "chars_per_second": "chars_per_second"}
+
+
+def summary_figures(evaluate: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures for metrics/summary.json from those of `evaluate` and `train`.
+
+    A figure that neither has is left out: there is a test perplexity only if the split has a test text.
+    """
+    figures = {key: evaluate[key] for key in FROM_EVALUATE if key in evaluate}
+    return figures | {key: train[name] for key, name in FROM_TRAIN.items() if name in train}
 
 
 def main() -> None:

@@ -4,16 +4,15 @@ from typing import Any
 
 import typer
 
-from pipeline.core.files import whole_folder, write_json
-from pipeline.core.layout import DICTIONARY, MODEL, SAMPLES, SPLITS, metrics_of
+from pipeline.core.files import DICTIONARY, MODEL, SAMPLES, SPLITS, metrics_of, whole_folder, write_json
 from pipeline.core.seeds import sample_seed
 from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.evaluation.samples import copied_shares, known_words, longest_repeat, words_in
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import read_group
+from pipeline.params.sampling import Sampling
 from pipeline.tracking.stage import stage
 
 

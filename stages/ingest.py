@@ -3,8 +3,7 @@
 import typer
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_json, whole_folder, write_json
-from pipeline.core.layout import DOCUMENTS, SOURCE, metrics_of
+from pipeline.core.files import DOCUMENTS, SOURCE, metrics_of, read_json, whole_folder, write_json
 from pipeline.params.reader import read_group
 from pipeline.params.text import DataParams
 from pipeline.sources.reading import open_documents

@@ -2,8 +2,7 @@
 
 import typer
 
-from pipeline.core.files import read_json, sha256_of, write_json
-from pipeline.core.layout import MODEL, REGISTRATION, metrics_of
+from pipeline.core.files import MODEL, REGISTRATION, metrics_of, read_json, sha256_of, write_json
 from pipeline.model.saved import SavedModel
 from pipeline.params.generation import GenerateParams, RegisterParams
 from pipeline.params.reader import read_group

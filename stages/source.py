@@ -7,8 +7,7 @@ from typing import cast
 
 import typer
 
-from pipeline.core.files import write_json
-from pipeline.core.layout import SOURCE
+from pipeline.core.files import SOURCE, write_json
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import read_groups
 from pipeline.params.text import DataParams

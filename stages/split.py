@@ -3,8 +3,7 @@
 import typer
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import whole_folder, write_json
-from pipeline.core.layout import CLEAN, SPLITS, metrics_of
+from pipeline.core.files import CLEAN, SPLITS, metrics_of, whole_folder, write_json
 from pipeline.params.reader import read_group
 from pipeline.params.text import CleanParams, SplitParams
 from pipeline.splitting.build_splits import build_splits

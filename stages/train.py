@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 import typer
 
-from pipeline.core.files import write_json
-from pipeline.core.layout import CURVE, DICTIONARY, MODEL, SPLITS, TUTORIAL_CURVE, metrics_of
+from pipeline.core.files import CURVE, DICTIONARY, MODEL, SPLITS, TUTORIAL_CURVE, metrics_of, write_json
 from pipeline.core.seeds import derive_seed
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
@@ -24,9 +23,9 @@ from pipeline.tracking.records import Point
 from pipeline.tracking.stage import StageRun, stage
 from pipeline.training.checkpoint import ResumableTraining, open_checkpoints, training_key
 from pipeline.training.curve import StepMetrics, curve_row, is_tutorial, write_curve, write_tutorial
-from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
 from pipeline.training.mixture import fit_ngram, held_out
+from pipeline.training.setup import choose_device, choose_precision, make_deterministic
 
 
 def main() -> None:

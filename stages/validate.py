@@ -9,8 +9,17 @@ from dataclasses import asdict
 import typer
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import write_json
-from pipeline.core.layout import ALPHABET, CLEAN, DATA_DOCS, DICTIONARY, SPLITS, VALIDATED, VALIDATION, metrics_of
+from pipeline.core.files import (
+    ALPHABET,
+    CLEAN,
+    DATA_DOCS,
+    DICTIONARY,
+    SPLITS,
+    VALIDATED,
+    VALIDATION,
+    metrics_of,
+    write_json,
+)
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
@@ -20,9 +29,9 @@ from pipeline.params.training import EvaluateParams, TrainParams
 from pipeline.splitting.assignment import NAMES
 from pipeline.text.shards import read_batches, read_shard, shards_in
 from pipeline.tracking.stage import StageRun, stage
+from pipeline.validation.comparisons import copied_documents, drift, overlap, read_alphabet, write_alphabet
 from pipeline.validation.contracts import Bounds, contracts
 from pipeline.validation.coverage import cover
-from pipeline.validation.drift import drift, read_alphabet, write_alphabet
 from pipeline.validation.expectations import check, format_failures, format_warnings
 from pipeline.validation.facts import (
     COLUMNS,
@@ -33,7 +42,6 @@ from pipeline.validation.facts import (
     split_facts,
     text_facts,
 )
-from pipeline.validation.leakage import copied_documents, overlap
 
 
 def main() -> None:

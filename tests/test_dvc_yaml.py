@@ -4,7 +4,7 @@ import pytest
 from ruamel.yaml import YAML
 from support.imports import ROOT, code_deps, code_paths
 
-from pipeline.core import layout
+from pipeline.core import files as layout
 
 DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 STAGES = DVC["stages"]
@@ -67,7 +67,7 @@ def test_every_script_is_a_stage():
 
 
 def test_every_path_of_the_layout_is_declared_by_a_stage():
-    """pipeline/core/layout.py and dvc.yaml name the same files."""
+    """pipeline/core/files.py and dvc.yaml name the same files."""
     declared = set()
     for stage in STAGES.values():
         for entry in [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]:

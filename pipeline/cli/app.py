@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipeline.cli.compare import compare
+from pipeline.cli.compare import compare, curves
 from pipeline.cli.corpus import corpus
-from pipeline.cli.curves import curves
 from pipeline.cli.experiments import preset, report, sweep, sync
 from pipeline.cli.generate import generate, score
 from pipeline.cli.inputs import need_own_model

@@ -14,9 +14,8 @@ import typer
 from pipeline.cli.inputs import need_own_model
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
-from pipeline.params.dvc_lock import stages_in_step
 from pipeline.params.groups import write_values
-from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
+from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml, stages_in_step
 
 if TYPE_CHECKING:
     from pipeline.reporting.project import Project

@@ -16,10 +16,9 @@ from rich.text import Text
 from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_text
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import sample_seed
-from pipeline.generation.sampling import Sampling
 from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import PARAMS_FILE, read_group
-from pipeline.params.sampling import Precision, sampling_options
+from pipeline.params.sampling import Precision, Sampling, sampling_options
 from pipeline.reporting.formatting import INVISIBLE
 
 if TYPE_CHECKING:

@@ -135,8 +135,7 @@ def _show(found: "Survey", after: "Values", advice: "Sequence[Advice]") -> None:
 
 def _prepare_undo() -> str:
     """Return the command that restores params.yaml as it is now; makes a copy if it has uncommitted edits."""
-    from pipeline.tracking.git import git
-    from pipeline.tracking.project import state_folder
+    from pipeline.tracking.project import git, state_folder
 
     is_committed = bool(git("ls-files", str(PARAMS_FILE)).strip()) and not git(
         "status", "--porcelain", str(PARAMS_FILE)

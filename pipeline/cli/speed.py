@@ -9,8 +9,8 @@ from pipeline.dataset.splits import Split, cut_windows
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.training import ModelParams, TrainParams
-from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
+from pipeline.training.setup import choose_device, choose_precision, make_deterministic
 
 # Before measuring: the first updates allocate memory and compile kernels, and an idle processor takes a second to reach
 # its full speed.

@@ -14,18 +14,18 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.core import layout
 from pipeline.core.errors import UserError
-from pipeline.params.dvc_lock import LOCK_FILE, stages_in_step
-from pipeline.params.reader import PARAMS_FILE
+from pipeline.core.files import REGISTRATION as REGISTRATION_FILE
+from pipeline.core.files import SUMMARY as SUMMARY_FILE
+from pipeline.core.files import metrics_of
+from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, stages_in_step
 from pipeline.tracking.differences import params_of
-from pipeline.tracking.git import Experiment, experiments, files_at, git
-from pipeline.tracking.project import project_root
+from pipeline.tracking.project import Experiment, experiments, files_at, git, project_root
 from pipeline.tracking.store import Registered
 
 WORKSPACE = "workspace"
-EVALUATE, TRAIN = str(layout.metrics_of("evaluate")), str(layout.metrics_of("train"))
-SUMMARY, REGISTRATION = str(layout.SUMMARY), str(layout.REGISTRATION)
+EVALUATE, TRAIN = str(metrics_of("evaluate")), str(metrics_of("train"))
+SUMMARY, REGISTRATION = str(SUMMARY_FILE), str(REGISTRATION_FILE)
 FILES = (PARAMS_FILE.name, EVALUATE, TRAIN, SUMMARY, REGISTRATION)
 COMMIT_DIGITS, HASH_DIGITS = 7, 8
 STALE = (

@@ -1,4 +1,4 @@
-"""Writes files and folders completely or not at all: under a temporary name first, then renamed."""
+"""The paths of the files that stages pass to each other, and how files are written: completely or not at all."""
 
 import glob
 import hashlib
@@ -9,6 +9,39 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# source, ingest, clean
+SOURCE = Path("data/source.json")
+DOCUMENTS = Path("data/documents")
+CLEAN = Path("data/clean")
+CLEAN_CHANGES = Path("reports/clean.csv")
+
+# split: a folder for each of train, eval and test, and the dictionary
+SPLITS = Path("data/split")
+DICTIONARY = SPLITS / "dictionary.json"
+
+# validate
+VALIDATED = Path("data/validated.json")
+VALIDATION = Path("reports/validation.json")
+ALPHABET = Path("reports/alphabet.csv")
+DATA_DOCS = Path("reports/data_docs")
+
+# train
+MODEL = Path("models/charlm")
+CURVE = Path("plots/train.csv")
+TUTORIAL_CURVE = Path("plots/tutorial.csv")
+
+# evaluate, generate, register
+SUMMARY = Path("metrics/summary.json")
+PLOTS = Path("plots")
+SAMPLES = Path("samples")
+REGISTRATION = Path("models/registration.json")
+
+
+def metrics_of(stage: str) -> Path:
+    """Return the file with the figures of a stage: of each but source, register and summary."""
+    return Path(f"metrics/{stage}.json")
+
 
 CHUNK = 1 << 20
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.dataset.arrays import chunks_of
 from pipeline.dataset.dictionary import Dictionary, Ids
-from pipeline.validation.leakage import overlaps
+from pipeline.validation.comparisons import overlaps
 
 # The length of the substrings that count as copied, in characters. The 50 of the leakage check are too long for samples
 # of 300 characters: a copy of 50 would count as one of 251 substrings. With 20, phrases such as "of the United States "

@@ -17,11 +17,10 @@ from pipeline.core.threads import available_cores
 from pipeline.generation.kernels.drawing import RULE, log_probs
 from pipeline.generation.kernels.loops import project, read, write
 from pipeline.generation.kernels.packing import aligned, pack
-from pipeline.generation.sampling import Sampling
 from pipeline.model.saved import SavedModel
 from pipeline.ngram.kernels import NO_TRIE, mix_rows
 from pipeline.ngram.kernels import read as read_ngram
-from pipeline.params.sampling import Precision
+from pipeline.params.sampling import Precision, Sampling
 
 Floats = npt.NDArray[np.float32]
 Tokens = npt.NDArray[np.integer[Any]] | Sequence[int]

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import END_SIGN
 from pipeline.generation.engine import Engine, State
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text_types import (
     Character,
     Chunk,
@@ -26,7 +25,7 @@ from pipeline.generation.text_types import (
     TextInProgress,
 )
 from pipeline.model.saved import SavedModel
-from pipeline.params.sampling import Precision
+from pipeline.params.sampling import Precision, Sampling
 
 MAX_PROMPT_CHARS = 1_000_000
 SHOWN_CHARACTERS = 10

@@ -24,8 +24,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.core.errors import UserError
 from pipeline.lineage.sync import all_runs
 from pipeline.tracking.execution import PARENT_TAG
-from pipeline.tracking.git import experiments
-from pipeline.tracking.project import project_root, state_folder
+from pipeline.tracking.project import experiments, project_root, state_folder
 from pipeline.tracking.registry import BEFORE_TAG, versions
 from pipeline.tracking.store import CHAMPION, open_store, tracking_uri
 

@@ -16,8 +16,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.params.dvc_lock import is_in_step, is_locked, stages_in_step
-from pipeline.params.reader import PARAMS_FILE
+from pipeline.params.reader import PARAMS_FILE, is_in_step, is_locked, stages_in_step
 from pipeline.serving.registration import register_model
 from pipeline.tracking.differences import changed_params, changes, params_of, run_name
 from pipeline.tracking.execution import (
@@ -30,8 +29,15 @@ from pipeline.tracking.execution import (
     facts_of,
     list_unsent,
 )
-from pipeline.tracking.git import Experiment, experiments, file_at, patch_since
-from pipeline.tracking.project import baseline, project_root, state_folder
+from pipeline.tracking.project import (
+    Experiment,
+    baseline,
+    experiments,
+    file_at,
+    patch_since,
+    project_root,
+    state_folder,
+)
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import STAGES, read_record, snapshot
 from pipeline.tracking.store import check_server, open_store, store_hash, tracking_uri

@@ -19,12 +19,10 @@ from ruamel.yaml import YAML
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json, sha256_of
-from pipeline.params.dvc_lock import LOCK_FILE
 from pipeline.params.generation import RegisterParams
-from pipeline.params.reader import PARAMS_FILE, parse_group, read_yaml
+from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, parse_group, read_yaml
 from pipeline.tracking.execution import environment
-from pipeline.tracking.git import experiments, git
-from pipeline.tracking.project import project_root
+from pipeline.tracking.project import experiments, git, project_root
 from pipeline.tracking.publish import TRACE
 from pipeline.tracking.registry import find_version
 from pipeline.tracking.store import open_store

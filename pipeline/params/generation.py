@@ -28,7 +28,7 @@ from pipeline.params.text import AUTO, SOTU, DataParams
 class GenerateParams(Group):
     """The samples that show what the model writes: for each prompt one greedy text, and `num_samples` drawn ones.
 
-    `pipeline/params/sampling.py` declares the sampling options; `pipeline/generation/sampling.py` has the order in
+    `pipeline/params/sampling.py` declares the sampling options; `pipeline/params/sampling.py` has the order in
     which they apply.
     """
 

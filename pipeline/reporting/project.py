@@ -13,8 +13,7 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
-from pipeline.params.dvc_lock import LOCK_FILE, stages_in_step
-from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
+from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, flatten, read_yaml, stages_in_step
 from pipeline.reporting.formatting import NOTHING, param
 
 Row = dict[str, Any]

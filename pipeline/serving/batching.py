@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.generation.engine import State
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Chunk, FinishReason, TextInProgress
+from pipeline.params.sampling import Sampling
 
 # Multiply-adds in a step, which limit the characters that it generates for each text: some milliseconds, so that a new
 # text joins soon, yet few steps make a text.

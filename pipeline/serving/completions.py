@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import UserError
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text_types import Character
-from pipeline.params.sampling import MAX_STOPS, sampling_options
+from pipeline.params.sampling import MAX_STOPS, Sampling, sampling_options
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel
 
 from pipeline.core.errors import UserError
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Completion
-from pipeline.params.sampling import sampling_options
+from pipeline.params.sampling import Sampling, sampling_options
 
 MAX_PROMPTS = 1024
 # A request must finish within MLflow's limit of 60 seconds.

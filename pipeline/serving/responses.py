@@ -13,9 +13,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from pipeline.core.errors import UserError
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Character, Chunk
+from pipeline.params.sampling import Sampling
 from pipeline.serving.batching import FullError, PromptState, StoppedError, Update, Writing
 from pipeline.serving.completions import CompletionRequest, UnknownModelError, error_body, logprobs_of, usage_of
 from pipeline.serving.middleware import Metrics

@@ -17,15 +17,15 @@ from pipeline.splitting.assignment import NAMES, characters_in
 from pipeline.splitting.build_splits import build_splits
 from pipeline.survey.survey import Advice, Survey, advise
 from pipeline.text.shards import CHARS, read_batches
+from pipeline.validation.comparisons import copied_documents, overlap
 from pipeline.validation.facts import num_chars
-from pipeline.validation.leakage import copied_documents, overlap
 
 
 @dataclass(frozen=True)
 class Trial:
     """The sizes of a tried split, and how much of eval and test is also in train; dicts have the splits' names as keys.
 
-    `overlap` and `copied` are the results of `leakage.overlap` and `leakage.copied_documents`.
+    `overlap` and `copied` are the results of `comparisons.overlap` and `copied_documents`.
     """
 
     chars: dict[str, int]

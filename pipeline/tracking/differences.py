@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
-from pipeline.tracking.git import changed_files, file_at
+from pipeline.tracking.project import changed_files, file_at
 
 # Groups in the order of what usually explains a difference in perplexity.
 IMPORTANCE = ("data", "model", "train", "split", "clean", "evaluate", "generate", "validate", "register")

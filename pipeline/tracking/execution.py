@@ -17,12 +17,21 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.core.files import read_json, whole_folder, write_json
-from pipeline.core.layout import MODEL
+from pipeline.core.files import MODEL, read_json, whole_folder, write_json
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
 from pipeline.tracking.differences import changed_params, changes, params_of, run_name
-from pipeline.tracking.git import changed_files, experiments, file_at, git, git_state, patch_since
-from pipeline.tracking.project import baseline, experiment_name, session_name, state_folder
+from pipeline.tracking.project import (
+    baseline,
+    changed_files,
+    experiment_name,
+    experiments,
+    file_at,
+    git,
+    git_state,
+    patch_since,
+    session_name,
+    state_folder,
+)
 from pipeline.tracking.records import STAGES
 from pipeline.tracking.store import store_hash, tracking_uri
 

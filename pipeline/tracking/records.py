@@ -14,8 +14,7 @@ from typing import Any
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json
-from pipeline.params.dvc_lock import LOCK_FILE
-from pipeline.params.reader import flatten
+from pipeline.params.reader import LOCK_FILE, flatten
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,7 @@ from ruamel.yaml import YAML
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
 from pipeline.params.reader import PARAMS_FILE
-from pipeline.tracking.git import file_at
-from pipeline.tracking.project import dvc_ancestor, experiment_name, project_root, state_folder
+from pipeline.tracking.project import dvc_ancestor, experiment_name, file_at, project_root, state_folder
 
 ACCEPTED = "params.accepted.yaml"
 

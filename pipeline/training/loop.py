@@ -23,7 +23,7 @@ from pipeline.model.network import CharNetwork
 from pipeline.model.saved import Weights
 from pipeline.params.training import ClipParams, TrainParams
 from pipeline.training.curve import StepMetrics
-from pipeline.training.optimizers import make_optimizer, rate_at
+from pipeline.training.setup import make_optimizer, rate_at
 
 EVAL_BATCH = 128
 # The curve has a point at least every 2 % of a training, so that a short one is more than a dot.

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pipeline.cli.curves import POINTS, mermaid, read_curve
+from pipeline.cli.compare import POINTS, mermaid, read_curve
 from pipeline.core.errors import UserError
 
 

@@ -9,7 +9,7 @@ from reporting.conftest import PARAMS, write_project
 from pipeline.cli.experiments import report
 from pipeline.core.errors import UserError
 from pipeline.tracking.execution import facts_here, facts_of
-from pipeline.tracking.git import git_state
+from pipeline.tracking.project import git_state
 
 
 def git(*arguments, cwd):

@@ -8,7 +8,7 @@ from rich.console import Console
 from pipeline.comparing.summary import summary
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
-from pipeline.tracking.git import git_state
+from pipeline.tracking.project import git_state
 
 WEIGHTS = "1" * 64
 FIGURES = {"perplexity": 3.5821, "bits_per_char": 1.84, "num_chars": 116138}

@@ -8,17 +8,17 @@ import torch
 from pipeline.cleaning.clean_documents import clean_documents
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.model.network import CharNetwork, initialise
 from pipeline.model.saved import NetworkConfig, SavedModel
+from pipeline.params.sampling import Sampling
 from pipeline.params.text import CleanParams, DataParams, SplitParams
 from pipeline.params.training import TrainParams
 from pipeline.sources.reading import open_documents
 from pipeline.splitting.build_splits import build_splits
 from pipeline.text.shards import read_batches, shard_writer
-from pipeline.training.device import make_deterministic
 from pipeline.training.loop import Trainer
+from pipeline.training.setup import make_deterministic
 
 UNICODE = {"charset": "unicode"}
 GREEK = "Μῆνιν ἄειδε θεὰ Πηληϊάδεω Ἀχιλῆος οὐλομένην, ἣ μυρί᾽ Ἀχαιοῖς ἄλγε᾽ ἔθηκε.\n"

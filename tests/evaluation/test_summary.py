@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from pipeline.evaluation.summary import summary_figures
+from stages.evaluate import summary_figures
 
 ROOT = Path(__file__).parents[2]
 TRAIN = {"best_eval_perplexity": 3.5, "seconds": 12.5, "parameters": 7, "chars_per_second": 99, "device": "cpu"}

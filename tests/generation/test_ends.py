@@ -7,9 +7,9 @@ import pytest
 from support.models import random_model
 
 from pipeline.core.errors import UserError
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Chunk, StopFilter, TextInProgress
+from pipeline.params.sampling import Sampling
 
 WRITER = Writer(random_model(bounded=True, unknown=True, ending=-0.5))
 CERTAIN = Writer(random_model(bounded=True, ending=100))

@@ -11,8 +11,8 @@ import torch
 from support.models import random_model
 
 from pipeline.generation.engine import Engine
-from pipeline.generation.sampling import Sampling
 from pipeline.model.network import CharNetwork
+from pipeline.params.sampling import Sampling
 
 ROOT = Path(__file__).parents[2]
 CELLS = pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -130,7 +130,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from pipeline.generation.sampling import Sampling
+from pipeline.params.sampling import Sampling
 from pipeline.generation.text import Writer
 print(Writer.load(Path(sys.argv[2])).complete("abc", Sampling(max_new_chars=5)).completion)
 assert sys.modules["pipeline.generation"].__path__[0].startswith(sys.argv[1])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import UserError
 from pipeline.generation.engine import rule_of
 from pipeline.generation.kernels import drawing
-from pipeline.generation.sampling import Sampling
+from pipeline.params.sampling import Sampling
 
 # Multiples of a quarter, so that different logits stay different in float32.
 LOGITS = st.lists(st.integers(-60, 60).map(lambda n: n / 4), min_size=3, max_size=90)

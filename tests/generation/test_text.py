@@ -9,8 +9,8 @@ from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.core.seeds import sample_seed
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
+from pipeline.params.sampling import Sampling
 
 WRITER = Writer(random_model())
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.params.dvc_lock import is_locked, stages_in_step
+from pipeline.params.reader import is_locked, stages_in_step
 
 PARAMS = {"model": {"num_hidden": 8}, "train": {"lr": 1e-05}, "generate": {"prompts": ["a"], "seed": 1}}
 LOCK = {

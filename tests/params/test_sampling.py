@@ -8,10 +8,9 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from pipeline.core.errors import UserError
 from pipeline.generation.kernels.drawing import RULE
-from pipeline.generation.sampling import Sampling
 from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import parse_group
-from pipeline.params.sampling import sampling_options
+from pipeline.params.sampling import Sampling, sampling_options
 from pipeline.serving.completions import CompletionRequest, Limits
 
 OPTIONS = sampling_options()

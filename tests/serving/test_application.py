@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from serving.conftest import running, served, wait_for
 from support.models import random_model
 
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
+from pipeline.params.sampling import Sampling
 from pipeline.serving.completions import CompletionRequest, Limits
 
 WRITER = Writer(random_model())

@@ -11,8 +11,8 @@ from openai.types.chat.chat_completion_stream_options_param import ChatCompletio
 from serving.conftest import running, served
 from support.models import random_model
 
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
+from pipeline.params.sampling import Sampling
 from pipeline.serving.completions import CompletionRequest, StreamOptions
 
 WRITER = Writer(random_model())

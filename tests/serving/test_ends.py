@@ -8,8 +8,8 @@ from serving.conftest import running, served
 from serving.test_application import events, post
 from support.models import random_model
 
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
+from pipeline.params.sampling import Sampling
 from pipeline.serving.model_source import card_of
 from pipeline.serving.pyfunc_model import answer, stream_answer
 

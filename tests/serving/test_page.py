@@ -9,8 +9,8 @@ import pytest
 from serving.conftest import running, served
 from support.models import random_model
 
-from pipeline.generation.sampling import Sampling
 from pipeline.generation.text import Writer
+from pipeline.params.sampling import Sampling
 from pipeline.serving.completions import Limits
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -13,8 +13,8 @@ from pipeline.core.files import read_json
 from pipeline.dataset.splits import Batch, gather
 from pipeline.params.text import EXPECTATIONS
 from pipeline.validation import coverage
+from pipeline.validation.comparisons import read_alphabet
 from pipeline.validation.contracts import MILDER
-from pipeline.validation.drift import read_alphabet
 from stages import validate
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.tracking.differences import MAX_CHANGES, Changes, changes
 from pipeline.tracking.execution import environment, execution_here
-from pipeline.tracking.git import git, git_state, patch_since
+from pipeline.tracking.project import git, git_state, patch_since
 
 
 def run_git(*arguments):

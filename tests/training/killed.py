@@ -18,8 +18,8 @@ from pipeline.model.network import CharNetwork, initialise
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.training import TrainParams
 from pipeline.training.checkpoint import ResumableTraining, open_checkpoints
-from pipeline.training.device import make_deterministic
 from pipeline.training.loop import Trainer
+from pipeline.training.setup import make_deterministic
 
 split, folder, output, kill_at = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 dictionary = Dictionary.load(split / "dictionary.json")

@@ -14,8 +14,8 @@ from pipeline.dataset.splits import load_split
 from pipeline.model.network import CharNetwork, initialise
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.training import ClipParams, TrainParams
-from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer, clip_gradients, curve_steps, evaluation_steps
+from pipeline.training.setup import choose_device, choose_precision, make_deterministic
 
 
 def trainer_of(folder, *, cell="lstm", dropout=0.0, **params):

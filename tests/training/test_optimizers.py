@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.params.training import OptimizerParams, ScheduleParams
-from pipeline.training.optimizers import make_optimizer, rate_at
+from pipeline.training.setup import make_optimizer, rate_at
 
 
 def rates(steps=100, **schedule):

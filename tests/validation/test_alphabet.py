@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import UNKNOWN_SIGN, Dictionary
-from pipeline.validation.drift import read_alphabet, write_alphabet
+from pipeline.validation.comparisons import read_alphabet, write_alphabet
 
 
 def test_the_table_has_a_row_per_character_and_none_for_other_symbols(tmp_path):

@@ -5,7 +5,7 @@ from support.tables import tables
 
 from pipeline.params.text import SplitParams
 from pipeline.splitting.assignment import NAMES, side_rule
-from pipeline.validation.leakage import copied_documents
+from pipeline.validation.comparisons import copied_documents
 
 KINDS = [
     {"by": "document", "train_fraction": 0.5, "test_fraction": 0.2},

@@ -3,7 +3,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import UNKNOWN_SIGN, Dictionary
-from pipeline.validation.drift import divergence, drift, read_alphabet, write_alphabet
+from pipeline.validation.comparisons import divergence, drift, read_alphabet, write_alphabet
 
 
 def test_the_alphabet_is_a_table_of_characters_without_symbols(tmp_path):

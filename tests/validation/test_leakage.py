@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.dataset import arrays as counting
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.validation.leakage import overlap, overlaps
+from pipeline.validation.comparisons import overlap, overlaps
 
 PLAIN, BOUNDED = Dictionary.of("abcdef"), Dictionary.of("abcdef", bounded=True)
 RANDOM = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""Chooses the next character from the logits (compiled); `pipeline/generation/sampling.py` describes the steps."""
+"""Chooses the next character from the logits (compiled); `pipeline/params/sampling.py` describes the steps."""
 
 import numpy as np
 

@@ -4,10 +4,9 @@ import numpy as np
 from numba.extending import overload
 
 from pipeline.core.kernel_cache import OPTIONS, kernel
-from pipeline.generation.kernels.arithmetic import sigmoid, tanh
+from pipeline.generation.kernels.arithmetic import accumulate, sigmoid, tanh
 from pipeline.generation.kernels.drawing import choose, log_normaliser, uniform
 from pipeline.generation.kernels.packing import GruWeights, LstmWeights, RnnWeights
-from pipeline.generation.kernels.tiles import accumulate
 from pipeline.ngram.kernels import advance, mix
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.generation.kernels.tiles import COLUMNS
+from pipeline.generation.kernels.arithmetic import COLUMNS
 from pipeline.model.saved import SavedModel
 from pipeline.params.sampling import Precision
 
