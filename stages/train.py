@@ -1,20 +1,21 @@
 """train: trains the network and saves the weights with the lowest eval perplexity."""
 
 import math
+import shutil
 import sys
 from pathlib import Path
 
 import torch
 import typer
 
-from pipeline.core.files import write_json
-from pipeline.core.layout import CURVE, DICTIONARY, MODEL, SPLITS, TUTORIAL_CURVE, metrics_of
+from pipeline.core.files import sha256_of, write_json
+from pipeline.core.layout import CURVE, DICTIONARY, MODEL, SPLITS, START, SUBSTRINGS, TUTORIAL_CURVE, metrics_of
 from pipeline.core.seeds import derive_seed
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
 from pipeline.model.network import CharNetwork, initialise, start_at_frequencies
-from pipeline.model.saved import NetworkConfig, SavedModel
+from pipeline.model.saved import WEIGHTS, NetworkConfig, SavedModel
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams, ModelParams, TrainParams
 from pipeline.tracking.progress import show_training
@@ -24,6 +25,7 @@ from pipeline.training.checkpoint import ResumableTraining, open_checkpoints, tr
 from pipeline.training.curve import StepMetrics, curve_row, is_tutorial, write_curve, write_tutorial
 from pipeline.training.device import choose_device, choose_precision, make_deterministic
 from pipeline.training.loop import Trainer
+from pipeline.training.start_model import adapted_weights, load_start_model
 
 
 def main() -> None:
@@ -39,8 +41,12 @@ def main() -> None:
         network = CharNetwork(config)
         generator = torch.Generator().manual_seed(derive_seed(params.seed, "weights"))
         initialise(network, magnitude=model_params.init_magnitude, generator=generator)
+        counts = count_ids(splits["train"].ids, len(dictionary))
         if model_params.init_output == "unigram":
-            start_at_frequencies(network, count_ids(splits["train"].ids, len(dictionary)), generator=generator)
+            start_at_frequencies(network, counts, generator=generator)
+        if params.start_from is not None:
+            base = load_start_model(START, model_params, address=params.start_from, root=Path.cwd())
+            network.load_weights(adapted_weights(base, network.weights(), dictionary, counts))
         trainer = Trainer(
             network,
             train=splits["train"],
@@ -52,7 +58,7 @@ def main() -> None:
         )
         settings = {
             "model": model_params.model_dump(),
-            "train": params.model_dump(exclude={"checkpoint_seconds"}),
+            "train": params.model_dump(exclude={"checkpoint_seconds", "start_from"}),
             "window": window,
             "machine": [device.type, str(dtype), torch.get_num_threads(), torch.__version__],
         }
@@ -66,7 +72,7 @@ def main() -> None:
             if training.resumed_from is not None:
                 run.say(f"resuming from the checkpoint after update {training.resumed_from} of {trainer.steps}")
             _train(run, training, params)
-            _write_outputs(training, config, dictionary)
+            _write_outputs(training, config, dictionary, start_from=params.start_from)
             checkpoints.remove()
 
 
@@ -88,7 +94,9 @@ def _point(metrics: StepMetrics) -> Point:
     )
 
 
-def _write_outputs(training: ResumableTraining, config: NetworkConfig, dictionary: Dictionary) -> None:
+def _write_outputs(
+    training: ResumableTraining, config: NetworkConfig, dictionary: Dictionary, *, start_from: str | None
+) -> None:
     trainer, points = training.trainer, training.points
     last, best = points[-1], min(points, key=lambda point: point.eval_perplexity or math.inf)
     write_curve(CURVE, points)
@@ -104,15 +112,18 @@ def _write_outputs(training: ResumableTraining, config: NetworkConfig, dictionar
             "threads": torch.get_num_threads(),
             "device": trainer.device.type,
             "precision": str(trainer.dtype).removeprefix("torch."),
+            **({"start_from": start_from, "start_sha256": sha256_of(START / WEIGHTS)} if start_from else {}),
         },
     )
     weights = trainer.best or trainer.network.weights()
     SavedModel(config=config, weights=weights, dictionary=dictionary).save(MODEL)
+    # For the leakage check of trainings that will start from this model.
+    shutil.copyfile(SUBSTRINGS, MODEL / SUBSTRINGS.name)
 
 
 def _inputs() -> list[Path]:
-    """Return the files that determine the weights, apart from params: the data, and the imported code."""
-    data = [path for path in sorted(SPLITS.rglob("*")) if path.is_file()]
+    """Return the files that determine the weights, apart from params: the data, the start model, the imported code."""
+    data = [path for folder in (SPLITS, START) for path in sorted(folder.rglob("*")) if path.is_file()]
     code = {
         module.__file__
         for name, module in sys.modules.items()

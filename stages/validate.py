@@ -10,7 +10,18 @@ import typer
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
-from pipeline.core.layout import ALPHABET, CLEAN, DATA_DOCS, DICTIONARY, SPLITS, VALIDATED, VALIDATION, metrics_of
+from pipeline.core.layout import (
+    ALPHABET,
+    CLEAN,
+    DATA_DOCS,
+    DICTIONARY,
+    SPLITS,
+    START,
+    SUBSTRINGS,
+    VALIDATED,
+    VALIDATION,
+    metrics_of,
+)
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
@@ -20,6 +31,7 @@ from pipeline.params.training import EvaluateParams, TrainParams
 from pipeline.splitting.assignment import NAMES
 from pipeline.text.shards import read_batches, read_shard, shards_in
 from pipeline.tracking.stage import StageRun, stage
+from pipeline.training.start_model import refuse_foreign
 from pipeline.validation.contracts import Bounds, contracts
 from pipeline.validation.coverage import cover
 from pipeline.validation.drift import drift, read_alphabet, write_alphabet
@@ -34,12 +46,13 @@ from pipeline.validation.facts import (
     text_facts,
 )
 from pipeline.validation.leakage import copied_documents, overlap
+from pipeline.validation.sketch import estimated_overlap, load_sketch, save_sketch, sketch
 
 
 def main() -> None:
     with stage("validate") as run:
         params = read_group("validate", ValidateParams)
-        split_params = read_group("split", SplitParams)
+        split_params, train_params = read_group("split", SplitParams), read_group("train", TrainParams)
         VALIDATED.unlink(missing_ok=True)
         dictionary = Dictionary.load(DICTIONARY)
         splits = {name: load_split(SPLITS / name) for name in NAMES if name != "test" or (SPLITS / name).exists()}
@@ -59,7 +72,7 @@ def main() -> None:
         }
         bounds = Bounds(
             dictionary_size=len(dictionary),
-            batch_size=read_group("train", TrainParams).batch_size,
+            batch_size=train_params.batch_size,
             window=read_group("evaluate", EvaluateParams).window,
             warn_overlap=params.warn_overlap,
             max_overlap=params.max_overlap,
@@ -73,14 +86,48 @@ def main() -> None:
         failed = sum(outcome.stops and not outcome.passed for outcome in outcomes)
         figures = {"expectations": len(outcomes), "failed": failed, "warned": len(warned)}
         shares = {name: round(share, 6) for name, share in overlaps.items()}
-        write_json(metrics_of("validate"), figures | {"overlap": shares})
+        known = load_sketch(START / SUBSTRINGS.name)
+        save_sketch(SUBSTRINGS, sketch(train, dictionary, base=known))
+        start_shares = {}
+        if known is not None:
+            texts = {name: split.ids for name, split in splits.items() if name != "train"}
+            found = {name: estimated_overlap(ids, dictionary, known) for name, ids in texts.items()}
+            start_shares = {"start_overlap": {name: round(share, 6) for name, share in found.items()}}
+        write_json(metrics_of("validate"), figures | {"overlap": shares} | start_shares)
         write_alphabet(ALPHABET, dictionary, counts)
         for line in warned:
             run.say(line)
         if stopped:
             raise UserError(stopped)
+        if train_params.start_from is not None:
+            check_start(run, train_params.start_from, dictionary, start_shares.get("start_overlap"), params)
         warn_of_drift(run, params.max_drift)
         write_json(VALIDATED, {"passed": True})
+
+
+def check_start(
+    run: StageRun, address: str, dictionary: Dictionary, shares: dict[str, float] | None, params: ValidateParams
+) -> None:
+    """Refuse a start model that knows no character of the text, or that was trained on most of the eval text.
+
+    `shares` are the estimated overlaps of the eval and test texts with that model's training text, None if its folder
+    does not have them: then, and above validate.warn_overlap, a warning.
+    """
+    refuse_foreign(Dictionary.load(START / DICTIONARY.name), dictionary, address=address)
+    if shares is None:
+        run.say(
+            f"warning: the training text of the start model {address} is not known ({SUBSTRINGS.name} is not in its "
+            "folder), so it may contain the eval text; the perplexity would be too low"
+        )
+    for name, share in (shares or {}).items():
+        found = f"about {share:.1%} of the {name} text occurs in the training text of the start model {address}"
+        if share > params.max_overlap:
+            raise UserError(
+                f"train.start_from: {found}, so the perplexity would measure memorisation; allowed is at most "
+                f"{params.max_overlap:.0%} (validate.max_overlap)"
+            )
+        if share > params.warn_overlap:
+            run.say(f"warning: {found}; the perplexity is somewhat too low (validate.warn_overlap)")
 
 
 def warn_of_drift(run: StageRun, max_drift: float) -> None:

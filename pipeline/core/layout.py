@@ -4,6 +4,8 @@ from pathlib import Path
 
 # source, ingest, clean
 SOURCE = Path("data/source.json")
+# the model to start from: its files, none if train.start_from is null
+START = Path("data/start")
 DOCUMENTS = Path("data/documents")
 CLEAN = Path("data/clean")
 CLEAN_CHANGES = Path("reports/clean.csv")
@@ -17,6 +19,8 @@ VALIDATED = Path("data/validated.json")
 VALIDATION = Path("reports/validation.json")
 ALPHABET = Path("reports/alphabet.csv")
 DATA_DOCS = Path("reports/data_docs")
+# a sample of the training text's substrings, which train puts next to the weights
+SUBSTRINGS = Path("data/substrings.npy")
 
 # train
 MODEL = Path("models/charlm")
