@@ -1,7 +1,7 @@
 """source: validates all of params.yaml and every source file before any other stage runs, and identifies the source.
 
-Always runs. It checks the params of all stages, so that a wrong key or value stops the pipeline in the first second. The
-model of `train.start_from` is copied to where DVC sees whether it changed.
+Always runs. It checks the params of all stages, so that a wrong key or value stops the pipeline in the first second. It
+copies the model of `train.start_from` to where DVC sees whether it changed.
 """
 
 from pathlib import Path
