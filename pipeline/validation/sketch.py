@@ -21,7 +21,9 @@ from pipeline.validation.leakage import LENGTH, pieces
 
 # At most a MiB. Of a base of 12 million characters it has 1.1 % of the substrings.
 SIZE = 1 << 17
-ALL = np.uint64(2**64 - 1)
+# Hashes that are looked at together: sorting the first ones takes longest, since all others are compared with them.
+BLOCK = 1 << 17
+ALL, ZERO = np.uint64(2**64 - 1), np.uint64(0)
 
 
 def sketch(text: Ids, dictionary: Dictionary, *, base: Hashes | None = None, size: int = SIZE) -> Hashes:
@@ -30,11 +32,18 @@ def sketch(text: Ids, dictionary: Dictionary, *, base: Hashes | None = None, siz
     `text` is integers [ids], and may be larger than memory.
     """
     found = np.empty(0, dtype=np.uint64) if base is None else base
+    waiting: list[Hashes] = []
     for hashes in _hashes(text, dictionary):
-        if len(found) >= size:
-            hashes = hashes[hashes < found[-1]]  # noqa: PLW2901  the others cannot be among the smallest
-        found = np.unique(np.concatenate([found, hashes]))[:size]
-    return found
+        # Above the largest of `size` hashes none is among the smallest.
+        waiting.append(hashes[hashes < found[-1]] if len(found) >= size else hashes.copy())
+        if sum(map(len, waiting)) >= size:
+            found, waiting = _smallest([found, *waiting], size), []
+    return _smallest([found, *waiting], size)
+
+
+def _smallest(parts: list[Hashes], size: int) -> Hashes:
+    found = np.sort(np.concatenate(parts))  # np.unique takes ten times as long
+    return found[np.diff(found, prepend=ZERO) > 0][:size]
 
 
 def estimated_overlap(text: Ids, dictionary: Dictionary, other: Hashes, *, size: int = SIZE) -> float:
@@ -78,4 +87,6 @@ def _hashes(text: Ids, dictionary: Dictionary) -> Iterator[Hashes]:
     codes = np.array([ord(symbol) for symbol in symbols], dtype=np.uint32)
     for _, piece in pieces(text, LENGTH):
         own = np.empty(len(piece), dtype=np.uint64)
-        yield own[: hash_substrings(codes[piece], LENGTH, ord(BEGIN_MARK), ord(END_MARK), 0, 1, own)]
+        count = hash_substrings(codes[piece], LENGTH, ord(BEGIN_MARK), ord(END_MARK), 0, 1, own)
+        for start in range(0, count, BLOCK):
+            yield own[start : min(start + BLOCK, count)]
