@@ -31,7 +31,6 @@ from pipeline.params.training import EvaluateParams, TrainParams
 from pipeline.splitting.assignment import NAMES
 from pipeline.text.shards import read_batches, read_shard, shards_in
 from pipeline.tracking.stage import StageRun, stage
-from pipeline.training.start_model import refuse_foreign
 from pipeline.validation.contracts import Bounds, contracts
 from pipeline.validation.coverage import cover
 from pipeline.validation.drift import drift, read_alphabet, write_alphabet
@@ -47,6 +46,8 @@ from pipeline.validation.facts import (
 )
 from pipeline.validation.leakage import copied_documents, overlap
 from pipeline.validation.sketch import estimated_overlap, load_sketch, save_sketch, sketch
+
+SHOWN_CHARACTERS = 8
 
 
 def main() -> None:
@@ -113,7 +114,13 @@ def check_start(
     `shares` are the estimated overlaps of the eval and test texts with that model's training text, None if its folder
     does not have them: then, and above validate.warn_overlap, a warning.
     """
-    refuse_foreign(Dictionary.load(START / DICTIONARY.name), dictionary, address=address)
+    known = Dictionary.load(START / DICTIONARY.name)
+    if not set(known.characters) & set(dictionary.characters):
+        theirs, own = ("".join(one.characters[:SHOWN_CHARACTERS]) for one in (known, dictionary))
+        raise UserError(
+            f"train.start_from: {address} and the text have no character in common: found {theirs!r}… there and "
+            f"{own!r}… in the text; allowed is a model of the same script"
+        )
     if shares is None:
         run.say(
             f"warning: the training text of the start model {address} is not known ({SUBSTRINGS.name} is not in its "

@@ -127,6 +127,7 @@ def trace(
 ) -> None:
     """Show what a version was made from, and the commands that rebuild it."""
     from pipeline.lineage.trace import trace as look_up  # loads MLflow
+    from pipeline.tracking.registry import START_SHA256_TAG, START_TAG
 
     found = look_up(model_name(model), version)
     if patch:
@@ -146,6 +147,11 @@ def trace(
         ("changed", run.data.tags.get("charlm.changed", "")),
         ("experiment", f"{found.experiment}{held}" if found.experiment else "none: a plain dvc repro"),
         ("text", f"{found.params['data']['source']}  train {tags.get('train_sha256', '')}"),
+        *(
+            [("start model", f"{tags[START_TAG]}  weights sha256 {tags[START_SHA256_TAG]}")]
+            if START_TAG in tags
+            else []
+        ),
         *((("dvc.lock"), f"{path}  md5 {md5}") for path, md5 in found.hashes().items()),
         ("made with", f"Python {found.environment.get('python')}, {found.environment.get('processor')}"),
         *(("otherwise", difference) for difference in found.differences_here()),

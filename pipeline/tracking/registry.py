@@ -22,6 +22,8 @@ CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 BASELINE_TAG = "baseline_perplexity"
 PERPLEXITY_TAG, EVAL_TAG, WEIGHTS_TAG = "perplexity", "eval_sha256", "weights_sha256"
+# The model that training started from, if it did: its address, and the hash of its weights.
+START_TAGS = START_TAG, START_SHA256_TAG = ("start_from", "start_sha256")
 # How MLflow says that there is no such alias, version or model.
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # On a version: the champion before it, why it became champion, and since when.

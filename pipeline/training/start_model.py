@@ -60,15 +60,6 @@ def copy_start_model(folder: Path | None, target: Path) -> None:
                 shutil.copyfile(folder / SUBSTRINGS.name, part / SUBSTRINGS.name)
 
 
-def refuse_foreign(base: Dictionary, dictionary: Dictionary, *, address: str) -> None:
-    """Refuse a start model that knows no character of the text."""
-    if not set(base.characters) & set(dictionary.characters):
-        raise UserError(
-            f"{KEY}: {address} and the text have no character in common: found {_some(base)} there and "
-            f"{_some(dictionary)} in the text; allowed is a model of the same script"
-        )
-
-
 def adapted_weights(base: SavedModel, fresh: Weights, dictionary: Dictionary, counts: npt.NDArray[np.int64]) -> Weights:
     """Return the weights of `base` with the rows of `dictionary`, the text's.
 
@@ -97,7 +88,3 @@ def _names(dictionary: Dictionary) -> list[str]:
     unknown = ["unknown"] if dictionary.unknown else []
     ends = ["begin", "end"] if dictionary.bounded else []
     return ["padding", *unknown, *ends, *dictionary.characters]
-
-
-def _some(dictionary: Dictionary) -> str:
-    return repr("".join(dictionary.characters[:8]))

@@ -86,7 +86,8 @@ def _hashes(text: Ids, dictionary: Dictionary) -> Iterator[Hashes]:
         symbols[dictionary.begin], symbols[dictionary.end] = BEGIN_MARK, END_MARK
     codes = np.array([ord(symbol) for symbol in symbols], dtype=np.uint32)
     for _, piece in pieces(text, LENGTH):
+        # An id beyond the dictionary is refused by an expectation; here it only must not fail.
         own = np.empty(len(piece), dtype=np.uint64)
-        count = hash_substrings(codes[piece], LENGTH, ord(BEGIN_MARK), ord(END_MARK), 0, 1, own)
+        count = hash_substrings(codes.take(piece, mode="clip"), LENGTH, ord(BEGIN_MARK), ord(END_MARK), 0, 1, own)
         for start in range(0, count, BLOCK):
             yield own[start : min(start + BLOCK, count)]
