@@ -20,6 +20,7 @@ ELSEWHERE = {
     r"dvc remote add .*|git (push|pull).*|dvc (push|pull).*|dvc exp (push|pull).*": "test_lineage.py: a second clone",
     r"dvc exp run --queue .*|dvc queue .*": "test_end_to_end.py: the queue",
     r"charlm sweep .*": "test_sweep.py",
+    r"(cp .* base|dvc exp run .*(charlm preset (base|tune)|train.start_from=base).*)": "test_start_from.py",
     r"python -m benchmarks\.(training|generation|serving|corpus|ngram)": "minutes each; the last test compiles them",
     r"python -m (stages|pipeline\.params)\..*": "dvc repro runs the stages, test_reference.py the table",
     r"charlm generate --interactive": "tests/cli/test_cli.py",
