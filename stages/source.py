@@ -1,23 +1,28 @@
 """source: validates all of params.yaml and every source file before any other stage runs, and identifies the source.
 
-Always runs. It checks the params of all stages, so that a wrong key or value stops the pipeline in the first second.
+Always runs. It checks the params of all stages, so that a wrong key or value stops the pipeline in the first second. It
+copies the model of `train.start_from` to where DVC sees whether it changed.
 """
 
+from pathlib import Path
 from typing import cast
 
 import typer
 
-from pipeline.core.files import SOURCE, write_json
+from pipeline.core.files import SOURCE, START, write_json
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import read_groups
 from pipeline.params.text import DataParams
+from pipeline.params.training import ModelParams, TrainParams
 from pipeline.reporting.plots_page import install_plots_page
 from pipeline.sources.describe import describe
 from pipeline.tracking.progress import throughput
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.refused_options import undo_options_if_refused
+from pipeline.tracking.registered_model import REGISTRY, from_registry
 from pipeline.tracking.stage import stage
 from pipeline.tracking.store import check_server
+from pipeline.training.start_model import KEY, copy_start_model, load_start_model
 
 
 def main() -> None:
@@ -25,15 +30,30 @@ def main() -> None:
         install_plots_page(project_root() / ".dvc")
         check_server()
         with undo_options_if_refused():
-            params = read_groups(GROUPS)["data"]
+            groups = read_groups(GROUPS)
+            start = find_start(cast("TrainParams", groups["train"]), cast("ModelParams", groups["model"]))
             with throughput("source", None) as advance:
                 description = describe(
-                    cast("DataParams", params),
+                    cast("DataParams", groups["data"]),
                     root=project_root(),
                     cache=state_folder() / "downloads",
                     progress=advance,
                 )
         write_json(SOURCE, description)
+        copy_start_model(start, START)
+
+
+def find_start(train: TrainParams, model: ModelParams) -> Path | None:
+    """Return the folder of the model to start from, loaded once to see that it is whole and fits; None without one."""
+    address = train.start_from
+    if address is None:
+        return None
+    if address.startswith(REGISTRY):
+        folder, _ = from_registry(address, option=KEY)
+    else:
+        folder = project_root() / address
+    load_start_model(folder, model, address=address, root=project_root())
+    return folder
 
 
 if __name__ == "__main__":

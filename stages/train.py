@@ -1,6 +1,7 @@
 """train: trains the network and saves the weights with the lowest eval perplexity."""
 
 import math
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -8,13 +9,24 @@ from pathlib import Path
 import torch
 import typer
 
-from pipeline.core.files import CURVE, DICTIONARY, MODEL, SPLITS, TUTORIAL_CURVE, metrics_of, write_json
+from pipeline.core.files import (
+    CURVE,
+    DICTIONARY,
+    MODEL,
+    SPLITS,
+    START,
+    SUBSTRINGS,
+    TUTORIAL_CURVE,
+    metrics_of,
+    sha256_of,
+    write_json,
+)
 from pipeline.core.seeds import derive_seed
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
 from pipeline.model.network import CharNetwork, initialise, start_at_frequencies
-from pipeline.model.saved import NGRAM, NetworkConfig, SavedModel
+from pipeline.model.saved import NGRAM, WEIGHTS, NetworkConfig, SavedModel
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams, ModelParams, TrainParams
 from pipeline.tracking.progress import show_training
@@ -26,6 +38,7 @@ from pipeline.training.curve import StepMetrics, curve_row, is_tutorial, write_c
 from pipeline.training.loop import Trainer
 from pipeline.training.mixture import fit_ngram, held_out
 from pipeline.training.setup import choose_device, choose_precision, make_deterministic
+from pipeline.training.start_model import adapted_weights, load_start_model
 
 
 def main() -> None:
@@ -41,8 +54,12 @@ def main() -> None:
         network = CharNetwork(config)
         generator = torch.Generator().manual_seed(derive_seed(params.seed, "weights"))
         initialise(network, magnitude=model_params.init_magnitude, generator=generator)
+        counts = count_ids(splits["train"].ids, len(dictionary))
         if model_params.init_output == "unigram":
-            start_at_frequencies(network, count_ids(splits["train"].ids, len(dictionary)), generator=generator)
+            start_at_frequencies(network, counts, generator=generator)
+        if params.start_from is not None:
+            base = load_start_model(START, model_params, address=params.start_from, root=Path.cwd())
+            network.load_weights(adapted_weights(base, network.weights(), dictionary, counts))
         train = splits["train"]
         if model_params.ngram.order:
             train, _ = held_out(train, model_params.ngram, vocab_size=len(dictionary))
@@ -57,7 +74,7 @@ def main() -> None:
         )
         settings = {
             "model": model_params.model_dump(),
-            "train": params.model_dump(exclude={"checkpoint_seconds"}),
+            "train": params.model_dump(exclude={"checkpoint_seconds", "start_from"}),
             "window": window,
             "machine": [device.type, str(dtype), torch.get_num_threads(), torch.__version__],
         }
@@ -84,7 +101,9 @@ def main() -> None:
                     device=device,
                 )
             SavedModel(config=config, weights=weights, dictionary=dictionary, ngram=ngram).save(MODEL)
-            _write_metrics(training, time.perf_counter() - started, len(splits["train"].ids))
+            # For the leakage check of trainings that will start from this model.
+            shutil.copyfile(SUBSTRINGS, MODEL / SUBSTRINGS.name)
+            _write_metrics(training, time.perf_counter() - started, len(splits["train"].ids), params.start_from)
             checkpoints.remove()
 
 
@@ -106,7 +125,7 @@ def _point(metrics: StepMetrics) -> Point:
     )
 
 
-def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars: int) -> None:
+def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars: int, start_from: str | None) -> None:
     """Write the curve and the figures; `ngram_seconds` were spent on the n-gram model of `num_chars` characters."""
     trainer, points = training.trainer, training.points
     last, best = points[-1], min(points, key=lambda point: point.eval_perplexity or math.inf)
@@ -124,6 +143,7 @@ def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars:
             "device": trainer.device.type,
             "precision": str(trainer.dtype).removeprefix("torch."),
             **_ngram_figures(ngram_seconds, num_chars),
+            **({"start_from": start_from, "start_sha256": sha256_of(START / WEIGHTS)} if start_from else {}),
         },
     )
 
@@ -136,8 +156,8 @@ def _ngram_figures(seconds: float, num_chars: int) -> dict[str, float]:
 
 
 def _inputs() -> list[Path]:
-    """Return the files that determine the weights, apart from params: the data, and the imported code."""
-    data = [path for path in sorted(SPLITS.rglob("*")) if path.is_file()]
+    """Return the files that determine the weights, apart from params: the data, the start model, the imported code."""
+    data = [path for folder in (SPLITS, START) for path in sorted(folder.rglob("*")) if path.is_file()]
     code = {
         module.__file__
         for name, module in sys.modules.items()

@@ -15,6 +15,8 @@ from pipeline.core.files import (
     DATA_DOCS,
     DICTIONARY,
     SPLITS,
+    START,
+    SUBSTRINGS,
     VALIDATED,
     VALIDATION,
     metrics_of,
@@ -42,12 +44,15 @@ from pipeline.validation.facts import (
     split_facts,
     text_facts,
 )
+from pipeline.validation.sketch import estimated_overlap, load_sketch, save_sketch, sketch
+
+SHOWN_CHARACTERS = 8
 
 
 def main() -> None:
     with stage("validate") as run:
         params = read_group("validate", ValidateParams)
-        split_params = read_group("split", SplitParams)
+        split_params, train_params = read_group("split", SplitParams), read_group("train", TrainParams)
         VALIDATED.unlink(missing_ok=True)
         dictionary = Dictionary.load(DICTIONARY)
         splits = {name: load_split(SPLITS / name) for name in NAMES if name != "test" or (SPLITS / name).exists()}
@@ -67,7 +72,7 @@ def main() -> None:
         }
         bounds = Bounds(
             dictionary_size=len(dictionary),
-            batch_size=read_group("train", TrainParams).batch_size,
+            batch_size=train_params.batch_size,
             window=read_group("evaluate", EvaluateParams).window,
             warn_overlap=params.warn_overlap,
             max_overlap=params.max_overlap,
@@ -81,14 +86,54 @@ def main() -> None:
         failed = sum(outcome.stops and not outcome.passed for outcome in outcomes)
         figures = {"expectations": len(outcomes), "failed": failed, "warned": len(warned)}
         shares = {name: round(share, 6) for name, share in overlaps.items()}
-        write_json(metrics_of("validate"), figures | {"overlap": shares})
+        known = load_sketch(START / SUBSTRINGS.name)
+        save_sketch(SUBSTRINGS, sketch(train, dictionary, base=known))
+        start_shares = {}
+        if known is not None:
+            texts = {name: split.ids for name, split in splits.items() if name != "train"}
+            found = {name: estimated_overlap(ids, dictionary, known) for name, ids in texts.items()}
+            start_shares = {"start_overlap": {name: round(share, 6) for name, share in found.items()}}
+        write_json(metrics_of("validate"), figures | {"overlap": shares} | start_shares)
         write_alphabet(ALPHABET, dictionary, counts)
         for line in warned:
             run.say(line)
         if stopped:
             raise UserError(stopped)
+        if train_params.start_from is not None:
+            check_start(run, train_params.start_from, dictionary, start_shares.get("start_overlap"), params)
         warn_of_drift(run, params.max_drift)
         write_json(VALIDATED, {"passed": True})
+
+
+def check_start(
+    run: StageRun, address: str, dictionary: Dictionary, shares: dict[str, float] | None, params: ValidateParams
+) -> None:
+    """Refuse a start model that knows no character of the text, or that was trained on most of the eval text.
+
+    `shares` are the estimated overlaps of the eval and test texts with that model's training text, None if its folder
+    does not have them: then, and above validate.warn_overlap, a warning.
+    """
+    known = Dictionary.load(START / DICTIONARY.name)
+    if not set(known.characters) & set(dictionary.characters):
+        theirs, own = ("".join(one.characters[:SHOWN_CHARACTERS]) for one in (known, dictionary))
+        raise UserError(
+            f"train.start_from: {address} and the text have no character in common: found {theirs!r}… there and "
+            f"{own!r}… in the text; allowed is a model of the same script"
+        )
+    if shares is None:
+        run.say(
+            f"warning: the training text of the start model {address} is not known ({SUBSTRINGS.name} is not in its "
+            "folder), so it may contain the eval text; the perplexity would be too low"
+        )
+    for name, share in (shares or {}).items():
+        found = f"about {share:.1%} of the {name} text occurs in the training text of the start model {address}"
+        if share > params.max_overlap:
+            raise UserError(
+                f"train.start_from: {found}, so the perplexity would measure memorisation; allowed is at most "
+                f"{params.max_overlap:.0%} (validate.max_overlap)"
+            )
+        if share > params.warn_overlap:
+            run.say(f"warning: {found}; the perplexity is somewhat too low (validate.warn_overlap)")
 
 
 def warn_of_drift(run: StageRun, max_drift: float) -> None:

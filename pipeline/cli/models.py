@@ -129,6 +129,7 @@ def trace(
 ) -> None:
     """Show what a version was made from, and the commands that rebuild it."""
     from pipeline.lineage.trace import trace as look_up  # loads MLflow
+    from pipeline.tracking.registry import START_SHA256_TAG, START_TAG
 
     found = look_up(model_name(model), version)
     if patch:
@@ -148,6 +149,11 @@ def trace(
         ("changed", run.data.tags.get("charlm.changed", "")),
         ("experiment", f"{found.experiment}{held}" if found.experiment else "none: a plain dvc repro"),
         ("text", f"{found.params['data']['source']}  train {tags.get('train_sha256', '')}"),
+        *(
+            [("start model", f"{tags[START_TAG]}  weights sha256 {tags[START_SHA256_TAG]}")]
+            if START_TAG in tags
+            else []
+        ),
         *((("dvc.lock"), f"{path}  md5 {md5}") for path, md5 in found.hashes().items()),
         ("made with", f"Python {found.environment.get('python')}, {found.environment.get('processor')}"),
         *(("otherwise", difference) for difference in found.differences_here()),
@@ -163,11 +169,11 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
     """Rebuild a version in a temporary clone and compare its bytes; exit code 1 if they differ."""
     from pipeline.lineage.trace import changed_inputs, compare, rebuilt  # loads MLflow
     from pipeline.lineage.trace import trace as look_up
-    from pipeline.serving.model_source import from_registry
+    from pipeline.tracking.registered_model import from_registry
 
     found = look_up(model_name(model), version)
     what = f"{found.name} version {found.version.version}"
-    registered = from_registry(f"models:/{found.name}/{found.version.version}").folder
+    registered, _ = from_registry(f"models:/{found.name}/{found.version.version}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # as Ctrl-C: the temporary clone is removed
     print(f"rebuilding {what} from {found.commit[:10]} and a patch of {len(found.patch):,} bytes", flush=True)
     with rebuilt(found) as clone:

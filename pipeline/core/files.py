@@ -12,6 +12,8 @@ from typing import Any
 
 # source, ingest, clean
 SOURCE = Path("data/source.json")
+# the model to start from: its files, none if train.start_from is null
+START = Path("data/start")
 DOCUMENTS = Path("data/documents")
 CLEAN = Path("data/clean")
 CLEAN_CHANGES = Path("reports/clean.csv")
@@ -21,6 +23,8 @@ SPLITS = Path("data/split")
 DICTIONARY = SPLITS / "dictionary.json"
 
 # validate
+# a sample of the training text's substrings, which train puts next to the weights
+SUBSTRINGS = Path("data/substrings.npy")
 VALIDATED = Path("data/validated.json")
 VALIDATION = Path("reports/validation.json")
 ALPHABET = Path("reports/alphabet.csv")

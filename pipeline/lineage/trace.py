@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,13 +20,15 @@ from ruamel.yaml import YAML
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json, sha256_of
+from pipeline.model.saved import WEIGHTS
 from pipeline.params.generation import RegisterParams
 from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, parse_group, read_yaml
 from pipeline.tracking.execution import environment
 from pipeline.tracking.project import experiments, git, project_root
 from pipeline.tracking.publish import TRACE
-from pipeline.tracking.registry import find_version
-from pipeline.tracking.store import open_store
+from pipeline.tracking.registered_model import REGISTRY, from_registry
+from pipeline.tracking.registry import START_SHA256_TAG, START_TAG, find_version, versions
+from pipeline.tracking.store import WEIGHTS_TAG, open_store
 
 # The run's artifacts that a trace needs.
 ARTIFACTS = (f"{TRACE}/changes.patch", f"{TRACE}/environment.json", "register/params.yaml", "register/dvc.lock")
@@ -161,6 +164,8 @@ def rebuilt(trace: Trace) -> Iterator[Path]:
         if trace.patch:
             _run_checked(["git", "apply", "--whitespace=nowarn", "-"], what, folder=clone, stdin=trace.patch)
         _make_source_absolute(clone, root)
+        if START_TAG in trace.version.tags:
+            _provide_start_model(clone, root, trace.version.tags, what)
         # With a shared cache DVC would restore the registered weights instead of training.
         (clone / ".dvc/config.local").write_text(f"[cache]\n    dir = {clone}/.dvc/cache\n", encoding="utf-8")
         command = [sys.executable, "-m", "dvc", "repro", "--quiet", "--force", "--no-run-cache", REBUILT[-1]]
@@ -212,6 +217,31 @@ def _make_source_absolute(clone: Path, root: Path) -> None:
         content["data"]["source"] = f"{place}{os.sep}{source}"
         with params.open("w", encoding="utf-8") as file:
             yaml.dump(content, file)
+
+
+def _provide_start_model(clone: Path, root: Path, tags: dict[str, str], what: str) -> None:
+    """Let the clone start from the model that the version started from, found by the hash of its weights.
+
+    The clone has no registry, and an alias may have moved since. UserError if the model is no longer there.
+    """
+    address, sha256 = tags[START_TAG], tags[START_SHA256_TAG]
+    if address.startswith(REGISTRY):
+        name = re.split("[@/]", address.removeprefix(REGISTRY))[0]
+        with open_store() as (client, _):
+            same = [one for one in versions(client, name) if one.tags.get(WEIGHTS_TAG) == sha256]
+        if not same:
+            raise UserError(f"{what}: it cannot be rebuilt: no version of {name} has weights of sha256 {sha256}")
+        folder, _ = from_registry(f"{REGISTRY}{name}/{same[0].version}", option=what)
+    else:
+        folder = root / address
+    found = sha256_of(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else "no model"
+    if found != sha256:
+        raise UserError(f"{what}: it cannot be rebuilt: {address} has {found}, allowed are weights of sha256 {sha256}")
+    params, yaml = clone / PARAMS_FILE, YAML()
+    content = yaml.load(params.read_text(encoding="utf-8"))
+    content["train"]["start_from"] = str(folder.resolve())
+    with params.open("w", encoding="utf-8") as file:
+        yaml.dump(content, file)
 
 
 def _environment(clone: Path) -> dict[str, str]:

@@ -42,6 +42,7 @@ class ModelParams(Group):
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Address = Annotated[str, Field(min_length=1)]
 
 # The options that each optimizer reads besides lr and weight_decay. Any other is refused, never ignored.
 OPTIONS_OF = {
@@ -108,8 +109,15 @@ class TrainParams(Group):
 
     The best weights on the eval text are the ones saved. Training that was killed resumes from its last checkpoint. The
     number of threads can change the order of sums, and with it the bytes of the weights.
+
+    With `start_from` training begins at the weights of another model of the same shape (docs/tune.md). Its characters
+    are matched by what they are; a character that it lacks starts at random weights.
     """
 
+    start_from: Address | None = Field(
+        default=None,
+        description="a model to start from: a folder, models:/NAME@ALIAS or models:/NAME/VERSION; null: random weights",
+    )
     epochs: Positive = Field(default=3.5, description="passes over the training text; a fraction is allowed")
     batch_size: int = Field(default=32, ge=1, le=65_536, description="samples in each update")
     shift_windows: bool = Field(default=True, description="windows of each epoch begin at another offset")

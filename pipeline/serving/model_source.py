@@ -1,17 +1,19 @@
 """Finds the model at an address (folder or registry), loads it, and makes its card: its description as JSON."""
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256_of
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
 from pipeline.params.reader import PARAMS_FILE, read_yaml
 from pipeline.params.sampling import Precision
 from pipeline.tracking.project import project_root
+from pipeline.tracking.registered_model import REGISTRY, from_registry
 
 CARD = "card.json"
 # Points of the training curve in a card: enough for a chart.
@@ -63,9 +65,6 @@ def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
     }
 
 
-REGISTRY = "models:/"
-
-
 @dataclass(frozen=True)
 class Served:
     """A loaded model and its card."""
@@ -90,7 +89,9 @@ def locate(address: str) -> Located:
     UserError if there is none; for the project's own model it names the command that makes it.
     """
     if address.startswith(REGISTRY):
-        return from_registry(address)
+        folder, version = from_registry(address)
+        name = re.split("[@/]", address.removeprefix(REGISTRY))[0]
+        return Located(folder, name, version, _registered_perplexity(folder))
     folder = Path(address)
     if not (folder / WEIGHTS).exists():
         raise UserError(_missing(address))
@@ -142,27 +143,3 @@ def _registered_perplexity(folder: Path) -> float | None:
         return float(read_json(folder.parent / CARD)["perplexity"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def from_registry(address: str) -> Located:
-    """Return where the model at `models:/…` is; UserError if there is none."""
-    from mlflow.artifacts import download_artifacts  # 3 seconds: not for a folder
-    from mlflow.exceptions import MlflowException
-
-    from pipeline.tracking.store import open_store
-
-    name, _, alias = address.removeprefix(REGISTRY).partition("@")
-    name, _, number = name.partition("/")
-    if not name or not (alias or number):
-        raise UserError(f"--model: found {address}, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION")
-    try:
-        with open_store() as (client, _):
-            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
-            version = str(found.version)
-            folder = Path(download_artifacts(f"{REGISTRY}{name}/{version}"))
-    except MlflowException as error:
-        raise UserError(f"--model: {address}: {one_line(error.message)}") from None
-    for place in ("artifacts/charlm", "artifacts/model"):
-        if (folder / place).is_dir():
-            return Located(folder / place, name, version, _registered_perplexity(folder / place))
-    raise UserError(f"--model: {address}: not a model that charlm registered")

@@ -21,7 +21,15 @@ from pipeline.serving import pyfunc_model
 from pipeline.serving.model_source import CARD, project_card
 from pipeline.serving.pyfunc_model import PARAMS
 from pipeline.tracking.execution import Execution
-from pipeline.tracking.registry import BASELINE_TAG, EVAL_TAG, PERPLEXITY_TAG, Gate, Standing, pass_gate
+from pipeline.tracking.registry import (
+    BASELINE_TAG,
+    EVAL_TAG,
+    PERPLEXITY_TAG,
+    START_TAGS,
+    Gate,
+    Standing,
+    pass_gate,
+)
 from pipeline.tracking.store import WEIGHTS_TAG, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -136,11 +144,13 @@ def register_model(execution: Execution, *, run_id: str) -> str:
 def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
     project = execution.folder
     data = read_json(project / "metrics/split.json")
+    train = read_json(project / "metrics/train.json")
     return {
         PERPLEXITY_TAG: repr(figures["perplexity"]),
         **({BASELINE_TAG: repr(figures[BASELINE_TAG])} if BASELINE_TAG in figures else {}),
         EVAL_TAG: figures["eval_sha256"],
         "train_sha256": data["train_sha256"],
+        **{key: train[key] for key in START_TAGS if key in train},
         "data.source": Path(execution.params()["data.source"]).name,
         WEIGHTS_TAG: sha256_of(project / "models/charlm/weights.safetensors"),
         "git.commit": execution.tags["git.commit"],

@@ -22,6 +22,8 @@ from pipeline.tracking.store import CHAMPION, GATE_TAG, REASON_TAG
 CHALLENGER: Final = "challenger"
 BASELINE_TAG = "baseline_perplexity"
 PERPLEXITY_TAG, EVAL_TAG = "perplexity", "eval_sha256"
+# The model that training started from, if it did: its address, and the hash of its weights.
+START_TAGS = START_TAG, START_SHA256_TAG = ("start_from", "start_sha256")
 # MLflow's error codes for a missing alias, version or model.
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # Tags of a version: the champion before it, and when it became champion itself.

@@ -55,7 +55,7 @@ def overlaps(
     def find(piece: Ids) -> None:
         find_substrings(piece, length, begin, end, keys, marks, found)
 
-    for _ in ordered_map(find, (piece for _, piece in _pieces(other, length)), threads=available_cores()):
+    for _ in ordered_map(find, (piece for _, piece in pieces(other, length)), threads=available_cores()):
         pass
     copied = keys[found]
     return [int(np.isin(own, copied).sum()) / len(own) if len(own) else 0.0 for own in hashes]
@@ -64,13 +64,13 @@ def overlaps(
 def _hashes(text: Ids, length: int, begin: int, end: int, step: int) -> npt.NDArray[np.uint64]:
     """Return the hashes of the substrings of `text` that start at multiples of `step`, uint64 [n]."""
     found = [np.empty(0, dtype=np.uint64)]
-    for at, piece in _pieces(text, length):
+    for at, piece in pieces(text, length):
         own = np.empty(-(-len(piece) // step), dtype=np.uint64)
         found.append(own[: hash_substrings(piece, length, begin, end, at, step, own)])
     return np.concatenate(found)
 
 
-def _pieces(ids: Ids, length: int) -> Iterator[tuple[int, Ids]]:
+def pieces(ids: Ids, length: int) -> Iterator[tuple[int, Ids]]:
     """Yield `ids` in pieces, each with the number of its first id; every substring is in exactly one of them."""
     at, before = 0, ids[:0]
     for chunk in chunks_of(ids):

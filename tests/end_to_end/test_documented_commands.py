@@ -34,6 +34,7 @@ ELSEWHERE = {
     r"dvc exp run --queue .*|dvc queue start .*": "a worker goes on in the background: end_to_end/test_end_to_end.py",
     r"charlm sweep .*": "many trainings: end_to_end/test_sweep.py",
     r"python -m benchmarks\.(training|generation|serving|corpus|ngram)": "minutes each; a test below looks at them",
+    r"(cp .* base|dvc exp run .*(charlm preset (base|tune)|train.start_from=base).*)": "end_to_end/test_start_from.py",
 }
 # These name a command in a sentence, without the arguments that it needs.
 NAMES = [

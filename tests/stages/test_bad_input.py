@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
+from support.models import random_model
 from support.projects import ROOT, TINY
 from support.projects import STAGES as ALL_STAGES
 from support.tables import TEXT
@@ -121,6 +122,59 @@ def test_invalid_utf8_can_be_allowed(project):
 def test_wrong_params_are_refused_by_the_first_stage(project, groups, message):
     set_params(project, **groups)
     assert_refused(project, "source", message)
+
+
+def a_damaged_base(project):
+    weights = Path(shutil.copytree(project / "models/charlm", project / "base")) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-5])
+
+
+def a_wider_base(project):
+    random_model(layers=1, hidden=12).save(project / "base")
+
+
+@pytest.mark.parametrize(
+    ("address", "prepare", "message", "environment"),
+    [
+        ("base", lambda _: None, "train.start_from: base: no model there; allowed is a folder, models:/", {}),
+        ("base", a_damaged_base, "train.start_from: base cannot be loaded: ", {}),
+        (
+            "base",
+            a_wider_base,
+            "base has model.num_hidden 12, model.num_embed 6; params.yaml has model.num_hidden 8, model.num_embed 4",
+            {},
+        ),
+        ("models/charlm", lambda _: None, "train.start_from: models/charlm is what training replaces", {}),
+        ("models:/nobody@champion", lambda _: None, "train.start_from: models:/nobody@champion: ", {}),
+        ("models:/charlm", lambda _: None, "train.start_from: found models:/charlm, allowed is a folder", {}),
+        (
+            "models:/charlm@champion",
+            lambda _: None,
+            "train.start_from: models:/charlm@champion: ",
+            {"MLFLOW_REGISTRY_URI": "http://127.0.0.1:9"},
+        ),
+        (
+            "models:/charlm@champion",
+            lambda _: None,
+            "MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer",
+            {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
+        ),
+    ],
+)
+def test_a_start_model_that_cannot_be_used(project, address, prepare, message, environment):
+    prepare(project)
+    set_params(project, train={"start_from": address})
+    assert_refused(project, "source", message, **environment)
+
+
+def test_a_start_model_without_a_common_character(project):
+    model = random_model(layers=1, hidden=8, embed=4, characters="àéî")
+    model.save(project / "base")
+    set_params(project, train={"start_from": "base"})
+    assert run(project, "source").returncode == 0
+    done = run(project, "validate")
+    assert done.returncode == 2
+    assert "error: train.start_from: base and the text have no character in common: found 'àéî'" in done.stderr
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"files": [{}]}'])

@@ -9,8 +9,10 @@ from pipeline.model.saved import NetworkConfig, SavedModel
 def random_model(
     cell: str = "lstm",
     *,
+    characters: str = "abcdefgh \n",
     layers: int = 2,
     hidden: int = 12,
+    embed: int = 6,
     unknown: bool = False,
     bounded: bool = False,
     seed: int = 0,
@@ -21,9 +23,9 @@ def random_model(
 
     `ending` is added to the end symbol's logit, if the model is `bounded`.
     """
-    dictionary = Dictionary.of("abcdefgh \n", unknown=unknown, bounded=bounded)
+    dictionary = Dictionary.of(characters, unknown=unknown, bounded=bounded)
     config = NetworkConfig(
-        cell=cell, num_layers=layers, num_hidden=hidden, num_embed=6, dropout=0.0, vocab_size=len(dictionary)
+        cell=cell, num_layers=layers, num_hidden=hidden, num_embed=embed, dropout=0.0, vocab_size=len(dictionary)
     )
     random = np.random.default_rng(seed)
     weights = {name: (random.normal(size=shape) * scale).astype(np.float32) for name, shape in config.shapes().items()}
