@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import MODEL, SUBSTRINGS, whole_folder
+from pipeline.core.files import MODEL, SUBSTRINGS, read_json, whole_folder, write_json
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.model.saved import CONFIG, DICTIONARY, WEIGHTS, SavedModel, Weights
 from pipeline.params.training import ModelParams
@@ -47,14 +47,16 @@ def load_start_model(folder: Path, params: ModelParams, *, address: str, root: P
 
 
 def copy_start_model(folder: Path | None, target: Path) -> None:
-    """Make `target` the copy of the model in `folder`, byte for byte; an empty folder if there is none.
+    """Make `target` the copy of the network in `folder`; an empty folder if there is none.
 
-    Only the files that a model consists of are copied, whatever else is in the folder.
+    Only the files that a network consists of are copied, whatever else is in the folder. Its n-gram model is left out:
+    a training counts the n-grams of its own text.
     """
     with whole_folder(target) as part:
         if folder is not None:
-            for name in (WEIGHTS, CONFIG, DICTIONARY):
+            for name in (WEIGHTS, DICTIONARY):
                 shutil.copyfile(folder / name, part / name)
+            write_json(part / CONFIG, read_json(folder / CONFIG) | {"ngram_order": 0})
             if (folder / SUBSTRINGS.name).is_file():  # models of earlier releases have none
                 shutil.copyfile(folder / SUBSTRINGS.name, part / SUBSTRINGS.name)
 
