@@ -10,6 +10,7 @@ FROM_EVALUATE = (
     "network_perplexity",
     "bits_per_char",
     "perplexity_stateful",
+    "perplexity_adaptive",
     "baseline_perplexity_stateful",
     "test_perplexity",
 )
