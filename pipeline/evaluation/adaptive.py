@@ -32,6 +32,7 @@ SEGMENT = 50
 LEARNING_RATE, EPSILON, DECAY = 2e-3, 0.3, 0.01
 # Segments over which the rate rises: the mean squares of a few gradients say little.
 WARMUP = 50
+TINY = 1e-20
 # How often the n-gram model is rebuilt in a text, and how many characters all of this may read: about a minute.
 REBUILDS, REBUILT_CHARS = 20, 1 << 25
 
@@ -109,7 +110,7 @@ class _Learner:
                 square.addcmul_(gradient, gradient)
             roots = [(square / self.steps).sqrt_() for square in self.squares]
             mean = sum(float(root.sum()) for root in roots) / sum(root.numel() for root in roots)
-            mean = max(mean, math.ulp(0))  # a network that is always certain and right
+            mean = max(mean, TINY)  # a network that is always certain and right has no gradients
             for weight, trained, gradient, root in zip(self.weights, self.trained, gradients, roots, strict=True):
                 weight.addcdiv_(gradient, root + EPSILON * mean, value=-rate)
                 weight.lerp_(trained, (DECAY / mean * root).clamp_(max=1))
