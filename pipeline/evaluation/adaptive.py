@@ -1,14 +1,15 @@
 """Dynamic evaluation: the model learns from the text that it is measured on, each character after it was scored.
 
 Krause et al. 2017, "Dynamic Evaluation of Neural Sequence Models" (arXiv 1709.07432): the text is read from start to
-end in segments, with the state carried. After each segment the weights w take one step on the network's loss there:
+end in segments, with the state carried. After each segment the weights w take one step on the model's loss there:
 
     w += -LEARNING_RATE * g / (r + EPSILON * mean(r)) + min(1, DECAY * r / mean(r)) * (w0 - w)
 
 g is the gradient, r the root of its mean square, and w0 the trained weights, to which the second term leads back. The
 paper computes r on the training text; here it is computed on the segments so far, so that a model alone is enough.
 
-The n-gram model is rebuilt now and then from its training text and what has been scored; its exponents stay.
+The n-gram model is rebuilt now and then from its training text and what has been scored. The exponents of both models
+are refitted to the scored text each time that it has doubled.
 """
 
 import math
@@ -24,17 +25,23 @@ from torch.nn import functional
 from pipeline.dataset.splits import Split
 from pipeline.evaluation.perplexity import MAX_NLL, Total
 from pipeline.model.network import CharNetwork, State
-from pipeline.ngram.kernels import mix_inputs, read
+from pipeline.ngram.kernels import FLOOR, mix_inputs, read
+from pipeline.ngram.mixture import refit_weights
 from pipeline.ngram.ngram import NgramModel
+
+Floats32 = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 # The same for all texts; docs/evaluation.md has what else was tried.
 SEGMENT = 50
-LEARNING_RATE, EPSILON, DECAY = 2e-3, 0.3, 0.01
+LEARNING_RATE, EPSILON, DECAY = 3e-3, 0.3, 0.01
 # Segments over which the rate rises: the mean squares of a few gradients say little.
 WARMUP = 50
 TINY = 1e-20
 # How often the n-gram model is rebuilt in a text, and how many characters all of this may read: about a minute.
 REBUILDS, REBUILT_CHARS = 20, 1 << 25
+# The exponents are fitted to the last positions, whose logits have at most this number of values: bounds the memory.
+MOST_VALUES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,9 @@ def adapt(network: CharNetwork, split: Split, *, ngram: NgramModel | None = None
             nll = functional.cross_entropy(mixed, labels, reduction="none").numpy().astype(np.float64)
             yield Scored(np.minimum(nll, MAX_NLL), (mixed.argmax(dim=1) == labels).numpy())
             # The segment is scored; only now is it learned.
-            learner.step(functional.cross_entropy(logits, labels))
+            # This has the gradient that the mixture's loss has in the logits; r
+            # makes up for the exponent that is left out.
+            learner.step(functional.cross_entropy(mixed + (logits - logits.detach()), labels))
     finally:
         learner.restore()
         network.train(was_training)
@@ -126,36 +135,55 @@ class _Reader:
 
     def __init__(self, ngram: NgramModel, split: Split) -> None:
         self.ngram, self.ids = ngram, split.ids
-        self.train = ngram.trie.text
+        self.train, self.trained = ngram.trie.text, ngram.trie.weights
         rebuilds = min(REBUILDS, REBUILT_CHARS // (len(self.train) + len(self.ids)))
         self.every = len(self.ids) / (rebuilds + 1)
         self.next = self.every
         self.states = ngram.trie.start()
+        self.rebuilt = 0
+        self.rows: list[tuple[int, int, int]] = []  # what the present model has mixed, as in NgramModel.log_probs
+        self.logits: list[Floats32] = []
+        self.seen: list[tuple[Floats32, Floats32, Ints, Ints]] = []  # what is fitted, as in `refit_weights`
 
-    def mix(
-        self, logits: npt.NDArray[np.float32], inputs: npt.NDArray[np.int64], begin: int, start: int
-    ) -> npt.NDArray[np.float32]:
+    def mix(self, logits: Floats32, inputs: Ints, begin: int, start: int) -> Floats32:
         """Return `logits` after they were mixed in place; `inputs` are the ids from `start` on."""
         if start >= self.next:
             self._rebuild(begin, start)
         elif start == begin:
             self.states = self.ngram.trie.start()
+        self.rows.append((max(begin, start + 1 - self.ngram.order), start + 1, start + 1 + len(inputs)))
+        self.logits.append(logits.copy())
         mix_inputs(self.ngram.trie, inputs, self.states, logits)
         return logits
 
     def _rebuild(self, begin: int, start: int) -> None:
         """Add all ids before `start` to the model's text, and read again what the document has before it."""
-        trie = self.ngram.trie
+        trie, weights = self.ngram.trie, self._refitted()
         text = np.concatenate([self.train, self.ids[:start].astype(np.int32)])
         self.ngram = NgramModel.fit(
             text,
             vocab_size=self.ngram.vocab_size,
             order=self.ngram.order,
             begin=None if trie.begin < 0 else trie.begin,
-        ).with_weights(trie.weights)
+        ).with_weights(weights)
         self.states = self.ngram.trie.start()
         read(self.ngram.trie, self.ids[begin:start].astype(np.int64), self.states)
         self.next += self.every
+
+    def _refitted(self) -> Floats32:
+        """Return the exponents for the next model: new ones after 1, 2, 4, ... blocks of text."""
+        probs, groups = self.ngram.distributions(self.ids, np.array(self.rows))
+        known = np.log(np.maximum(probs, FLOOR)).astype(np.float32)
+        labels = np.concatenate([self.ids[first:stop] for _, first, stop in self.rows]).astype(np.int64)
+        self.seen.append((np.concatenate(self.logits), known, groups, labels))
+        self.rows, self.logits = [], []
+        while sum(block[0].size for block in self.seen[1:]) > MOST_VALUES:
+            del self.seen[0]
+        self.rebuilt += 1
+        if self.rebuilt & (self.rebuilt - 1):
+            return self.ngram.trie.weights
+        network, ngram, all_groups, all_labels = (np.concatenate(parts) for parts in zip(*self.seen, strict=True))
+        return refit_weights(self.trained, network, ngram, all_groups, all_labels)
 
 
 def _detached(state: State) -> State:
