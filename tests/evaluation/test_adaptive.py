@@ -67,6 +67,7 @@ def test_rebuilt_n_grams_are_those_of_all_text_before(split, monkeypatch):
     """With a rebuild at every segment, each is scored by a model of the training text and all that precedes it."""
     monkeypatch.setattr(adaptive, "LEARNING_RATE", 0.0)
     monkeypatch.setattr(adaptive, "REBUILDS", len(split.ids))
+    monkeypatch.setattr(adaptive, "refit_weights", lambda weights, *_: weights)
     begin = None if split is STREAM else 1
     ngram = an_ngram(begin)
     found = adapt(a_network(), split, ngram=ngram)
@@ -105,6 +106,28 @@ def test_rebuilds_alone_learn_a_repetitive_text(monkeypatch):
     with_rebuilds = adaptive_total(a_network(), STREAM, ngram=an_ngram()).perplexity
     monkeypatch.setattr(adaptive, "REBUILT_CHARS", 100)
     assert with_rebuilds < 0.8 * adaptive_total(a_network(), STREAM, ngram=an_ngram()).perplexity
+
+
+@pytest.mark.parametrize("split", [STREAM, BOUNDED], ids=["stream", "documents"])
+def test_exponents_are_fitted_to_what_was_scored(split, monkeypatch):
+    """What a fit is given are the very losses that were yielded, and the last positions where memory is bounded."""
+    monkeypatch.setattr(adaptive, "REBUILDS", 4)
+    given = []
+    fit = adaptive.refit_weights
+    monkeypatch.setattr(adaptive, "refit_weights", lambda *found: (given.append(found), fit(*found))[1])
+    ngram = an_ngram(None if split is STREAM else 1)
+    nll = np.concatenate([scored.nll for scored in adapt(a_network(), split, ngram=ngram)])
+    assert len(given) == 3  # after the blocks 1, 2 and 4
+    weights, network, known, groups, labels = given[0]
+    mixed = weights[groups, :1] * network + weights[groups, 1:] * known
+    right = mixed[np.arange(len(labels)), labels] - np.log(np.exp(mixed).sum(axis=1))
+    np.testing.assert_allclose(-right, nll[: len(labels)], rtol=1e-4)
+    lengths = [len(one[-1]) for one in given]
+    assert lengths == sorted(set(lengths))
+    monkeypatch.setattr(adaptive, "MOST_VALUES", 1)
+    given.clear()
+    adaptive_total(a_network(), split, ngram=ngram)
+    assert len(given[2][-1]) < lengths[2]
 
 
 def test_the_figures_are_the_same_every_time():
