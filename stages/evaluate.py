@@ -9,6 +9,7 @@ import typer
 from pipeline.core.files import MODEL, PLOTS, SPLITS, SUMMARY, metrics_of, read_json, whole_file, write_json
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import Split, load_split, ordered_batches
+from pipeline.evaluation.adaptive import adaptive_total
 from pipeline.evaluation.baseline import baseline_figures
 from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
@@ -26,6 +27,7 @@ FROM_EVALUATE = (
     "network_perplexity",
     "bits_per_char",
     "perplexity_stateful",
+    "perplexity_adaptive",
     "baseline_perplexity_stateful",
     "test_perplexity",
 )
@@ -64,12 +66,14 @@ def main() -> None:
         # Reading one character after the other does not profit from two threads, and is far slower on shared cores.
         torch.set_num_threads(1)
         stateful = total(measure(network, whole_batches(split), ngram=ngram))
+        adaptive = adaptive_total(network, split, ngram=ngram) if params.adaptive else None
         write_json(
             metrics_of("evaluate"),
             {
                 "perplexity": whole.perplexity,
                 "perplexity_batch_mean": whole.perplexity_batch_mean,
                 "perplexity_stateful": stateful.perplexity,
+                **({} if adaptive is None else {"perplexity_adaptive": adaptive.perplexity}),
                 "bits_per_char": whole.bits_per_char,
                 "accuracy": whole.accuracy,
                 "num_chars": whole.chars,

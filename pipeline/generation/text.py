@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.core.errors import UserError
-from pipeline.dataset.dictionary import END_SIGN
+from pipeline.dataset.dictionary import END_SIGN, Dictionary
 from pipeline.generation.engine import Engine, State
 from pipeline.generation.text_types import (
     Character,
@@ -35,6 +35,18 @@ PRODUCTS_AT_ONCE = 50_000_000
 MOST_AT_ONCE = 128
 # Texts written in one batch, and prompts whose states are held in memory at once.
 BATCH = 64
+
+
+def opened(dictionary: Dictionary, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return `ids` after the begin symbol; without one, no ids become a newline or a space, if known."""
+    if dictionary.begin is not None:
+        return np.concatenate([[dictionary.begin], ids]).astype(np.int64)
+    if len(ids):
+        return ids
+    for char in "\n ":
+        if char in dictionary.characters:
+            return dictionary.encode(char)
+    return ids
 
 
 class Writer:
@@ -226,15 +238,7 @@ class Writer:
         raise UserError(f"logit_bias: found {char!r}, allowed are single characters that the model knows")
 
     def _opened(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return `ids` after the begin symbol; without one, no ids become a newline or a space, if known."""
-        if self.dictionary.begin is not None:
-            return np.concatenate([[self.dictionary.begin], ids]).astype(np.int64)
-        if len(ids):
-            return ids
-        for char in "\n ":
-            if char in self.dictionary.characters:
-                return self.dictionary.encode(char)
-        return ids
+        return opened(self.dictionary, ids)
 
     def _end_in(self, ids: npt.NDArray[np.int32]) -> int:
         """Return the number of ids before the first end symbol; all if there is none."""

@@ -54,6 +54,24 @@ def fit_weights(
     return weights.reshape(-1, 2)
 
 
+def refit_weights(
+    weights: Floats32,
+    network: Floats32,
+    ngram: Floats32,
+    groups: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+) -> Floats32:
+    """Return `weights` fitted to further positions, with each group's own as its prior; the others as in `fit_weights`.
+
+    `ngram` are logarithms here, of at least FLOOR.
+    """
+    result = weights.copy()
+    for group in np.unique(groups):
+        own = np.flatnonzero(groups == group)
+        result[group] = _newton(network[own], ngram[own], labels[own], weights[group].astype(np.float64))
+    return result
+
+
 def _newton(network: Floats32, ngram: Floats32, labels: npt.NDArray[np.int64], prior: Floats) -> Floats:
     """Return the exponents for these positions; `prior` is where they start, and stay without evidence."""
     exponents = prior.copy()

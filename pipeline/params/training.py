@@ -160,3 +160,6 @@ class EvaluateParams(Group):
     baseline_order: int = Field(
         default=9, ge=0, le=16, description="characters of context of the n-gram baseline; 0: no baseline"
     )
+    adaptive: bool = Field(
+        default=False, description="measure also how well the model predicts a text that it learns from as it reads"
+    )

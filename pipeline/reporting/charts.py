@@ -251,6 +251,7 @@ def _means(project: Project) -> list[Row]:
         for key, label in (
             ("perplexity", "mean of all positions"),
             ("perplexity_stateful", "the state carried through the whole text"),
+            ("perplexity_adaptive", "learning as it reads the whole text"),
             ("baseline_perplexity", "n-gram baseline"),
         )
         if is_number(figures.get(key))

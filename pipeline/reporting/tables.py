@@ -41,6 +41,7 @@ def headline(projects: Sequence[Project]) -> list[Figure]:
         figure("Test perplexity", "evaluate", "test_perplexity", decimal, "lower", "text that nothing was chosen by"),
         figure("Accuracy", "evaluate", "accuracy", percent, "higher", "the likeliest character was right"),
         figure("With the state carried", "evaluate", "perplexity_stateful", decimal, "lower", "perplexity, whole text"),
+        figure("Learning as it reads", "evaluate", "perplexity_adaptive", decimal, "lower", "perplexity, whole text"),
         _plain("Baseline, state carried", _baselines(projects, "baseline_perplexity_stateful"), "n-gram, whole text"),
         figure("Training", "train", "seconds", seconds, "lower", _hardware(projects)),
         _plain("Parameters", [whole(one.metrics("train").get("parameters")) for one in projects], _network(projects)),

@@ -198,6 +198,36 @@ def test_score_says_how_well_a_text_is_predicted(folder):
     ]
 
 
+@pytest.mark.parametrize("bounded", [False, True])
+def test_score_can_learn_from_the_text_on_the_way(bounded, tmp_path):
+    random_model(bounded=bounded).save(tmp_path / "models/charlm")
+    before = (tmp_path / "models/charlm/weights.safetensors").read_bytes()
+    text = "abc def\n😀" * 1000
+    options = {"cwd": tmp_path, "input": text}
+    plain, adapted = (json.loads(charlm("score", "--json", *more, **options).stdout) for more in ([], ["--adapt"]))
+    assert (adapted["characters"], adapted["unknown"]) == (plain["characters"], plain["unknown"]) == (8000, 1000)
+    assert adapted["perplexity"] < 0.8 * plain["perplexity"]
+    again = charlm("score", "--adapt", **options)
+    assert again.stdout.startswith(f"perplexity {adapted['perplexity']:.3f}, ")
+    assert (tmp_path / "models/charlm/weights.safetensors").read_bytes() == before
+    # Before the first step the scores are those of the model as it is saved.
+    short = [charlm("score", "--json", *more, cwd=tmp_path, input=text[:40]).stdout for more in ([], ["--adapt"])]
+    assert json.loads(short[0]) == pytest.approx(json.loads(short[1]), abs=2e-4)
+
+
+def test_learning_from_a_text_needs_pytorch_and_full_precision(folder):
+    def error(*more, **options):
+        done = charlm("score", "--adapt", *more, cwd=folder, input="abc", **options)
+        assert (done.returncode, done.stdout) == (2, "")
+        return done.stderr.splitlines()[-1]
+
+    assert error("--precision", "bf16") == "error: --precision: found bf16, allowed is fp32 with --adapt"
+    (folder / "no/torch").mkdir(parents=True)
+    (folder / "no/torch/__init__.py").write_text("raise ImportError('no torch here')")
+    missing = error(env=os.environ | {"PYTHONPATH": f"{folder / 'no'}{os.pathsep}{ROOT}"})
+    assert missing.startswith("error: --adapt: needs PyTorch (no torch here)")
+
+
 def test_more_surprising_characters_are_redder():
     assert background(0.1).bgcolor != background(9).bgcolor
     assert background(9).bgcolor.get_truecolor().green < background(0.1).bgcolor.get_truecolor().green

@@ -5,7 +5,7 @@ from support.tables import TEXT
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.ngram.kernels import COUNT_GROUPS, mix_inputs, mix_rows, read
-from pipeline.ngram.mixture import fit_weights, load_ngram, save_ngram
+from pipeline.ngram.mixture import fit_weights, load_ngram, refit_weights, save_ngram
 from pipeline.ngram.ngram import NgramModel
 
 DICTIONARY = Dictionary.of(TEXT)
@@ -126,3 +126,22 @@ def test_a_damaged_file_is_one_line_or_a_sound_model(tmp_path):
         assert trie.symbols.max() < len(DICTIONARY)
         loaded.distributions(IDS.astype(np.int64), np.array([[0, 1, 100]]))
     assert refused > 20
+
+
+def test_a_refit_lowers_the_loss_and_changes_only_the_groups_that_occur():
+    labels = RANDOM.integers(1, 6, 3000)
+    network = RANDOM.normal(size=(3000, 6)).astype(np.float32)
+    known = np.log(RANDOM.dirichlet(np.ones(6), 3000)).astype(np.float32)
+    known[np.arange(3000), labels] += 1.0
+    groups = RANDOM.integers(0, 3, 3000)
+
+    def loss(weights):
+        mixed = weights[groups, :1] * network + weights[groups, 1:] * known
+        return (np.log(np.exp(mixed).sum(axis=1)) - mixed[np.arange(3000), labels]).mean()
+
+    found = refit_weights(WEIGHTS, network, known, groups, labels)
+    assert loss(found) < loss(WEIGHTS)
+    assert (found[3:] == WEIGHTS[3:]).all()
+    # Without evidence the prior stays.
+    few = refit_weights(WEIGHTS, network[:1], known[:1], groups[:1], labels[:1])
+    np.testing.assert_allclose(few, WEIGHTS, atol=0.5)

@@ -57,6 +57,13 @@ def test_order_0_turns_the_baseline_off(project):
     assert found["perplexity"] > 1
 
 
+def test_the_adaptive_perplexity_is_measured_on_request(project):
+    found = figures(project, "{window: 20, batch_size: 4, adaptive: true}")
+    assert 1 < found["perplexity_adaptive"] < found["perplexity_stateful"]  # the text repeats itself
+    without = figures(project, "{window: 20, batch_size: 4}")
+    assert without == {name: value for name, value in found.items() if name != "perplexity_adaptive"}
+
+
 @pytest.mark.parametrize("order", [-1, 17, "high"])
 def test_an_order_out_of_range_is_refused_in_one_line(project, order):
     with pytest.raises(UserError, match=r"evaluate\.baseline_order") as refused:
