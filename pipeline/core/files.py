@@ -12,7 +12,7 @@ from typing import Any
 
 # source, ingest, clean
 SOURCE = Path("data/source.json")
-# the model to start from: its files, none if train.start_from is null
+# the model to start from: its files, and whether there is one
 START = Path("data/start")
 DOCUMENTS = Path("data/documents")
 CLEAN = Path("data/clean")

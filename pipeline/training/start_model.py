@@ -19,6 +19,9 @@ ROWS = ("embedding.weight", "output.weight", "output.bias")
 KEY = "train.start_from"
 
 
+START_FILE = "start.json"
+
+
 def load_start_model(folder: Path, params: ModelParams, *, address: str, root: Path) -> SavedModel:
     """Return the model in `folder`, which is at `address` in the words of params.yaml.
 
@@ -47,12 +50,14 @@ def load_start_model(folder: Path, params: ModelParams, *, address: str, root: P
 
 
 def copy_start_model(folder: Path | None, target: Path) -> None:
-    """Make `target` the copy of the network in `folder`; an empty folder if there is none.
+    """Make `target` the copy of the network in `folder`; a folder with a file that says so if there is none.
 
     Only the files that a network consists of are copied, whatever else is in the folder. Its n-gram model is left out:
     a training counts the n-grams of its own text.
     """
     with whole_folder(target) as part:
+        # DVC warns about empty folders.
+        write_json(part / START_FILE, {"start": folder is not None})
         if folder is not None:
             for name in (WEIGHTS, DICTIONARY):
                 shutil.copyfile(folder / name, part / name)

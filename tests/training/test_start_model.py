@@ -116,7 +116,7 @@ def test_only_a_models_own_files_are_copied(tmp_path):
     saved(tmp_path)
     (tmp_path / "base/model.pkl").write_bytes(b"\x80")
     copy_start_model(tmp_path / "base", tmp_path / "start")
-    names = {path.name for path in (tmp_path / "start").iterdir()}
+    names = {path.name for path in (tmp_path / "start").iterdir()} - {"start.json"}
     assert names == {"weights.safetensors", "config.json", "dictionary.json"}
     for name in names:
         assert (tmp_path / "start" / name).read_bytes() == (tmp_path / "base" / name).read_bytes()
@@ -124,4 +124,5 @@ def test_only_a_models_own_files_are_copied(tmp_path):
     copy_start_model(tmp_path / "base", tmp_path / "start")
     assert (tmp_path / "start/substrings.npy").exists()
     copy_start_model(None, tmp_path / "start")
-    assert list((tmp_path / "start").iterdir()) == []
+    # DVC would warn about an empty folder in every command.
+    assert [path.name for path in (tmp_path / "start").iterdir()] == ["start.json"]
