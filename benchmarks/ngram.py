@@ -122,11 +122,11 @@ def ours(ids: Ids, cut: int, vocab_size: int, order: int) -> Row:
     model = NgramModel.fit(ids[:cut], vocab_size=vocab_size, order=order)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) - before
-    size = sum(one.nbytes for one in vars(model).values() if isinstance(one, np.ndarray))
+    size = sum(one.nbytes for one in model.trie if isinstance(one, np.ndarray))
     split = Split(ids[cut:], {})
     windows = total(model, split, window_rows(split, WINDOW)).perplexity
     whole = total(model, split, whole_rows(split, order)).perplexity
-    part = "" if model.complete else f", last {len(model.text) / 1e6:.1f} MB"
+    part = "" if model.complete else f", last {len(model.trie.text) / 1e6:.1f} MB"
     return Row(f"charlm, order {order}{part}", seconds, cut, peak, size, windows, whole)
 
 
