@@ -45,6 +45,7 @@ def test_the_card_of_a_model_without_a_baseline(project):
 
 def test_a_version_has_the_baseline_as_a_tag(project):
     tags = {"git.commit": "c", "git.clean": "true"}
+    write_json(project / "metrics/train.json", {})
     execution = SimpleNamespace(folder=project, tags=tags, params=lambda: {"data.source": "corpus.txt"})
     assert _tags(execution, FIGURES | BASELINE)["baseline_perplexity"] == "3.605479"
     assert "baseline_perplexity" not in _tags(execution, FIGURES)
