@@ -1,4 +1,5 @@
 import contextlib
+import json
 import threading
 import time
 
@@ -47,3 +48,22 @@ def wait_for(condition, seconds=10):
 def client():
     with running() as one:
         yield one
+
+
+def post(client, status=200, headers=None, **body):
+    answer = client.post("/v1/completions", json=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def events(client, **body):
+    with client.stream("POST", "/v1/completions", json=body | {"stream": True}) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def figure(client, name):
+    text = client.get("/metrics").text
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))

@@ -4,8 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
-from serving.conftest import running, served
-from serving.test_application import events, post
+from serving.conftest import events, post, running, served
 from support.models import random_model
 
 from pipeline.generation.text import Writer

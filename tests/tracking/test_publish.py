@@ -1,9 +1,6 @@
 """Records against a real MLflow store in a temporary project."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,28 +14,10 @@ from pipeline.tracking.project import runs_all_stages
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.stage import publish_deferred, stage
-from pipeline.tracking.store import check_server, open_store, relocate, store_hash, tracking_uri
+from pipeline.tracking.store import open_store, store_hash, tracking_uri
 from pipeline.tracking.view import run_description
 
 pytestmark = pytest.mark.end_to_end
-
-
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it itself
-    Path("params.yaml").write_text("data:\n  source: sotu\nmodel:\n  num_hidden: 8\n")
-    write_json(
-        Path("metrics/split.json"),
-        {"characters": 9, "eval_chars": 2, "train_sha256": "a" * 64, "eval_sha256": "b" * 64},
-    )
-    write_json(
-        Path("metrics/train.json"), {"best_eval_perplexity": 4.5, "device": "cpu", "parameters": 7, "seconds": 1.0}
-    )
-    Path("plots").mkdir()
-    rows = "".join(f"{n},{n / 100},{n / 10},{9 - n / 1000},5\n" for n in range(1, 1501))
-    Path("plots/train.csv").write_text("step,epoch,seconds,train_perplexity,eval_perplexity\n" + rows)
-    return tmp_path
 
 
 def client():
@@ -234,50 +213,6 @@ def test_the_notes_sample_has_no_line_that_widens_the_page(tmp_path):
     lines = run_description(tmp_path, stages=["generate"], changed="").split("\n")
     assert max(map(len, lines)) <= 80
     assert lines[-3:] == ["", "Look", "```"]
-
-
-def test_a_server_that_does_not_answer_is_an_error(monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer"):
-        check_server()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
-    check_server()
-
-
-def test_after_a_move_the_artifacts_are_found_again(project, monkeypatch):
-    run_id = publish(execution_here(), Session.current(), [*stages_before("train"), "train"], status="FINISHED")
-    moved = project.parent / f"{project.name}-moved"
-    project.rename(moved)
-    monkeypatch.chdir(moved)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    old, changed = relocate(moved)
-    assert old == project.as_uri()
-    assert changed == 2  # the experiment and the run
-    assert [artifact.path for artifact in client().list_artifacts(run_id, "train")] == ["train/train.csv"]
-    assert relocate(moved)[1] == 0
-    with pytest.raises(UserError, match=r"mlflow.db: no such file"):
-        relocate(moved / "plots")
-
-
-def test_two_processes_may_create_the_store_at_once(project):
-    code = (
-        "from pipeline.tracking.store import open_store\n"
-        "with open_store() as (client, experiment): print(client.create_run(experiment).info.run_id)"
-    )
-    both = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ.copy())
-        for _ in range(2)
-    ]
-    assert all(process.communicate()[0].strip() and process.returncode == 0 for process in both)
-    assert len(runs()) == 2
-
-
-def test_the_store_is_in_the_root_of_dvc(project, monkeypatch):
-    monkeypatch.setenv("DVC_ROOT", str(project / "main"))
-    (project / "main").mkdir()
-    with open_store() as (_, experiment_id):
-        assert experiment_id
-    assert (project / "main/mlflow.db").exists()
 
 
 def test_a_watching_program_gets_the_curve_and_sets_the_parent_run(project, monkeypatch, tmp_path):

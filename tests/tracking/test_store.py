@@ -1,6 +1,28 @@
-import sqlite3
+"""MLflow's store: which versions of it are read without MLflow, how it is created, found and moved."""
 
-from pipeline.tracking.store import Registered, by_weights, local_versions, reason_of, registry_is_remote
+import os
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from mlflow import MlflowClient
+
+from pipeline.core.errors import UserError
+from pipeline.tracking.execution import Session, execution_here
+from pipeline.tracking.publish import publish
+from pipeline.tracking.records import stages_before
+from pipeline.tracking.store import (
+    Registered,
+    by_weights,
+    check_server,
+    local_versions,
+    open_store,
+    reason_of,
+    registry_is_remote,
+    relocate,
+    tracking_uri,
+)
 
 
 def test_the_champion_or_newest_of_versions_with_the_same_weights_is_chosen():
@@ -26,3 +48,59 @@ def test_a_file_that_cannot_be_read_is_an_empty_registry(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
     assert registry_is_remote()
     assert local_versions() == {}
+
+
+def client():
+    return MlflowClient(tracking_uri=tracking_uri())
+
+
+def runs():
+    return client().search_runs([client().get_experiment_by_name("charlm").experiment_id])
+
+
+@pytest.mark.end_to_end
+def test_a_server_that_does_not_answer_is_an_error(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"^MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer"):
+        check_server()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///x.db")
+    check_server()
+
+
+@pytest.mark.end_to_end
+def test_after_a_move_the_artifacts_are_found_again(project, monkeypatch):
+    run_id = publish(execution_here(), Session.current(), [*stages_before("train"), "train"], status="FINISHED")
+    moved = project.parent / f"{project.name}-moved"
+    project.rename(moved)
+    monkeypatch.chdir(moved)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    old, changed = relocate(moved)
+    assert old == project.as_uri()
+    assert changed == 2  # the experiment and the run
+    assert [artifact.path for artifact in client().list_artifacts(run_id, "train")] == ["train/train.csv"]
+    assert relocate(moved)[1] == 0
+    with pytest.raises(UserError, match=r"mlflow.db: no such file"):
+        relocate(moved / "plots")
+
+
+@pytest.mark.end_to_end
+def test_two_processes_may_create_the_store_at_once(project):
+    code = (
+        "from pipeline.tracking.store import open_store\n"
+        "with open_store() as (client, experiment): print(client.create_run(experiment).info.run_id)"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=os.environ.copy())
+        for _ in range(2)
+    ]
+    assert all(process.communicate()[0].strip() and process.returncode == 0 for process in both)
+    assert len(runs()) == 2
+
+
+@pytest.mark.end_to_end
+def test_the_store_is_in_the_root_of_dvc(project, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", str(project / "main"))
+    (project / "main").mkdir()
+    with open_store() as (_, experiment_id):
+        assert experiment_id
+    assert (project / "main/mlflow.db").exists()
