@@ -31,7 +31,7 @@ ELSEWHERE = {
     r"dvc remote add .* (/|ssh:|s3:).*": "needs a remote; a folder as one: lineage/test_lineage.py",
     r"dvc push .*|git push && dvc push|git pull && dvc pull": "needs a remote: lineage/test_lineage.py",
     r"dvc exp (push|pull) origin .*": "needs a remote: lineage/test_lineage.py",
-    r"dvc exp run --queue .*|dvc queue start .*": "a worker goes on in the background: end_to_end/test_end_to_end.py",
+    r"dvc exp run --queue .*|dvc queue start .*": "starts a background worker: end_to_end/test_end_to_end.py",
     r"charlm sweep .*": "many trainings: end_to_end/test_sweep.py",
     r"python -m benchmarks\.(training|generation|serving|corpus|ngram|mixture)": "minutes each; a test looks at them",
     r"(cp .* base|dvc exp run .*(charlm preset (base|tune)|train.start_from=base).*)": "end_to_end/test_start_from.py",
