@@ -19,9 +19,8 @@ from pipeline.sources.describe import describe
 from pipeline.tracking.progress import throughput
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.refused_options import undo_options_if_refused
-from pipeline.tracking.registered_model import REGISTRY, from_registry
 from pipeline.tracking.stage import stage
-from pipeline.tracking.store import check_server
+from pipeline.tracking.store import REGISTRY, check_server, from_registry
 from pipeline.training.start_model import KEY, copy_start_model, load_start_model
 
 

@@ -28,7 +28,7 @@ from pipeline.dataset.splits import load_split
 from pipeline.params.reader import read_group
 from pipeline.params.text import SplitParams, ValidateParams
 from pipeline.params.training import EvaluateParams, TrainParams
-from pipeline.splitting.assignment import NAMES
+from pipeline.splitting.sides import NAMES
 from pipeline.text.shards import read_batches, read_shard, shards_in
 from pipeline.tracking.stage import StageRun, stage
 from pipeline.validation.comparisons import copied_documents, drift, overlap, read_alphabet, write_alphabet

@@ -26,9 +26,8 @@ from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, parse_group, read_yam
 from pipeline.tracking.execution import environment
 from pipeline.tracking.project import experiments, git, project_root
 from pipeline.tracking.publish import TRACE
-from pipeline.tracking.registered_model import REGISTRY, from_registry
 from pipeline.tracking.registry import START_SHA256_TAG, START_TAG, find_version, versions
-from pipeline.tracking.store import WEIGHTS_TAG, open_store
+from pipeline.tracking.store import REGISTRY, WEIGHTS_TAG, from_registry, open_store
 
 # The run's artifacts that a trace needs.
 ARTIFACTS = (f"{TRACE}/changes.patch", f"{TRACE}/environment.json", "register/params.yaml", "register/dvc.lock")

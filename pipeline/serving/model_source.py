@@ -13,7 +13,7 @@ from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
 from pipeline.params.reader import PARAMS_FILE, read_yaml
 from pipeline.params.sampling import Precision
 from pipeline.tracking.project import project_root
-from pipeline.tracking.registered_model import REGISTRY, from_registry
+from pipeline.tracking.store import REGISTRY, from_registry
 
 CARD = "card.json"
 # Points of the training curve in a card: enough for a chart.

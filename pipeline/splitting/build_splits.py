@@ -17,8 +17,7 @@ from pipeline.dataset.arrays import ArrayWriter, array_writer, load_array
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK, UNKNOWN, UNKNOWN_SIGN, Dictionary, Ids
 from pipeline.dataset.splits import SAMPLES_FILE, Split, bucket_file, cut_documents, load_split
 from pipeline.params.text import SplitParams
-from pipeline.splitting.assignment import EVAL, NAMES, TEST, TRAIN
-from pipeline.splitting.side_text import Chunk, Tables, streams
+from pipeline.splitting.sides import EVAL, NAMES, TEST, TRAIN, Chunk, Tables, streams
 from pipeline.text.columns import Counts, count_characters
 from pipeline.text.utf8_kernels import CODES, encode
 

@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException
 from pipeline.core.errors import one_line
 from pipeline.core.files import write_json
 from pipeline.params.reader import PARAMS_FILE, read_yaml
-from pipeline.splitting.assignment import NAMES
+from pipeline.splitting.sides import NAMES
 from pipeline.tracking.execution import MAX_VALUE, Execution, Session, Status, environment
 from pipeline.tracking.records import Point, Record, read_record
 from pipeline.tracking.store import open_store, tracking_uri

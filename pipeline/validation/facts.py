@@ -16,7 +16,7 @@ from pipeline.dataset.arrays import chunks_of
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import Samples, Split, chunks_of_samples
 from pipeline.params.text import SplitParams
-from pipeline.splitting.assignment import NAMES, TRAIN
+from pipeline.splitting.sides import NAMES, TRAIN
 from pipeline.text.columns import SeenTexts, flags, hash_texts
 from pipeline.validation.coverage import READ, Covered, within
 

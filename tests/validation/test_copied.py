@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from support.tables import tables
 
 from pipeline.params.text import SplitParams
-from pipeline.splitting.assignment import NAMES, side_rule
+from pipeline.splitting.sides import NAMES, side_rule
 from pipeline.validation.comparisons import copied_documents
 
 KINDS = [
