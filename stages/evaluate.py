@@ -28,7 +28,6 @@ FROM_EVALUATE = (
     "bits_per_char",
     "perplexity_stateful",
     "perplexity_adaptive",
-    "baseline_perplexity_stateful",
     "test_perplexity",
 )
 FROM_TRAIN = {"train_seconds": "seconds", "parameters": "parameters", "chars_per_second": "chars_per_second"}
