@@ -18,6 +18,11 @@ def served(seed=0, version="1", hidden=12, name="charlm", **options):
     return Served(Writer(model), card_of(model) | {"name": name, "version": version})
 
 
+# With limits, httpcore's pool may close a connection that it has just given to another thread's request:
+# https://github.com/encode/httpcore/issues/1110
+UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=None)
+
+
 @contextlib.contextmanager
 def running(load=served, **options):
     """A real server on a free port; gives a client for it."""
@@ -29,7 +34,7 @@ def running(load=served, **options):
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=UNLIMITED) as client:
             client.state = app.state.server
             yield client
     finally:
