@@ -1,8 +1,8 @@
 """Frees disk space: finds what is no longer needed (`find_waste`), and deletes it (`remove`).
 
-Never deleted, whatever the age: versions with an alias and the one that a rollback would restore, the runs that these
-come from, runs of experiments that DVC still holds, and everything in DVC's cache that the workspace, a branch, a tag
-or an experiment needs.
+Never deleted, whatever the age: versions with an alias, the one that a rollback would restore, those that other
+registered versions started from (`train.start_from`), the runs that these come from, runs of experiments that DVC still
+holds, and everything in DVC's cache that the workspace, a branch, a tag or an experiment needs.
 """
 
 import shutil
@@ -25,8 +25,8 @@ from pipeline.core.errors import UserError
 from pipeline.lineage.sync import all_runs
 from pipeline.tracking.execution import PARENT_TAG
 from pipeline.tracking.project import experiments, project_root, state_folder
-from pipeline.tracking.registry import BEFORE_TAG, versions
-from pipeline.tracking.store import CHAMPION, open_store, tracking_uri
+from pipeline.tracking.registry import BEFORE_TAG, START_SHA256_TAG, versions
+from pipeline.tracking.store import CHAMPION, WEIGHTS_TAG, open_store, tracking_uri
 
 DAY = 86_400.0
 # The scopes of `dvc gc` for which files are retained: everything that a person can still name.
@@ -49,7 +49,7 @@ def find_waste(model: str, *, days: float) -> list[Waste]:
     with open_store() as (client, experiment_id):
         registered = _all_versions(client)
         own = [one for one in registered if one.name == model]
-        old_versions = [one for one in _without_alias(own) if one.creation_timestamp < before * 1000]
+        old_versions = [one for one in _unneeded(own, registered) if one.creation_timestamp < before * 1000]
         numbers = {one.version for one in old_versions}
         needed = {one.run_id for one in registered if one.name != model or one.version not in numbers}
         runs = all_runs(client, experiment_id)
@@ -115,9 +115,15 @@ def _runs_waste(kind: str, runs: list[Run], delete: Callable[[], None]) -> Waste
     return Waste(kind, [run.info.run_name for run in runs], size, delete)
 
 
-def _without_alias(registered: list[ModelVersion]) -> list[ModelVersion]:
-    rollback = {one.tags.get(BEFORE_TAG) for one in registered if CHAMPION in one.aliases}
-    return [one for one in registered if not one.aliases and str(one.version) not in rollback]
+def _unneeded(own: list[ModelVersion], registered: list[ModelVersion]) -> list[ModelVersion]:
+    """Return the versions without an alias that no rollback restores, and that no registered version started from."""
+    rollback = {one.tags.get(BEFORE_TAG) for one in own if CHAMPION in one.aliases}
+    started_from = {one.tags[START_SHA256_TAG] for one in registered if START_SHA256_TAG in one.tags}
+    return [
+        one
+        for one in own
+        if not one.aliases and str(one.version) not in rollback and one.tags.get(WEIGHTS_TAG) not in started_from
+    ]
 
 
 def _old(runs: list[Run], *, needed: set[str], held: set[str], before: float) -> list[Run]:

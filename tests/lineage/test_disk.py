@@ -2,6 +2,7 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 from pipeline.lineage import disk
 
@@ -23,3 +24,19 @@ def test_old_downloads_are_deleted_unless_they_were_read_lately(tmp_path, monkey
 def test_without_downloads_there_is_no_waste(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "state_folder", lambda: tmp_path)
     assert disk._downloads(time.time()).names == []
+
+
+def version(number, *, aliases=(), **tags):
+    return SimpleNamespace(version=str(number), aliases=list(aliases), tags=tags)
+
+
+def test_versions_with_an_alias_a_rollback_or_a_tuned_model_are_needed():
+    own = [
+        version(1, weights_sha256="a"),
+        version(2, weights_sha256="b"),
+        version(3, weights_sha256="c"),
+        version(4, weights_sha256="d", aliases=["champion"], **{"champion.before": "2"}),
+    ]
+    tuned = version(1, weights_sha256="e", start_sha256="c")  # of another registered model
+    assert [one.version for one in disk._unneeded(own, [*own, tuned])] == ["1"]
+    assert [one.version for one in disk._unneeded(own, own)] == ["1", "3"]
