@@ -107,6 +107,10 @@ def trace(name: str, version: str) -> Trace:
     """Return the trace of a version (a number or an alias); UserError if its run lacks what is needed."""
     with open_store() as (client, _), tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
         found = find_version(client, name, version)
+        if origin := found.tags.get("imported.from"):
+            raise UserError(
+                f"{name} version {found.version}: imported from {origin}; only the project that made it can trace it"
+            )
         try:
             run = client.get_run(found.run_id)
             files = [Path(client.download_artifacts(run.info.run_id, path, temporary)) for path in ARTIFACTS]

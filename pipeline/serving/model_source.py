@@ -10,7 +10,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256_of
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
-from pipeline.params.reader import PARAMS_FILE, read_yaml
+from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
 from pipeline.params.sampling import Precision
 from pipeline.tracking.project import project_root
 from pipeline.tracking.store import REGISTRY, from_registry
@@ -18,6 +18,8 @@ from pipeline.tracking.store import REGISTRY, from_registry
 CARD = "card.json"
 # Points of the training curve in a card: enough for a chart.
 MOST_POINTS = 200
+# The groups of params that decide what a model is like.
+SHAPING = ("clean", "split", "model", "train")
 
 
 def card_of(model: SavedModel) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def card_of(model: SavedModel) -> dict[str, Any]:
         "parameters": sum(weight.size for weight in model.weights.values()),
         "characters": "".join(model.dictionary.characters),
         "ends": model.dictionary.bounded,
+        "ngram_order": config.ngram_order,
         "perplexity": None,
         "baseline_perplexity": None,
         "baseline": None,
@@ -38,6 +41,8 @@ def card_of(model: SavedModel) -> dict[str, Any]:
         "corpus": None,
         "train_chars": None,
         "eval_chars": None,
+        "eval_sha256": None,
+        "params": {},
         "curve": [],
     }
 
@@ -51,13 +56,16 @@ def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
         points = list(csv.DictReader(file))
     every = -(-len(points) // MOST_POINTS)
     names = ("step", "seconds", "train_perplexity", "eval_perplexity")
+    params = read_yaml(project / PARAMS_FILE)
     return card_of(model) | {
         "perplexity": round(figures["perplexity"], 4),
         **({"baseline_perplexity": round(baseline, 4), "baseline": figures["baseline"]} if baseline else {}),
         "bits_per_char": round(figures["bits_per_char"], 4),
-        "corpus": Path(str(read_yaml(project / PARAMS_FILE)["data"]["source"])).name,
+        "corpus": Path(str(params["data"]["source"])).name,
         "train_chars": data["train_chars"],
         "eval_chars": data["eval_chars"],
+        "eval_sha256": figures.get("eval_sha256"),
+        "params": flatten({group: params[group] for group in SHAPING if group in params}),
         "curve": [
             {name: float(row[name]) if row[name] else None for name in names}
             for row in points[::-1][:: every or 1][::-1]

@@ -127,7 +127,7 @@ def register_model(execution: Execution, *, run_id: str) -> str:
             info = log_model(model, card=card, example_prompt=prompt)
         if not params.enabled:
             return "logged, not registered (register.enabled is false)"
-        _ensure_registered_model(client, name)
+        ensure_registered_model(client, name)
         version = client.create_model_version(
             name,
             source=info.model_uri,
@@ -159,6 +159,7 @@ def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _ensure_registered_model(client: MlflowClient, name: str) -> None:
+def ensure_registered_model(client: MlflowClient, name: str) -> None:
+    """Create the registered model `name` if it does not exist."""
     if not any(model.name == name for model in client.search_registered_models(f"name = '{name}'")):
         client.create_registered_model(name, description="A character-level language model made by charlm.")
