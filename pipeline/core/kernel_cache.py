@@ -107,7 +107,7 @@ class CheckedFiles:
         self.name = name
 
     def load(self, key: Any) -> Any:
-        """Return the machine code that was saved under `key`; None, so that it is compiled, if it is not there whole."""
+        """Return the machine code that was saved under `key`; None, so that it is compiled, without a whole file."""
         try:
             content = self._path(key).read_bytes()
         except OSError:
