@@ -121,7 +121,8 @@ class Dictionary:
             raise UserError(f"{path}: no such file; `dvc repro` makes it") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: not a dictionary; allowed is JSON with characters and unknown") from None
-        if not all(isinstance(c, str) and len(c) == 1 for c in characters):
+        is_list = isinstance(content["characters"], list)
+        if not is_list or not all(isinstance(c, str) and len(c) == 1 for c in characters):
             raise UserError(f"{path}: not a dictionary; allowed are single characters")
         allowed = (UNKNOWN if found.unknown else None, found.begin, found.end)
         if symbols != allowed:

@@ -18,8 +18,9 @@ from typing import Any
 
 from pipeline.core.files import SUBSTRINGS, sha256_of, whole_folder, write_json
 from pipeline.model.saved import CONFIG, DICTIONARY, NGRAM, WEIGHTS
+from pipeline.serving.model_source import CARD
 
-HUB_WEIGHTS, CARD, MANIFEST, README = "model.safetensors", "card.json", "manifest.json", "README.md"
+HUB_WEIGHTS, MANIFEST, README = "model.safetensors", "manifest.json", "README.md"
 # The files of a model's folder, by their names in an exported one.
 FILES = {HUB_WEIGHTS: WEIGHTS, CONFIG: CONFIG, DICTIONARY: DICTIONARY, NGRAM: NGRAM, SUBSTRINGS.name: SUBSTRINGS.name}
 REQUIRED = (HUB_WEIGHTS, CONFIG, DICTIONARY)

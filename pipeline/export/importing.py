@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import SUBSTRINGS, read_json, sha256_of
-from pipeline.export.hub_folder import CARD, FILES, HUB_WEIGHTS, MANIFEST, README, REQUIRED
+from pipeline.export.hub_folder import FILES, HUB_WEIGHTS, MANIFEST, README, REQUIRED
 from pipeline.model.saved import WEIGHTS, SavedModel
+from pipeline.serving.model_source import CARD, Card, card_of
 
 MB = 1 << 20
 # Bytes that a file may have. A network of 2,048 units and 3 layers has 430 MB, an n-gram model of 32 MB of text 400 MB.
@@ -26,25 +27,8 @@ NAMES = (*FILES, CARD, MANIFEST)
 CHUNK = 1 << 20
 
 
-class ImportedCard(BaseModel):
-    """What is read of a folder's card.json. Its figures are claims of whoever exported it, not measured here."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.\- ]{1,100}$")
-    perplexity: float | None = Field(default=None, gt=1)
-    baseline_perplexity: float | None = Field(default=None, gt=1)
-    baseline: str | None = Field(default=None, max_length=200)
-    bits_per_char: float | None = Field(default=None, ge=0)
-    eval_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
-    corpus: str | None = Field(default=None, max_length=1000)
-    train_chars: int | None = Field(default=None, ge=0)
-    eval_chars: int | None = Field(default=None, ge=0)
-    params: dict[str, Any] | None = None
-
-
 @contextmanager
-def opened(address: str) -> Iterator[tuple[Path, SavedModel, ImportedCard]]:
+def opened(address: str) -> Iterator[tuple[Path, SavedModel, Card]]:
     """Give a folder with the checked files of the model at `address`, the model, and its card.
 
     `address` is a folder, a zip file, or an address that fsspec knows, such as hf://ORGANISATION/NAME. The given folder
@@ -152,17 +136,17 @@ def _check_manifest(address: str, folder: Path) -> None:
             raise UserError(f"{address}/{name}: changed or cut off: SHA-256 {digest}, not that of {MANIFEST}")
 
 
-def _card(address: str, folder: Path) -> ImportedCard:
-    """Return the card; with nothing but a name, from the address, if there is none."""
+def _card(address: str, folder: Path) -> Card:
+    """Return what card.json says, as far as charlm knows it; nothing if there is none."""
     if not (folder / CARD).exists():
-        name = PurePosixPath(address.rstrip("/")).name.removesuffix(".zip")
-        return ImportedCard.model_construct(name=name)
+        return {}
     try:
-        return ImportedCard.model_validate(_json(address, folder / CARD))
+        found = TypeAdapter(Card).validate_json((folder / CARD).read_bytes(), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{address}/{CARD}: {key}: {one_line(first['msg'])}") from None
+        where = "".join(f"{part}: " for part in first["loc"])
+        raise UserError(f"{address}/{CARD}: {one_line(where + first['msg'], most=200)}") from None
+    return cast("Card", {key: value for key, value in found.items() if key in Card.__annotations__})
 
 
 def _json(address: str, path: Path) -> Any:
@@ -175,26 +159,26 @@ def _json(address: str, path: Path) -> Any:
 IMPORTED_TAG = "imported.from"
 
 
-def register_import(folder: Path, model: SavedModel, card: ImportedCard, *, name: str, origin: str) -> str:
+def register_import(folder: Path, model: SavedModel, card: Card, *, name: str, origin: str) -> str:
     """Register the model in `folder`, checked by `opened`, as a version of `name`; returns what happened, in a line.
 
-    It becomes the champion only if there is none: its figures were not measured here, so nothing is compared with them.
+    It becomes the champion only if there is none: its figures are claims of whoever exported it, so they are shown but
+    not compared.
     `origin` is saved as a tag; it must not contain a password.
     """
     import mlflow  # 3 to 4 s
 
-    from pipeline.serving.model_source import card_of
     from pipeline.serving.registration import ensure_registered_model, log_model
     from pipeline.tracking.registry import Gate, Standing, pass_gate
     from pipeline.tracking.store import WEIGHTS_TAG, open_store
 
-    described = card_of(model) | card.model_dump(exclude_none=True) | {"imported": origin}
+    described = card_of(model) | card | {"imported": origin}
     with open_store() as (client, experiment_id):
-        run = client.create_run(experiment_id, run_name=f"import {card.name}", tags={IMPORTED_TAG: origin})
+        run = client.create_run(experiment_id, run_name=f"import {name}", tags={IMPORTED_TAG: origin})
         with mlflow.start_run(run_id=run.info.run_id):
             info = log_model(folder, card=described, example_prompt=model.dictionary.characters[0])
         ensure_registered_model(client, name)
-        tags = {IMPORTED_TAG: origin, WEIGHTS_TAG: sha256_of(folder / WEIGHTS), "data.source": card.corpus or ""}
+        tags = {IMPORTED_TAG: origin, WEIGHTS_TAG: sha256_of(folder / WEIGHTS), "data.source": card.get("corpus") or ""}
         version = client.create_model_version(
             name, source=info.model_uri, run_id=run.info.run_id, tags=tags, model_id=info.model_id
         )
