@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import SUBSTRINGS, sha256_of, whole_folder, write_json
-from pipeline.model.saved import CONFIG, DICTIONARY, NGRAM, WEIGHTS
+from pipeline.model.saved import CONFIG, DICTIONARY, HUB_WEIGHTS, NGRAM, WEIGHTS, weights_path
 from pipeline.serving.model_source import CARD
 
-HUB_WEIGHTS, MANIFEST, README = "model.safetensors", "manifest.json", "README.md"
+MANIFEST, README = "manifest.json", "README.md"
 # The files of a model's folder, by their names in an exported one.
 FILES = {HUB_WEIGHTS: WEIGHTS, CONFIG: CONFIG, DICTIONARY: DICTIONARY, NGRAM: NGRAM, SUBSTRINGS.name: SUBSTRINGS.name}
 REQUIRED = (HUB_WEIGHTS, CONFIG, DICTIONARY)
@@ -49,15 +49,16 @@ def write_hub_folder(
     """
     with whole_folder(target) as part:
         for name, own in FILES.items():
-            if (model / own).exists():
-                shutil.copyfile(model / own, part / name)
+            path = weights_path(model) if own == WEIGHTS else model / own
+            if path.exists():
+                shutil.copyfile(path, part / name)
         write_json(part / CARD, dict(card))
         manifest = {
             path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(part.iterdir())
         }
         write_json(part / MANIFEST, manifest)
         (part / README).write_text(
-            readme(card, samples=samples, licence=licence, weights_sha256=manifest[HUB_WEIGHTS]["sha256"]),
+            readme(card, samples=samples, licence=licence, weights_sha256=sha256_of(part / HUB_WEIGHTS)),
             encoding="utf-8",
         )
 

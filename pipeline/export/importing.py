@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import SUBSTRINGS, read_json, sha256_of
-from pipeline.export.hub_folder import FILES, HUB_WEIGHTS, MANIFEST, README, REQUIRED
-from pipeline.model.saved import WEIGHTS, SavedModel
+from pipeline.export.hub_folder import FILES, MANIFEST, README, REQUIRED
+from pipeline.model.saved import HUB_WEIGHTS, WEIGHTS, SavedModel
 from pipeline.serving.model_source import CARD, Card, card_of
 
 MB = 1 << 20

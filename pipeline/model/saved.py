@@ -73,6 +73,8 @@ OWN_MODEL = "models/charlm"
 NO_MODEL_YET = "there is no model yet; run `make repro` or `dvc repro` first"
 
 WEIGHTS, CONFIG, DICTIONARY, NGRAM = "weights.safetensors", "config.json", "dictionary.json", "ngram.safetensors"
+# The weights' name in a folder made for a model hub (`charlm export`).
+HUB_WEIGHTS = "model.safetensors"
 
 Weights = dict[str, npt.NDArray[np.float32]]
 
@@ -116,10 +118,16 @@ class SavedModel:
             )
         if twice := [char for char, count in Counter(dictionary.characters).items() if count > 1]:
             raise UserError(f"{folder / DICTIONARY}: holds {twice[0]!r} twice, allowed are distinct characters")
-        weights, ngram = _load_weights(folder / WEIGHTS, config), None
+        weights, ngram = _load_weights(weights_path(folder), config), None
         if config.ngram_order:
             ngram = load_ngram(folder / NGRAM, vocab_size=config.vocab_size)
         return cls(config=config, weights=weights, dictionary=dictionary, ngram=ngram)
+
+
+def weights_path(folder: Path) -> Path:
+    """Return the file with the weights of the model in `folder`, whichever of its names it has there."""
+    own, hub = folder / WEIGHTS, folder / HUB_WEIGHTS
+    return hub if hub.is_file() and not own.exists() else own
 
 
 def _load_weights(path: Path, config: NetworkConfig) -> Weights:

@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from pipeline.core.errors import UserError
 from pipeline.core.files import CURVE, read_checked, sha256_of
 from pipeline.generation.text import Writer
-from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
+from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, SavedModel, weights_path
 from pipeline.params.reader import PARAMS_FILE, flatten, read_group, read_yaml
 from pipeline.params.sampling import Precision
 from pipeline.params.text import DataParams
@@ -125,11 +125,11 @@ def locate(address: str) -> Located:
     if address.startswith(REGISTRY):
         folder, version = from_registry(address)
         name = re.split("[@/]", address.removeprefix(REGISTRY))[0]
-        return Located(folder, name, version, _registered_perplexity(folder))
+        return Located(folder, name, version, _card_perplexity(folder))
     folder = Path(address)
-    if not (folder / WEIGHTS).exists():
+    if not weights_path(folder).exists():
         raise UserError(_missing(address))
-    return Located(folder, folder.resolve().name, None, _own_perplexity(folder))
+    return Located(folder, folder.resolve().name, None, _own_perplexity(folder) or _card_perplexity(folder))
 
 
 def load_served(address: str, *, precision: Precision = "fp32") -> Served:
@@ -147,12 +147,17 @@ def load_served(address: str, *, precision: Precision = "fp32") -> Served:
 
 def _card(model: SavedModel, folder: Path) -> dict[str, Any]:
     with suppress(UserError):  # a model without metrics can be served too
-        if (folder.parent / CARD).exists():
+        if path := _card_file(folder):
             own = card_of(model)
-            return own | {key: value for key, value in read_checked(folder.parent / CARD, Card).items() if key in own}
+            return own | {key: value for key, value in read_checked(path, Card).items() if key in own}
         if folder.resolve() == project_root() / OWN_MODEL:
             return project_card(model, project_root())
     return card_of(model)
+
+
+def _card_file(folder: Path) -> Path | None:
+    """Return the card next to a registered model, or inside an exported one; None if there is none."""
+    return next((path for path in (folder.parent / CARD, folder / CARD) if path.is_file()), None)
 
 
 def _missing(address: str) -> str:
@@ -165,14 +170,15 @@ def _own_perplexity(folder: Path) -> float | None:
     """Return the perplexity of the last run's model; None if `folder` holds another one."""
     try:
         registration = read_checked(folder.parent / "registration.json", Registration)
-        is_same = registration["weights_sha256"] == sha256_of(folder / WEIGHTS)
+        is_same = registration["weights_sha256"] == sha256_of(weights_path(folder))
         return registration["perplexity"] if is_same else None
     except (OSError, UserError):
         return None
 
 
-def _registered_perplexity(folder: Path) -> float | None:
+def _card_perplexity(folder: Path) -> float | None:
+    path = _card_file(folder)
     try:
-        return read_checked(folder.parent / CARD, Card).get("perplexity")
+        return read_checked(path, Card).get("perplexity") if path else None
     except UserError:
         return None

@@ -16,7 +16,8 @@ from pipeline.core.files import sha256_of, write_json
 from pipeline.export.hub_folder import MANIFEST, write_hub_folder
 from pipeline.export.importing import opened
 from pipeline.model.saved import SavedModel
-from pipeline.serving.model_source import card_of
+from pipeline.serving.model_source import card_of, load_served
+from pipeline.training.start_model import copy_start_model
 
 FIGURES = {
     "name": "charlm-book",
@@ -88,6 +89,15 @@ def test_what_was_exported_can_be_imported(exported, model):
         assert all((found.weights[name] == value).all() for name, value in model.weights.items())
         assert card["perplexity"] == 3.5936
         assert SavedModel.load(folder).dictionary == model.dictionary
+
+
+def test_an_exported_folder_can_be_used_as_it_is(exported, model):
+    served = load_served(str(exported))
+    assert served.card["name"] == "charlm-book"
+    assert served.card["perplexity"] == 3.5936
+    assert served.writer.dictionary == model.dictionary
+    copy_start_model(exported, exported.parent / "start")
+    assert SavedModel.load(exported.parent / "start").dictionary == model.dictionary
 
 
 def test_a_zip_file_can_be_imported(exported, tmp_path):
