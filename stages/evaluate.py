@@ -1,12 +1,26 @@
 """evaluate: measures the perplexity by the fixed protocol, and breaks it down."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import torch
 import typer
+from pydantic import Field
+from typing_extensions import TypedDict
 
-from pipeline.core.files import MODEL, PLOTS, SPLITS, SUMMARY, metrics_of, read_json, whole_file, write_json
+from pipeline.core.errors import UserError
+from pipeline.core.files import (
+    MODEL,
+    PLOTS,
+    SPLITS,
+    SUMMARY,
+    metrics_of,
+    read_checked,
+    read_json,
+    whole_file,
+    write_json,
+)
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import Split, load_split, ordered_batches
 from pipeline.evaluation.adaptive import adaptive_total
@@ -14,7 +28,7 @@ from pipeline.evaluation.baseline import baseline_figures
 from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork
-from pipeline.model.saved import SavedModel
+from pipeline.model.saved import WEIGHTS, SavedModel
 from pipeline.ngram.ngram import NgramModel
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams
@@ -33,6 +47,23 @@ FROM_EVALUATE = (
 FROM_TRAIN = {"train_seconds": "seconds", "parameters": "parameters", "chars_per_second": "chars_per_second"}
 
 
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class FromSplit(TypedDict):
+    """What this stage needs of metrics/split.json."""
+
+    eval_sha256: str
+
+
+class FromTrain(TypedDict):
+    """What this stage needs of metrics/train.json; older trainings have less."""
+
+    seconds: NotRequired[Number]
+    parameters: NotRequired[int]
+    chars_per_second: NotRequired[Number]
+
+
 def summary_figures(evaluate: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures for metrics/summary.json from those of `evaluate` and `train`.
 
@@ -45,10 +76,10 @@ def summary_figures(evaluate: Mapping[str, Any], train: Mapping[str, Any]) -> di
 def main() -> None:
     with stage("evaluate"):
         params = read_group("evaluate", EvaluateParams)
-        saved = SavedModel.load(MODEL)
+        saved, text, training = SavedModel.load(MODEL), *_earlier_figures()
         network = CharNetwork(saved.config)
         network.load_weights(saved.weights)
-        split = load_split(SPLITS / "eval")
+        split = load_split(SPLITS / "eval", vocab_size=len(saved.dictionary))
         ngram = saved.ngram
         whole, breakdown = Total(), Breakdown.empty(window=params.window, vocab_size=len(saved.dictionary))
         for losses in measure(
@@ -56,6 +87,9 @@ def main() -> None:
         ):
             whole.add(losses)
             breakdown.add(losses)
+        if not math.isfinite(whole.perplexity):
+            raise UserError(f"{MODEL / WEIGHTS}: the perplexity is not a number; `dvc checkout` restores the model")
+
         buckets = {
             length: total(measure(network, ordered_batches(split.ids, samples, length, params.batch_size), ngram=ngram))
             for length, samples in split.buckets.items()
@@ -83,11 +117,10 @@ def main() -> None:
                     str(length): {"perplexity": one.perplexity, "num_chars": one.chars}
                     for length, one in buckets.items()
                 },
-                "eval_sha256": read_json(metrics_of("split"))["eval_sha256"],
+                "eval_sha256": text["eval_sha256"],
             },
         )
-        figures, train = read_json(metrics_of("evaluate")), read_json(metrics_of("train"))
-        write_json(SUMMARY, summary_figures(figures, train))
+        write_json(SUMMARY, summary_figures(read_json(metrics_of("evaluate")), training))
         for name, table in (
             ("position", breakdown.by_position()),
             ("characters", breakdown.by_character(saved.dictionary)),
@@ -97,11 +130,16 @@ def main() -> None:
                 table.to_csv(part, index=False, lineterminator="\n", float_format="%.6f")
 
 
+def _earlier_figures() -> tuple[FromSplit, FromTrain]:
+    """Return the figures of earlier stages that this one passes on; UserError before anything is measured."""
+    return read_checked(metrics_of("split"), FromSplit), read_checked(metrics_of("train"), FromTrain)
+
+
 def _baseline(dictionary: Dictionary, split: Split, params: EvaluateParams) -> dict[str, Any]:
     """Return the figures of the n-gram baseline; none if `evaluate.baseline_order` is 0."""
     if not params.baseline_order:
         return {}
-    train, order = load_split(SPLITS / "train").ids, params.baseline_order
+    train, order = load_split(SPLITS / "train", vocab_size=len(dictionary)).ids, params.baseline_order
     model = NgramModel.fit(train, vocab_size=len(dictionary), order=order, begin=dictionary.begin)
     return baseline_figures(model, split, window=params.window)
 
@@ -119,7 +157,8 @@ def _test_figures(saved: SavedModel, network: CharNetwork, params: EvaluateParam
     folder = SPLITS / "test"
     if not folder.exists():
         return {}
-    batches = window_batches(load_split(folder), window=params.window, batch_size=params.batch_size)
+    split = load_split(folder, vocab_size=len(saved.dictionary))
+    batches = window_batches(split, window=params.window, batch_size=params.batch_size)
     found = total(measure(network, batches, ngram=saved.ngram))
     return {"test_perplexity": found.perplexity, "test_bits_per_char": found.bits_per_char, "test_chars": found.chars}
 

@@ -6,8 +6,8 @@ import typer
 
 from pipeline.core.files import DICTIONARY, MODEL, SAMPLES, SPLITS, metrics_of, whole_folder, write_json
 from pipeline.core.seeds import sample_seed
-from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.splits import load_split
 from pipeline.evaluation.samples import copied_shares, known_words, longest_repeat, words_in
 from pipeline.generation.text import Writer
 from pipeline.params.generation import GenerateParams
@@ -24,7 +24,8 @@ def main() -> None:
         requests = [(prompt, mode, sampling) for prompt in params.prompts for mode, sampling in _modes(params)]
         completions = writer.generate([prompt for prompt, _, _ in requests], [sampling for _, _, sampling in requests])
         # The training text may be far larger than memory: it is read in chunks, once for each of the two figures.
-        train, texts = load_array(SPLITS / "train/ids.npy"), [one.completion for one in completions]
+        train = load_split(SPLITS / "train", vocab_size=len(dictionary)).ids
+        texts = [one.completion for one in completions]
         copied, vocabulary = copied_shares(texts, train, dictionary), words_in(train, dictionary, texts)
 
         samples: list[dict[str, Any]] = []

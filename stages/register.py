@@ -2,12 +2,13 @@
 
 import typer
 
-from pipeline.core.files import MODEL, REGISTRATION, metrics_of, read_json, sha256_of, write_json
+from pipeline.core.files import MODEL, REGISTRATION, metrics_of, read_checked, sha256_of, write_json
 from pipeline.model.saved import SavedModel
 from pipeline.params.generation import GenerateParams, RegisterParams
 from pipeline.params.reader import read_group
 from pipeline.params.text import DataParams
 from pipeline.serving.registration import register_model, requirements
+from pipeline.tracking.records import EvaluateFigures
 from pipeline.tracking.stage import stage
 
 
@@ -17,7 +18,7 @@ def main() -> None:
         name = params.name_for(read_group("data", DataParams).source)
         read_group("generate", GenerateParams)  # validates it: the first prompt is the model's input example
         SavedModel.load(MODEL)  # refuses a damaged model before it is logged
-        figures = read_json(metrics_of("evaluate"))
+        figures = read_checked(metrics_of("evaluate"), EvaluateFigures)
         if message := run.register(lambda execution, run_id: register_model(execution, run_id=run_id)):
             print(message)
         write_json(

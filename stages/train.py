@@ -48,7 +48,7 @@ def main() -> None:
         device = choose_device(params.device)
         dtype = choose_precision(params.precision, device)
         dictionary = Dictionary.load(DICTIONARY)
-        splits = {name: load_split(SPLITS / name) for name in ("train", "eval")}
+        splits = {name: load_split(SPLITS / name, vocab_size=len(dictionary)) for name in ("train", "eval")}
         make_deterministic(threads=params.threads)
         config = NetworkConfig.of(model_params, vocab_size=len(dictionary))
         network = CharNetwork(config)

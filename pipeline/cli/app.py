@@ -26,6 +26,9 @@ EXTRAS = {
     **dict.fromkeys(("fastapi", "prometheus_client", "starlette", "swagger_ui_bundle", "uvicorn"), "serve"),
     **dict.fromkeys(("altair", "jinja2", "markupsafe", "vl_convert"), "report"),
     "optuna": "sweep",
+    "onnx": "export",
+    # Missing only where someone left them out, to serve a model from a folder: examples/deploy/requirements.txt.
+    **dict.fromkeys(("dvc", "mlflow", "torch"), ""),
 }
 
 DATA, EXPERIMENTS, MODELS, SERVING = "Data", "Experiments", "Models", "Writing and serving"
@@ -92,7 +95,8 @@ def main() -> None:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
-        print(f"error: {error.name} is not installed; `pip install 'charlm[{extra}]'` installs it", file=sys.stderr)
+        what = f"'charlm[{extra}]'" if extra else "charlm"
+        print(f"error: {error.name} is not installed; `pip install {what}` installs it", file=sys.stderr)
         sys.exit(UserError.exit_code)
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in STORES:

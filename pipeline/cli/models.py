@@ -104,7 +104,7 @@ def _table(name: str, versions: list[Any]) -> Table:
         table.add_row(
             str(one.version),
             " ".join(one.aliases),
-            f"{float(tags.get('perplexity', 'nan')):.4f}{'*' if other else ' '}",
+            f"{float(tags['perplexity']):.4f}{'*' if other else ' '}" if "perplexity" in tags else "- ",
             tags.get("data.source", ""),
             tags.get("eval_sha256", "")[:DIGITS],
             f"{datetime.fromtimestamp(one.creation_timestamp / 1000, tz=UTC):%Y-%m-%d %H:%M}",

@@ -3,22 +3,27 @@
 import os
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_json
+from pipeline.core.files import read_checked
 from pipeline.tracking.differences import Changes, changes
 from pipeline.tracking.project import baseline, project_root
+from pipeline.tracking.records import EvaluateFigures, Number, Registration, Sample, TrainFigures
 from pipeline.tracking.store import CHAMPION, Registered, local_versions, registry_is_remote
 
 MAX_CHANGES = 8
 SAMPLE_LINES, SAMPLE_CHARACTERS = 4, 320
+
+T = TypeVar("T")
 
 
 def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
@@ -26,11 +31,13 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
 
     UserError if the pipeline has not run.
     """
-    evaluate = _read(root / "metrics/evaluate.json")
-    train = _read(root / "metrics/train.json")
-    samples = _read(root / "samples/samples.json")
-    registration = _read(root / "models/registration.json")
-    overlap = _read(root / "metrics/validate.json")["overlap"]["eval"]
+    evaluate = _read(root / "metrics/evaluate.json", EvaluateFigures)
+    train = _read(root / "metrics/train.json", TrainFigures)
+    samples = _read(root / "samples/samples.json", list[Sample])
+    registration = _read(root / "models/registration.json", Registration)
+    overlap = _read(root / "metrics/validate.json", _Validated)["overlap"]["eval"]
+    if not samples:
+        raise UserError("samples/samples.json: has no sample; `dvc repro` or `dvc checkout` restores it")
     sample = next((one for one in samples if one["mode"] == "sampled"), samples[0])
 
     figures = _grid()
@@ -38,10 +45,8 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
     figures.add_row(
         "bits per character", f"[bold]{evaluate['bits_per_char']:.3f}[/]  on {evaluate['num_chars']:,} characters"
     )
-    figures.add_row(
-        "trained in",
-        f"{train['seconds']:.0f} s  {train['parameters']:,} parameters, {train['precision']} on {train['device']}",
-    )
+    where = escape(f"{train['precision']} on {train['device']}")
+    figures.add_row("trained in", f"{train['seconds']:.0f} s  {train['parameters']:,} parameters, {where}")
     figures.add_row("overlap", f"{overlap:.2%} of the eval text also occurs in the training text")
     figures.add_row("differs from the commit", _changes(root))
     text, address = _model(registration)
@@ -61,11 +66,19 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
     )
 
 
-def _perplexity(evaluate: dict[str, Any]) -> str:
+class _Overlap(TypedDict):
+    eval: Number
+
+
+class _Validated(TypedDict):
+    overlap: _Overlap
+
+
+def _perplexity(evaluate: EvaluateFigures) -> str:
     shown = f"[bold]{evaluate['perplexity']:.3f}[/]"
-    if "baseline_perplexity" not in evaluate:
+    if "baseline_perplexity" not in evaluate or "baseline" not in evaluate:
         return shown
-    return f"{shown}  baseline {evaluate['baseline_perplexity']:.3f} ({evaluate['baseline']})"
+    return f"{shown}  baseline {evaluate['baseline_perplexity']:.3f} ({escape(evaluate['baseline'])})"
 
 
 def _changes(root: Path) -> Text:
@@ -87,7 +100,7 @@ def _changes(root: Path) -> Text:
     return text
 
 
-def _model(registration: dict[str, Any]) -> tuple[Text, str | None]:
+def _model(registration: Registration) -> tuple[Text, str | None]:
     """Return what the registry says about this model, and its address there, None if it is not registered."""
     name = registration["model_name"]
     if name is None:
@@ -154,8 +167,7 @@ def _grid() -> Table:
     return table
 
 
-def _read(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except (OSError, ValueError):
-        raise UserError(f"{path.name}: not there yet; run `dvc repro` first") from None
+def _read(path: Path, kind: type[T]) -> T:
+    if not path.exists():
+        raise UserError(f"{path.name}: not there yet; run `dvc repro` first")
+    return read_checked(path, kind)

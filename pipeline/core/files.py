@@ -8,7 +8,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.core.errors import UserError, one_line
 
 # source, ingest, clean
 SOURCE = Path("data/source.json")
@@ -115,7 +119,34 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file; raises OSError or ValueError."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if r"\ud" in text.lower():  # half a surrogate pair is in no text, and cannot be written to any file
+        json.dumps(content, ensure_ascii=False).encode()
+    return content
+
+
+T = TypeVar("T")
+
+
+def read_checked(path: Path, kind: type[T]) -> T:
+    """Return the content of a JSON file, which is checked to be a `kind`: a TypedDict, which may have more keys.
+
+    UserError, which names the file and what is wrong in it, if it is missing, not JSON, or not of that kind.
+    """
+    try:
+        TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
+        return cast("T", read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}: " for part in first["loc"])
+        found = one_line(f"{where}{first['msg']}", most=200)
+    except (OSError, ValueError) as error:
+        found = one_line(error, most=200)
+    raise UserError(f"{path}: missing or damaged: {found}; `dvc repro` or `dvc checkout` restores it")
 
 
 def sha256_of(path: Path) -> str:

@@ -3,25 +3,36 @@
 numba would cache next to the source file, so a copy of the code (a served model, a temporary experiment) would compile
 everything again. Here the cache is in the user's cache folder, under a hash of the kernel's file and of the project's
 modules that it imports: copies of the same source share the cache, and editing any of these files invalidates it.
+
+What is in the cache is executed: numba's machine code, packed as a pickle. So the folder is used only if nobody else
+can write to it, and every file begins with the SHA-256 of the rest: a damaged one would abort the process, so it is
+compiled again. The hash is no protection from somebody who can write to the folder (SECURITY.md).
 """
 
 import ast
 import hashlib
 import os
+import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import numba
 import platformdirs
-from numba.core.caching import _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.serialize import dumps
+
+from pipeline.core.files import whole_file
 
 # "contract" lets the compiler fuse a product and a sum, nothing else. The order of sums is unchanged, so the numbers of
 # a text do not depend on the rest of its batch.
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 ROOT = Path(__file__).parents[2]
+HASH_BYTES = hashlib.sha256().digest_size
 
 
 def kernel_helper(function: Callable[..., Any]) -> Any:
@@ -31,14 +42,10 @@ def kernel_helper(function: Callable[..., Any]) -> Any:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; its machine code is cached on disk."""
-    before = numba.config.CACHE_LOCATOR_CLASSES
-    numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{KernelCacheLocator.__name__}"
-    try:
-        return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # there is no folder to write to: compile in each process
-        return numba.njit(**OPTIONS)(function)
-    finally:
-        numba.config.CACHE_LOCATOR_CLASSES = before
+    compiled = numba.njit(**OPTIONS)(function)
+    with suppress(RuntimeError):  # there is no folder to write to: compile in each process
+        compiled._cache = KernelCache(function)  # noqa: SLF001  where numba's own enable_caching() puts its cache
+    return compiled
 
 
 class KernelCacheLocator(_CacheLocator):
@@ -75,13 +82,56 @@ class KernelCacheLocator(_CacheLocator):
         return None if others or not os.access(folder, os.W_OK) else cls(py_func)
 
 
+class _Locating(CompileResultCacheImpl):
+    _locator_classes = (KernelCacheLocator,)
+
+
+class KernelCache(FunctionCache):
+    """numba's cache of one kernel, with its files checked before they are loaded."""
+
+    _impl_class = _Locating
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        super().__init__(py_func)
+        self._cache_file = CheckedFiles(Path(self.cache_path), self._impl.filename_base)
+
+
+class CheckedFiles:
+    """The files of one kernel in `folder`: one for each signature, its SHA-256 first.
+
+    numba's own files have an index, which two processes that compile at the same time can get wrong.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+
+    def load(self, key: Any) -> Any:
+        """Return the machine code that was saved under `key`; None, so that it is compiled, without a whole file."""
+        try:
+            content = self._path(key).read_bytes()
+        except OSError:
+            return None
+        code = content[HASH_BYTES:]
+        return pickle.loads(code) if hashlib.sha256(code).digest() == content[:HASH_BYTES] else None  # noqa: S301
+
+    def save(self, key: Any, data: Any) -> None:
+        """Save machine code. If that fails, as on a full disk, the next process compiles again."""
+        code = dumps(data)
+        with suppress(OSError), whole_file(self._path(key)) as part:
+            part.write_bytes(hashlib.sha256(code).digest() + code)
+
+    def _path(self, key: Any) -> Path:
+        return self.folder / f"{self.name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.kernel"
+
+
 @cache
 def source_hash(file: Path) -> str:
     """Return a hash of the source of the kernels in `file` and of the project's modules that it imports."""
     files = [file, Path(__file__)]
     for path in files:  # the list grows while it is read
         files += [found for found in _imports(path) if found not in files]
-    digest = hashlib.sha256(numba.__version__.encode())
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
     for path in files:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, TypeVar
 
 import numpy as np
@@ -54,12 +55,28 @@ def array_writer(path: Path, dtype: npt.DTypeLike, *, width: int | None = None) 
         writer.close()
 
 
-def load_array(path: Path) -> npt.NDArray[Any]:
-    """Return the array in `path`, memory-mapped; UserError if the file is missing or not an array."""
+# What NumPy raises for a file that is no array: for its length, its header, or the Python literal in it.
+NO_ARRAY = (OSError, ValueError, EOFError, TypeError, LookupError, SyntaxError, TokenError, MemoryError, RecursionError)
+
+
+def load_array(
+    path: Path, dtype: type[np.generic] = np.unsignedinteger, *, width: int | None = None
+) -> npt.NDArray[Any]:
+    """Return the array in `path`, memory-mapped: of a `dtype` (or a kind of it), [n] or, with `width`, [n, width].
+
+    UserError if the file is missing or not such an array.
+    """
     try:
-        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not an array: {one_line(error)}; `dvc repro` or `dvc checkout` restores it") from None
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise OSError("found an archive of arrays, allowed is one array")
+        shape = ("n",) if width is None else ("n", width)
+        if not (np.issubdtype(array.dtype, dtype) and array.dtype.isnative and array.shape == (len(array), *shape[1:])):
+            wanted = f"{dtype.__name__} [{', '.join(map(str, shape))}]"
+            raise ValueError(f"found {array.dtype} {list(array.shape)}, allowed is {wanted}")
+    except NO_ARRAY as error:
+        found = one_line(error, most=200)
+        raise UserError(f"{path}: not an array: {found}; `dvc repro` or `dvc checkout` restores it") from None
     return array
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,18 +95,19 @@ class Dictionary:
         own = (*((UNKNOWN_SIGN,) if self.unknown else ()), *((BEGIN_SIGN, END_SIGN) if self.bounded else ()))
         return (PADDING_SIGN, *own, *self.characters)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return what `save` writes: the ids of the symbols, and the characters in the order of their ids."""
+        ends = {"begin": self.begin, "end": self.end} if self.bounded else {}
+        return {
+            "padding": PADDING,
+            "unknown": UNKNOWN if self.unknown else None,
+            **ends,
+            "characters": self.characters,
+        }
+
     def save(self, path: Path) -> None:
         """Write the dictionary as JSON."""
-        ends = {"begin": self.begin, "end": self.end} if self.bounded else {}
-        write_json(
-            path,
-            {
-                "padding": PADDING,
-                "unknown": UNKNOWN if self.unknown else None,
-                **ends,
-                "characters": self.characters,
-            },
-        )
+        write_json(path, self.as_json())
 
     @classmethod
     def load(cls, path: Path) -> "Dictionary":
@@ -119,7 +121,8 @@ class Dictionary:
             raise UserError(f"{path}: no such file; `dvc repro` makes it") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: not a dictionary; allowed is JSON with characters and unknown") from None
-        if not all(isinstance(c, str) and len(c) == 1 for c in characters):
+        is_list = isinstance(content["characters"], list)
+        if not is_list or not all(isinstance(c, str) and len(c) == 1 for c in characters):
             raise UserError(f"{path}: not a dictionary; allowed are single characters")
         allowed = (UNKNOWN if found.unknown else None, found.begin, found.end)
         if symbols != allowed:

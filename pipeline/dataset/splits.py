@@ -13,15 +13,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_json
+from pipeline.core.files import read_checked
 from pipeline.core.seeds import derive_seed
-from pipeline.dataset.arrays import load_array, release_pages
+from pipeline.dataset.arrays import chunks_of, load_array, release_pages
 from pipeline.dataset.dictionary import PADDING, Ids
 
 # Samples as (start, length), int64 [n, 2].
@@ -207,20 +209,51 @@ def _before(samples: Samples, at: int) -> Table:
     return Table(array[: int(np.searchsorted(array[:, 0], at))])
 
 
-def load_split(folder: Path) -> Split:
-    """Return the split in `folder`, memory-mapped; UserError if files are missing or damaged."""
+class _Layout(TypedDict):
+    """The content of samples.json."""
+
+    samples: Literal["stream", "documents"]
+    # The bounds are those of `split.buckets`.
+    buckets: Annotated[list[Annotated[int, Field(ge=1, le=65_535)]], Field(min_length=1)]
+
+
+def load_split(folder: Path, *, vocab_size: int | None = None) -> Split:
+    """Return the split in `folder`, memory-mapped; UserError if files are missing or damaged.
+
+    With `vocab_size` the whole split is read once, to see that every id and sample is in range: the stage `validate`
+    has seen that before, and reports it in more detail, but these files may have changed since.
+    """
+    layout = read_checked(folder / SAMPLES_FILE, _Layout)
+    lengths = tuple(layout["buckets"])
+    if list(lengths) != sorted(set(lengths)):
+        raise UserError(f"{folder / SAMPLES_FILE}: found buckets {list(lengths)}, allowed are rising lengths")
     ids = load_array(folder / "ids.npy")
-    try:
-        layout = read_json(folder / SAMPLES_FILE)
-        kind, lengths = layout["samples"], tuple(map(int, layout["buckets"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{folder / SAMPLES_FILE}: missing or damaged; `dvc repro` or `dvc checkout` restores it"
-        ) from None
-    if kind == "stream":
-        return Split(ids, cut_windows(len(ids), lengths))
-    tables = {length: Table(load_array(bucket_file(folder, length))) for length in lengths}
-    return Split(ids, tables, load_array(folder / "documents.npy"))
+    if layout["samples"] == "stream":
+        split = Split(ids, cut_windows(len(ids), lengths))
+    else:
+        tables = {length: Table(load_array(bucket_file(folder, length), np.int64, width=2)) for length in lengths}
+        split = Split(ids, tables, load_array(folder / "documents.npy", np.int64))
+    if vocab_size is not None:
+        _check_ranges(folder, split, vocab_size)
+    return split
+
+
+def _check_ranges(folder: Path, split: Split, vocab_size: int) -> None:
+    """Raise UserError if an id, a sample or a document of `split` is out of range."""
+    size = len(split.ids)
+    if not size or max(int(chunk.max()) for chunk in chunks_of(split.ids)) >= vocab_size:
+        raise UserError(f"{folder / 'ids.npy'}: empty, or with ids from {vocab_size} on, which the dictionary lacks")
+    for length, samples in split.buckets.items():
+        if isinstance(samples, Windows):
+            continue
+        for rows in chunks_of_samples(samples):
+            starts, lengths = rows[:, 0], rows[:, 1]
+            if not ((starts >= 0) & (lengths > 0) & (lengths <= length) & (starts < size - lengths)).all():
+                raise UserError(f"{bucket_file(folder, length)}: samples reach beyond the text or their bucket")
+    if split.documents is not None:
+        starts = np.asarray(split.documents)
+        if not (len(starts) and starts[0] == 0 and (np.diff(starts) > 1).all() and starts[-1] < size - 1):
+            raise UserError(f"{folder / 'documents.npy'}: not the rising positions of documents in the text")
 
 
 def bucket_file(folder: Path, length: int) -> Path:

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json, sha256_of
-from pipeline.model.saved import WEIGHTS
+from pipeline.model.saved import weights_path
 from pipeline.params.generation import RegisterParams
 from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, parse_group, read_yaml
 from pipeline.tracking.execution import environment
@@ -107,6 +107,10 @@ def trace(name: str, version: str) -> Trace:
     """Return the trace of a version (a number or an alias); UserError if its run lacks what is needed."""
     with open_store() as (client, _), tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
         found = find_version(client, name, version)
+        if origin := found.tags.get("imported.from"):
+            raise UserError(
+                f"{name} version {found.version}: imported from {origin}; only the project that made it can trace it"
+            )
         try:
             run = client.get_run(found.run_id)
             files = [Path(client.download_artifacts(run.info.run_id, path, temporary)) for path in ARTIFACTS]
@@ -233,7 +237,7 @@ def _provide_start_model(clone: Path, root: Path, tags: dict[str, str], what: st
         folder, _ = from_registry(f"{REGISTRY}{name}/{same[0].version}", option=what)
     else:
         folder = root / address
-    found = sha256_of(folder / WEIGHTS) if (folder / WEIGHTS).is_file() else "no model"
+    found = sha256_of(weights_path(folder)) if weights_path(folder).is_file() else "no model"
     if found != sha256:
         raise UserError(f"{what}: it cannot be rebuilt: {address} has {found}, allowed are weights of sha256 {sha256}")
     params, yaml = clone / PARAMS_FILE, YAML()

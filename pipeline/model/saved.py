@@ -6,6 +6,7 @@ config.json           NetworkConfig
 dictionary.json       Dictionary
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, whole_folder, write_json
@@ -26,17 +27,20 @@ GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 class NetworkConfig(BaseModel):
-    """The params that determine the model's shape, and its vocabulary size (including symbols)."""
+    """The params that determine the model's shape, and its vocabulary size (including symbols).
+
+    The bounds are those of the params group `model`: a folder from elsewhere must not ask for endless work.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: str = Field(pattern="^(lstm|gru|rnn)$")
-    num_layers: int = Field(ge=1)
-    num_hidden: int = Field(ge=1)
-    num_embed: int = Field(ge=1)
+    num_layers: int = Field(ge=1, le=16)
+    num_hidden: int = Field(ge=1, le=8192)
+    num_embed: int = Field(ge=1, le=8192)
     dropout: float = Field(ge=0, lt=1)
     vocab_size: int = Field(ge=2)
-    ngram_order: int = Field(default=0, ge=0)
+    ngram_order: int = Field(default=0, ge=0, le=30)
 
     @classmethod
     def of(cls, params: ModelParams, *, vocab_size: int) -> "NetworkConfig":
@@ -69,6 +73,8 @@ OWN_MODEL = "models/charlm"
 NO_MODEL_YET = "there is no model yet; run `make repro` or `dvc repro` first"
 
 WEIGHTS, CONFIG, DICTIONARY, NGRAM = "weights.safetensors", "config.json", "dictionary.json", "ngram.safetensors"
+# The weights' name in a folder made for a model hub (`charlm export`).
+HUB_WEIGHTS = "model.safetensors"
 
 Weights = dict[str, npt.NDArray[np.float32]]
 
@@ -85,7 +91,8 @@ class SavedModel:
     def save(self, folder: Path) -> None:
         """Write the files; `folder` is replaced completely or not at all."""
         with whole_folder(folder) as part:
-            save_file(self.weights, part / WEIGHTS)
+            # safetensors' own save_file makes files that only their owner can read.
+            (part / WEIGHTS).write_bytes(save(self.weights))
             write_json(part / CONFIG, self.config.model_dump())
             self.dictionary.save(part / DICTIONARY)
             if self.ngram is not None:
@@ -109,10 +116,18 @@ class SavedModel:
             raise UserError(
                 f"{folder / DICTIONARY}: holds {len(dictionary)} ids, allowed are the {config.vocab_size} of {CONFIG}"
             )
-        weights, ngram = _load_weights(folder / WEIGHTS, config), None
+        if twice := [char for char, count in Counter(dictionary.characters).items() if count > 1]:
+            raise UserError(f"{folder / DICTIONARY}: holds {twice[0]!r} twice, allowed are distinct characters")
+        weights, ngram = _load_weights(weights_path(folder), config), None
         if config.ngram_order:
             ngram = load_ngram(folder / NGRAM, vocab_size=config.vocab_size)
         return cls(config=config, weights=weights, dictionary=dictionary, ngram=ngram)
+
+
+def weights_path(folder: Path) -> Path:
+    """Return the file with the weights of the model in `folder`, whichever of its names it has there."""
+    own, hub = folder / WEIGHTS, folder / HUB_WEIGHTS
+    return hub if hub.is_file() and not own.exists() else own
 
 
 def _load_weights(path: Path, config: NetworkConfig) -> Weights:

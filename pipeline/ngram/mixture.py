@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from pipeline.core.errors import UserError
 from pipeline.ngram.kernels import COUNT_GROUPS, FLOOR
@@ -110,7 +110,7 @@ def save_ngram(model: NgramModel, path: Path) -> None:
         "weights": trie.weights,
         "sizes": np.array([model.order, model.vocab_size, model.complete, trie.begin], dtype=np.int64),
     }
-    save_file(tensors, path)
+    path.write_bytes(save(tensors))
 
 
 def load_ngram(path: Path, *, vocab_size: int) -> NgramModel:

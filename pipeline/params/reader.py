@@ -1,6 +1,7 @@
 """Reads params.yaml and dvc.lock; validation errors become one-line messages. Callers pass the type of each group.
 
-The files are YAML 1.2, because YAML 1.1 reads `1e-5` as a string. Duplicate keys are refused.
+The files are YAML 1.2, because YAML 1.1 reads `1e-5` as a string. Duplicate keys are refused, and so is what no params
+file needs but can hang or crash a reader: deep nesting, aliases that multiply, a list in itself, keys that are lists.
 
 A revision contains the metrics and plots of every stage, even of stages that did not run again after an earlier stage
 had changed: an experiment that ended with `evaluate` still has the samples of its baseline. dvc.lock shows this.
@@ -10,13 +11,15 @@ import difflib
 import hashlib
 import json
 import re
+from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scanner import Scanner
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.params.base import Group
@@ -29,14 +32,75 @@ SHOULD = re.compile(r"^\w+ should (be|have) ")
 
 G = TypeVar("G", bound=Group)
 
+# Limits far beyond any params.yaml or dvc.lock. Values are counted with those that aliases repeat.
+MOST_LEVELS, MOST_VALUES = 50, 100_000
+# The most characters of a wrong value that a message shows.
+SHOWN = 200
+
+
+class _Scanner(Scanner):
+    """Refuses deep nesting while the text is read: ruamel's time is quadratic in the depth, and its stack ends."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any, to_push: str) -> None:  # noqa: N803
+        if self.flow_level >= MOST_LEVELS:
+            _refuse_depth()
+        super().fetch_flow_collection_start(TokenClass, to_push)
+
+    def add_indent(self, column: int) -> bool:
+        if len(self.indents) > MOST_LEVELS:
+            _refuse_depth()
+        return bool(super().add_indent(column))
+
+
+def _refuse_depth() -> NoReturn:
+    raise ValueError(f"nested too deeply, or in itself; allowed are {MOST_LEVELS} levels")
+
+
+def parse_yaml(text: str) -> Any:
+    """Return the value of a YAML 1.2 text: mappings, lists, numbers, dates, texts, true, false and null.
+
+    ValueError, of one line, for anything else.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Scanner = _Scanner
+    try:
+        value = yaml.load(text)
+    # A value that its tag or form promises to be a date or a number, but is not, fails with any of these.
+    except (YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # Python's advice about its limit for digits is no advice to the reader.
+        raise ValueError(one_line(error, most=SHOWN).partition("; use sys.")[0]) from None
+    _refuse_odd(value)
+    return value
+
+
+def _refuse_odd(value: Any) -> None:
+    """Raise ValueError if `value` is not plain data; not recursive, since an alias may contain itself."""
+    todo, count = [(value, 0)], 0
+    while todo:
+        one, level = todo.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values")
+        if isinstance(one, dict | list):
+            if level >= MOST_LEVELS:
+                _refuse_depth()
+            todo += [(inner, level + 1) for inner in one]
+            todo += [(inner, level + 1) for inner in one.values()] if isinstance(one, dict) else []
+        elif isinstance(one, str):
+            one.encode()  # UnicodeEncodeError, a ValueError, for half a surrogate pair
+        elif not isinstance(one, int | float | date | None):
+            raise ValueError(  # noqa: TRY004  callers expect one kind of error
+                f"found a {type(one).__name__}, allowed are mappings, lists, numbers, texts and null"
+            )
+
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML 1.2 file; UserError if the file cannot be read or is not a mapping."""
     try:
-        value = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        value = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.name}: no such file") from None
-    except (YAMLError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise UserError(f"{path.name}: not readable as YAML: {one_line(error)}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path.name}: found {type(value).__name__}, allowed is a mapping of groups")
@@ -46,8 +110,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_value(text: str) -> Any:
     """Return the value of an option like `-S key=TEXT`: `text` parsed as YAML 1.2, or as it is if that fails."""
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
+        return parse_yaml(text)
+    except ValueError:
         return text
 
 
@@ -103,7 +167,9 @@ def _message(group: str, kind: type[Group], errors: list[ErrorDetails]) -> str:
         return f"{key}: {first['msg'].removeprefix('Value error, ')}{more}"
     # Each member of a union has its own error message; the reader wants all of them.
     messages = dict.fromkeys(SHOULD.sub("", error["msg"]) for error in errors if _named(error["loc"]) == loc)
-    return f"{key}: found {json.dumps(first['input'], default=str)}, allowed is {' or '.join(messages)}{more}"
+    found = json.dumps(first["input"], default=str)
+    found = found if len(found) <= SHOWN else f"{found[:SHOWN]}…"
+    return f"{key}: found {found}, allowed is {' or '.join(messages)}{more}"
 
 
 def _named(loc: tuple[int | str, ...]) -> list[str]:

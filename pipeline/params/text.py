@@ -23,6 +23,19 @@ class Select(Group):
     president: str | None = Field(default=None, description="surname, such as Obama; null: all")
 
 
+def text_encoding(value: str) -> str:
+    """Return `value` if it names a text encoding, or is `auto`; ValueError otherwise."""
+    if value == AUTO:
+        return value
+    try:
+        b" ".decode(value, "replace")  # LookupError for base64, zip, …, which are not text encodings
+    except (LookupError, ValueError):  # ValueError: a NUL in the name
+        pass
+    else:
+        return value
+    raise ValueError(f"found {value!r}, allowed is a text encoding that Python knows (utf-8, latin-1, …), or auto")
+
+
 class DataParams(Group):
     """Where the text comes from and how it is read.
 
@@ -54,15 +67,7 @@ class DataParams(Group):
     @field_validator("encoding")
     @classmethod
     def _is_text_encoding(cls, value: str) -> str:
-        if value == AUTO:
-            return value
-        try:
-            b" ".decode(value, "replace")  # LookupError for base64, zip, …, which are not text encodings
-        except LookupError:
-            pass
-        else:
-            return value
-        raise ValueError(f"found {value!r}, allowed is a text encoding that Python knows (utf-8, latin-1, …), or auto")
+        return text_encoding(value)
 
     @field_validator("metadata")
     @classmethod

@@ -2,22 +2,44 @@
 
 import csv
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_json, sha256_of
+from pipeline.core.files import CURVE, read_checked, sha256_of
 from pipeline.generation.text import Writer
-from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
-from pipeline.params.reader import PARAMS_FILE, read_yaml
+from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, SavedModel, weights_path
+from pipeline.params.reader import PARAMS_FILE, flatten, read_group, read_yaml
 from pipeline.params.sampling import Precision
+from pipeline.params.text import DataParams
 from pipeline.tracking.project import project_root
+from pipeline.tracking.records import Count, EvaluateFigures, Number, Registration, SplitFigures
 from pipeline.tracking.store import REGISTRY, from_registry
 
 CARD = "card.json"
 # Points of the training curve in a card: enough for a chart.
 MOST_POINTS = 200
+# The groups of params that decide what a model is like.
+SHAPING = ("clean", "split", "model", "train")
+
+
+class Card(TypedDict, total=False):
+    """What a registered model's card.json may say; a model's own facts (see `card_of`) are not read from it."""
+
+    perplexity: Number | None
+    baseline_perplexity: Number | None
+    baseline: str | None
+    bits_per_char: Number | None
+    corpus: str | None
+    train_chars: Count | None
+    eval_chars: Count | None
+    eval_sha256: str | None
+    params: dict[str, Any]
+    curve: list[dict[str, Number | None]]
 
 
 def card_of(model: SavedModel) -> dict[str, Any]:
@@ -31,6 +53,7 @@ def card_of(model: SavedModel) -> dict[str, Any]:
         "parameters": sum(weight.size for weight in model.weights.values()),
         "characters": "".join(model.dictionary.characters),
         "ends": model.dictionary.bounded,
+        "ngram_order": config.ngram_order,
         "perplexity": None,
         "baseline_perplexity": None,
         "baseline": None,
@@ -38,31 +61,42 @@ def card_of(model: SavedModel) -> dict[str, Any]:
         "corpus": None,
         "train_chars": None,
         "eval_chars": None,
+        "eval_sha256": None,
+        "params": {},
         "curve": [],
     }
 
 
 def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
-    """Return the card of the last run's model in `project`; OSError if its metrics are missing."""
-    figures = read_json(project / "metrics/evaluate.json")
+    """Return the card of the last run's model in `project`; UserError if its metrics are missing or damaged."""
+    figures = read_checked(project / "metrics/evaluate.json", EvaluateFigures)
     baseline = figures.get("baseline_perplexity")  # none if the model is older, or evaluate.baseline_order is 0
-    data = read_json(project / "metrics/split.json")
-    with (project / "plots/train.csv").open(encoding="utf-8", newline="") as file:
-        points = list(csv.DictReader(file))
-    every = -(-len(points) // MOST_POINTS)
-    names = ("step", "seconds", "train_perplexity", "eval_perplexity")
+    data = read_checked(project / "metrics/split.json", SplitFigures)
+    source = read_group("data", DataParams, project / PARAMS_FILE).source
+    params = read_yaml(project / PARAMS_FILE)
     return card_of(model) | {
         "perplexity": round(figures["perplexity"], 4),
         **({"baseline_perplexity": round(baseline, 4), "baseline": figures["baseline"]} if baseline else {}),
         "bits_per_char": round(figures["bits_per_char"], 4),
-        "corpus": Path(str(read_yaml(project / PARAMS_FILE)["data"]["source"])).name,
+        "corpus": Path(source).name,
         "train_chars": data["train_chars"],
         "eval_chars": data["eval_chars"],
-        "curve": [
-            {name: float(row[name]) if row[name] else None for name in names}
-            for row in points[::-1][:: every or 1][::-1]
-        ],
+        "eval_sha256": figures.get("eval_sha256"),
+        "params": flatten({group: params[group] for group in SHAPING if group in params}),
+        "curve": _curve(project / CURVE),
     }
+
+
+def _curve(path: Path) -> list[dict[str, float | None]]:
+    """Return at most MOST_POINTS points of the training curve in `path`, the last one included."""
+    names = ("step", "seconds", "train_perplexity", "eval_perplexity")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            points = [{name: float(row[name]) if row[name] else None for name in names} for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        raise UserError(f"{path}: not a training curve; `dvc repro` or `dvc checkout` restores it") from None
+    every = -(-len(points) // MOST_POINTS)
+    return points[::-1][:: every or 1][::-1]
 
 
 @dataclass(frozen=True)
@@ -91,11 +125,11 @@ def locate(address: str) -> Located:
     if address.startswith(REGISTRY):
         folder, version = from_registry(address)
         name = re.split("[@/]", address.removeprefix(REGISTRY))[0]
-        return Located(folder, name, version, _registered_perplexity(folder))
+        return Located(folder, name, version, _card_perplexity(folder))
     folder = Path(address)
-    if not (folder / WEIGHTS).exists():
+    if not weights_path(folder).exists():
         raise UserError(_missing(address))
-    return Located(folder, folder.resolve().name, None, _own_perplexity(folder))
+    return Located(folder, folder.resolve().name, None, _own_perplexity(folder) or _card_perplexity(folder))
 
 
 def load_served(address: str, *, precision: Precision = "fp32") -> Served:
@@ -112,14 +146,18 @@ def load_served(address: str, *, precision: Precision = "fp32") -> Served:
 
 
 def _card(model: SavedModel, folder: Path) -> dict[str, Any]:
-    try:
-        if (folder.parent / CARD).exists():
-            return card_of(model) | dict(read_json(folder.parent / CARD))
+    with suppress(UserError):  # a model without metrics can be served too
+        if path := _card_file(folder):
+            own = card_of(model)
+            return own | {key: value for key, value in read_checked(path, Card).items() if key in own}
         if folder.resolve() == project_root() / OWN_MODEL:
             return project_card(model, project_root())
-    except (OSError, ValueError, KeyError):
-        pass  # a model without metrics can be served too
     return card_of(model)
+
+
+def _card_file(folder: Path) -> Path | None:
+    """Return the card next to a registered model, or inside an exported one; None if there is none."""
+    return next((path for path in (folder.parent / CARD, folder / CARD) if path.is_file()), None)
 
 
 def _missing(address: str) -> str:
@@ -131,15 +169,16 @@ def _missing(address: str) -> str:
 def _own_perplexity(folder: Path) -> float | None:
     """Return the perplexity of the last run's model; None if `folder` holds another one."""
     try:
-        registration = read_json(folder.parent / "registration.json")
-        is_same = registration["weights_sha256"] == sha256_of(folder / WEIGHTS)
-        return float(registration["perplexity"]) if is_same else None
-    except (OSError, ValueError, KeyError, TypeError):
+        registration = read_checked(folder.parent / "registration.json", Registration)
+        is_same = registration["weights_sha256"] == sha256_of(weights_path(folder))
+        return registration["perplexity"] if is_same else None
+    except (OSError, UserError):
         return None
 
 
-def _registered_perplexity(folder: Path) -> float | None:
+def _card_perplexity(folder: Path) -> float | None:
+    path = _card_file(folder)
     try:
-        return float(read_json(folder.parent / CARD)["perplexity"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_checked(path, Card).get("perplexity") if path else None
+    except UserError:
         return None

@@ -13,7 +13,7 @@ from mlflow.models.model import ModelInfo
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import DataType, ParamSchema, ParamSpec
 
-from pipeline.core.files import read_json, sha256_of, write_json
+from pipeline.core.files import read_checked, sha256_of, write_json
 from pipeline.model.saved import SavedModel
 from pipeline.params.generation import GenerateParams, RegisterParams, registered_name
 from pipeline.params.reader import PARAMS_FILE, read_group
@@ -21,6 +21,7 @@ from pipeline.serving import pyfunc_model
 from pipeline.serving.model_source import CARD, project_card
 from pipeline.serving.pyfunc_model import PARAMS
 from pipeline.tracking.execution import Execution
+from pipeline.tracking.records import EvaluateFigures, SplitFigures, TrainFigures
 from pipeline.tracking.registry import (
     BASELINE_TAG,
     EVAL_TAG,
@@ -120,14 +121,14 @@ def register_model(execution: Execution, *, run_id: str) -> str:
     params = read_group("register", RegisterParams, project / PARAMS_FILE)
     name = registered_name(project / PARAMS_FILE)
     prompt = read_group("generate", GenerateParams, project / PARAMS_FILE).prompts[0]
-    figures = read_json(project / "metrics/evaluate.json")
+    figures: dict[str, Any] = {**read_checked(project / "metrics/evaluate.json", EvaluateFigures)}
     with open_store() as (client, _):
         with mlflow.start_run(run_id=run_id):
             card = project_card(SavedModel.load(model), project)
             info = log_model(model, card=card, example_prompt=prompt)
         if not params.enabled:
             return "logged, not registered (register.enabled is false)"
-        _ensure_registered_model(client, name)
+        ensure_registered_model(client, name)
         version = client.create_model_version(
             name,
             source=info.model_uri,
@@ -143,8 +144,8 @@ def register_model(execution: Execution, *, run_id: str) -> str:
 
 def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
     project = execution.folder
-    data = read_json(project / "metrics/split.json")
-    train = read_json(project / "metrics/train.json")
+    data = read_checked(project / "metrics/split.json", SplitFigures)
+    train: dict[str, Any] = {**read_checked(project / "metrics/train.json", TrainFigures)}
     return {
         PERPLEXITY_TAG: repr(figures["perplexity"]),
         **({BASELINE_TAG: repr(figures[BASELINE_TAG])} if BASELINE_TAG in figures else {}),
@@ -159,6 +160,7 @@ def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _ensure_registered_model(client: MlflowClient, name: str) -> None:
+def ensure_registered_model(client: MlflowClient, name: str) -> None:
+    """Create the registered model `name` if it does not exist."""
     if not any(model.name == name for model in client.search_registered_models(f"name = '{name}'")):
         client.create_registered_model(name, description="A character-level language model made by charlm.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import read_json, sha256_of, whole_file
+from pipeline.core.files import sha256_of, whole_file
 from pipeline.params.text import AUTO, SOTU, DataParams
 from pipeline.sources.columns import plain_type, wider, written_type
 from pipeline.sources.decoding import decode, encoding_of
@@ -85,10 +85,11 @@ class FileCache:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            known = read_json(path)
+            digest, _, text = path.read_text(encoding="utf-8").partition("\n")
         except (OSError, ValueError):
-            known = {}
-        self._known: dict[str, Any] = known if isinstance(known, dict) else {}
+            digest, text = "", ""
+        # A damaged file, or one of an earlier version without a hash, is as good as none.
+        self._known: dict[str, Any] = json.loads(text) if digest == _digest(text) else {}
         self._used: dict[str, Any] = {}
 
     def get(self, path: Path, request: str, compute: Callable[[], Any]) -> Any:
@@ -113,7 +114,12 @@ class FileCache:
         """Write the results that were requested, and only these, if they are not what was read."""
         if self._used != self._known:
             with whole_file(self._path) as temporary:  # on one line: indentation takes ten times as long
-                temporary.write_text(json.dumps(self._used), encoding="utf-8")
+                text = json.dumps(self._used)
+                temporary.write_text(f"{_digest(text)}\n{text}", encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextmanager

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import pyarrow as pa
+from pydantic import AfterValidator, TypeAdapter
+from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
-from pipeline.params.text import SOTU, DataParams
+from pipeline.params.text import SOTU, DataParams, text_encoding
 from pipeline.sources.columns import ColumnSelection, widest
 from pipeline.sources.decoding import decode
 from pipeline.sources.describe import check_columns, describe
@@ -35,6 +37,15 @@ class Documents:
         return self.batches
 
 
+class _Entry(TypedDict):
+    """What is needed here of a file's description; see `describe`."""
+
+    name: str
+    sha256: str
+    encoding: NotRequired[Annotated[str, AfterValidator(text_encoding)]]
+    columns: NotRequired[dict[str, Literal["null", "bool", "int64", "double", "string"]]]
+
+
 def open_documents(
     params: DataParams,
     *,
@@ -55,7 +66,8 @@ def open_documents(
         return Documents(schema, batches_of(speeches(params.select, progress), schema))
     description = expected if expected is not None else describe(params, root=root, cache=cache)
     with _matching_description():
-        known = {entry["name"]: entry for entry in description["files"]}
+        entries = TypeAdapter(list[_Entry]).validate_python(description["files"])
+        known = {entry["name"]: entry for entry in entries}
     # A fetched copy needs no check of its hash here: every file is hashed while it is read.
     files = find_files(params, root=root, cache=cache, sha256=lambda _: params.sha256 or "")
     tables = hold_tables(files, params.source)
@@ -76,7 +88,7 @@ def open_documents(
 def _matching_description() -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise UserError(
             "data/source.json: describes another source or other columns; `dvc repro` rebuilds it"
         ) from None
@@ -88,7 +100,7 @@ class _Source:
 
     params: DataParams
     cache: Path
-    known: dict[str, Any]
+    known: dict[str, _Entry]
     allowance: Allowance
     progress: Callable[[int], None]
 

@@ -5,7 +5,7 @@ The store's driver finds credentials where its own documentation says; none is p
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urljoin
@@ -16,7 +16,7 @@ from fsspec.callbacks import Callback
 from fsspec.core import url_to_fs
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.core.files import read_json, sha256_of, whole_file, write_json
+from pipeline.core.files import read_checked, read_json, sha256_of, whole_file, write_json
 from pipeline.sources.files import ENDINGS, GB, has_known_ending
 from pipeline.sources.finding import cache_name, hash_of, redacted, scheme_of
 
@@ -75,8 +75,8 @@ def fetch(
             ]
     except _UnreachableError as error:
         try:
-            known = read_json(listing)
-        except (OSError, ValueError):
+            known = read_checked(listing, dict[str, str])
+        except UserError:
             known = {}
         if not known or not all((cache / copy).exists() for copy in known.values()):
             raise UserError(f"data.source: {source}: cannot be fetched: {error}") from None
@@ -235,8 +235,9 @@ def _copy(
     token: str | None = hashlib.sha256(" ".join(reported).encode()).hexdigest()
     if len(reported) <= 1:  # a size alone does not identify a version: ask the driver, that of https knows no more
         token = None if "https" in fs.protocol else fs.ukey(info["name"])
-    if token is not None and copy.exists() and state.exists() and read_json(state) == token:
-        return copy
+    with suppress(OSError, ValueError):  # no state, or a damaged one
+        if token is not None and copy.exists() and read_json(state) == token:
+            return copy
     with whole_file(copy) as temporary:
         fs.get_file(info["name"], str(temporary), callback=callback)
         if sha256 is not None and (found := sha256_of(temporary)) != sha256:

@@ -207,7 +207,7 @@ def write_samples(folders: list[Path], params: SplitParams) -> tuple[int, ...]:
 
 def _documents(folder: Path) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
     """Yield the positions of begin and end symbols, int64 [n] each, DOCUMENTS_AT_ONCE at a time."""
-    starts, total = load_array(folder / "documents.npy"), len(load_array(folder / "ids.npy"))
+    starts, total = load_array(folder / "documents.npy", np.int64), len(load_array(folder / "ids.npy"))
     for at in range(0, len(starts), DOCUMENTS_AT_ONCE):
         chunk = np.asarray(starts[at : at + DOCUMENTS_AT_ONCE])
         following = starts[at + DOCUMENTS_AT_ONCE] if at + DOCUMENTS_AT_ONCE < len(starts) else total

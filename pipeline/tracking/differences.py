@@ -9,10 +9,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
+from pipeline.params.reader import PARAMS_FILE, flatten, parse_yaml, read_yaml
 from pipeline.tracking.project import changed_files, file_at
 
 # Groups in the order of what usually explains a difference in perplexity.
@@ -61,8 +58,8 @@ def changed_params(commit: str, revision: str | None = None) -> dict[str, Any]:
 def params_of(text: str | None) -> dict[str, Any]:
     """Return the flattened params in the text of a params.yaml; empty if there is none or it cannot be read."""
     try:
-        return flatten(YAML(typ="safe", pure=True).load(text or ""))
-    except (YAMLError, AttributeError):
+        return flatten(parse_yaml(text or ""))
+    except (ValueError, AttributeError):
         return {}
 
 

@@ -15,9 +15,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pipeline.core.files import MODEL, read_json, whole_folder, write_json
+from pydantic import AfterValidator, Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from pipeline.core.errors import UserError
+from pipeline.core.files import MODEL, read_checked, read_json, whole_folder, write_json
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
 from pipeline.tracking.differences import changed_params, changes, params_of, run_name
 from pipeline.tracking.project import (
@@ -46,6 +50,15 @@ MAX_VALUE = 5000
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 
+def _known_stage(name: str) -> str:
+    if name not in STAGES:
+        raise ValueError(f"found {name!r}, allowed is a stage")
+    return name
+
+
+Stage = Annotated[str, AfterValidator(_known_stage)]
+
+
 @dataclass
 class Session:
     """What is known of one execution. `seconds` has an entry for each stage that ran in it.
@@ -58,12 +71,12 @@ class Session:
     key: str
     path: Path
     run_id: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    published: list[str] = field(default_factory=list)
+    seconds: dict[Stage, float] = field(default_factory=dict)
+    published: list[Stage] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     live_step: int = 0
     registered: bool = False
-    unsent: str | None = None
+    unsent: Annotated[str, Field(pattern="^[0-9a-f-]+$")] | None = None
 
     @classmethod
     def current(cls) -> "Session":
@@ -75,9 +88,9 @@ class Session:
 
     @classmethod
     def read(cls, path: Path) -> "Session | None":
-        """Return the session in a file, None if it cannot be read."""
+        """Return the session in a file, None if it cannot be read: what was to be published is then started anew."""
         try:
-            return cls(path=path, **read_json(path))
+            return TypeAdapter(cls).validate_python({**read_json(path), "path": path})
         except (OSError, ValueError, TypeError):
             return None
 
@@ -189,6 +202,20 @@ def _processor() -> str:
         return platform.processor() or "unknown"
 
 
+class _Unsent(TypedDict):
+    """The content of execution.json in a saved run's folder."""
+
+    name: str
+    tags: dict[str, str]
+    ended: float
+    environment: dict[str, Any] | None
+    facts: dict[str, Any]
+    stages: list[Stage]
+    status: Status
+    error: str | None
+    store: str
+
+
 @dataclass(frozen=True)
 class UnsentRun:
     """The saved files of one execution. `stages` are those whose records MLflow lacks; `store` identifies its store."""
@@ -246,16 +273,29 @@ def list_unsent() -> list[UnsentRun | Path]:
 def _read(path: Path) -> UnsentRun | None:
     session = Session.read(path / "session.json")
     try:
-        content = read_json(path / "execution.json")
-        execution = Execution(
-            folder=path / "files",
-            patch=(path / "changes.patch").read_bytes(),
-            **{key: content[key] for key in ("name", "tags", "ended", "environment", "facts")},
-        )
-        rest = {key: content[key] for key in ("stages", "status", "error", "store")}
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_checked(path / "execution.json", _Unsent)
+        patch = (path / "changes.patch").read_bytes()
+    except (OSError, UserError):
         return None
-    return UnsentRun(path=path, session=session, execution=execution, **rest) if session else None
+    if session is None:
+        return None
+    return UnsentRun(
+        path=path,
+        session=session,
+        execution=Execution(
+            folder=path / "files",
+            name=content["name"],
+            tags=content["tags"],
+            patch=patch,
+            ended=content["ended"],
+            environment=content["environment"],
+            facts=content["facts"],
+        ),
+        stages=content["stages"],
+        status=content["status"],
+        error=content["error"],
+        store=content["store"],
+    )
 
 
 def _unsent_folder() -> Path:

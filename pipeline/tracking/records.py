@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json
@@ -54,6 +57,61 @@ STAGES: dict[str, Files] = {
         artifacts=("models/registration.json", "params.yaml", "dvc.yaml", "dvc.lock"),
     ),
 }
+
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+
+# What the readers of a stage's files need of them; `read_checked` refuses a file that lacks it.
+
+
+class SplitFigures(TypedDict):
+    """metrics/split.json."""
+
+    train_chars: Count
+    eval_chars: Count
+    train_sha256: str
+    eval_sha256: str
+
+
+class TrainFigures(TypedDict):
+    """metrics/train.json."""
+
+    seconds: Number
+    parameters: Count
+    precision: str
+    device: str
+    start_from: NotRequired[str]
+    start_sha256: NotRequired[str]
+
+
+class EvaluateFigures(TypedDict):
+    """metrics/evaluate.json."""
+
+    perplexity: Number
+    bits_per_char: Number
+    num_chars: Count
+    eval_sha256: str
+    baseline_perplexity: NotRequired[Number]
+    baseline: NotRequired[str]
+
+
+class Sample(TypedDict):
+    """An element of samples/samples.json."""
+
+    mode: Literal["greedy", "sampled"]
+    temperature: Number
+    prompt: str
+    completion: str
+
+
+class Registration(TypedDict):
+    """models/registration.json."""
+
+    model_name: str | None
+    perplexity: Number
+    weights_sha256: str
 
 
 # A point of a curve: step, seconds since the start of training, values by name.
@@ -122,20 +180,23 @@ def _metrics(folder: Path, name: str | None) -> dict[str, Any]:
 def _curve(stage: str, folder: Path, name: str | None) -> list[Point]:
     if name is None or not (folder / name).exists():
         return []
-    with (folder / name).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        (
-            int(row["step"]),
-            float(row["seconds"]),
-            {
-                metric_name(stage, key): float(value)
-                for key, value in row.items()
-                if key not in {"step", "seconds"} and value
-            },
-        )
-        for row in rows
-    ]
+    try:
+        with (folder / name).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [
+            (
+                int(row["step"]),
+                float(row["seconds"]),
+                {
+                    metric_name(stage, key): float(value)
+                    for key, value in row.items()
+                    if key not in {"step", "seconds"} and value
+                },
+            )
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        raise UserError(f"{name}: not a training curve; `dvc repro` or `dvc checkout` restores it") from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pipeline.core.errors import UserError
 from pipeline.core.files import MODEL, SUBSTRINGS, read_json, whole_folder, write_json
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.model.saved import CONFIG, DICTIONARY, WEIGHTS, SavedModel, Weights
+from pipeline.model.saved import CONFIG, DICTIONARY, WEIGHTS, SavedModel, Weights, weights_path
 from pipeline.params.training import ModelParams
 
 # The params that determine the shape of everything but the rows of characters. Dropout is not one: it has no weights.
@@ -59,8 +59,8 @@ def copy_start_model(folder: Path | None, target: Path) -> None:
         # DVC warns about empty folders.
         write_json(part / START_FILE, {"start": folder is not None})
         if folder is not None:
-            for name in (WEIGHTS, DICTIONARY):
-                shutil.copyfile(folder / name, part / name)
+            shutil.copyfile(weights_path(folder), part / WEIGHTS)
+            shutil.copyfile(folder / DICTIONARY, part / DICTIONARY)
             write_json(part / CONFIG, read_json(folder / CONFIG) | {"ngram_order": 0})
             if (folder / SUBSTRINGS.name).is_file():  # models of earlier releases have none
                 shutil.copyfile(folder / SUBSTRINGS.name, part / SUBSTRINGS.name)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
+from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK, Dictionary, Ids
 from pipeline.text.columns import Hashes
 from pipeline.validation.comparisons import LENGTH, pieces
@@ -70,12 +71,9 @@ def load_sketch(path: Path) -> Hashes | None:
     """Return the sketch in `path`; None if there is no file, UserError if it is damaged."""
     if not path.exists():
         return None
-    try:
-        found: Hashes = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: damaged or cut off: {one_line(error)}") from None
-    if found.dtype != np.uint64 or found.ndim != 1 or not (found[1:] > found[:-1]).all():
-        raise UserError(f"{path}: found {found.dtype} {list(found.shape)}, allowed are rising hashes, uint64 [n]")
+    found: Hashes = np.array(load_array(path, np.uint64))
+    if not (found[1:] > found[:-1]).all():
+        raise UserError(f"{path}: not a sketch: its hashes do not rise")
     return found
 
 

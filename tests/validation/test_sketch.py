@@ -69,6 +69,9 @@ def test_it_is_saved_as_plain_data(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"substrings\.npy"):
             load_sketch(path)
-    np.save(path, np.array([3, 1]))
-    with pytest.raises(UserError, match="allowed are rising hashes"):
+    np.save(path, np.array([1, 3]))
+    with pytest.raises(UserError, match="allowed is uint64"):
+        load_sketch(path)
+    np.save(path, np.array([3, 1], dtype=np.uint64))
+    with pytest.raises(UserError, match="its hashes do not rise"):
         load_sketch(path)

@@ -1,0 +1,1 @@
+"""Writes models as files that other people and programs can use."""
