@@ -177,11 +177,12 @@ def _is_run_of(run: Run, experiment: Experiment) -> bool:
 
 
 def _has_result_of(run: Run, execution: Execution) -> bool:
-    figures = read_record("evaluate", execution.folder).metrics
-    data = read_record("split", execution.folder).tags
+    evaluate = read_record("evaluate", execution.folder)
+    # Among the tags is how the figures were measured.
+    data = read_record("split", execution.folder).tags | evaluate.tags
     return (
         run.data.params == execution.params()
-        and all(run.data.metrics.get(name) == value for name, value in figures.items())
+        and all(run.data.metrics.get(name) == value for name, value in evaluate.metrics.items())
         and all(run.data.tags.get(name) == value for name, value in data.items())
     )
 

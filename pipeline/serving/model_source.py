@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, sha256_of
+from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement_id, record_in
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
 from pipeline.params.reader import PARAMS_FILE, read_yaml
@@ -34,6 +35,8 @@ def card_of(model: SavedModel) -> dict[str, Any]:
         "perplexity": None,
         "baseline_perplexity": None,
         "baseline": None,
+        MEASUREMENT: None,
+        MEASUREMENT_ID: None,
         "bits_per_char": None,
         "corpus": None,
         "train_chars": None,
@@ -55,6 +58,8 @@ def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
         "perplexity": round(figures["perplexity"], 4),
         **({"baseline_perplexity": round(baseline, 4), "baseline": figures["baseline"]} if baseline else {}),
         "bits_per_char": round(figures["bits_per_char"], 4),
+        MEASUREMENT: record_in(figures),
+        MEASUREMENT_ID: measurement_id(record_in(figures)) or None,
         "corpus": Path(str(read_yaml(project / PARAMS_FILE)["data"]["source"])).name,
         "train_chars": data["train_chars"],
         "eval_chars": data["eval_chars"],

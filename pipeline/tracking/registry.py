@@ -1,6 +1,6 @@
 """The model registry and its gate: decides which version is the champion, and can roll back to the one before.
 
-Perplexities are compared only if they were measured on the same eval text, identified by its SHA-256. The champion
+Perplexities are compared only if they were measured alike (`pipeline/evaluation/measurement.py`). The champion
 changes in one call, which moves the alias; the tags that a rollback needs are written before it.
 """
 
@@ -16,12 +16,13 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError
+from pipeline.evaluation.measurement import Record, difference, record_in
 from pipeline.tracking.project import state_folder
-from pipeline.tracking.store import CHAMPION, GATE_TAG, REASON_TAG
+from pipeline.tracking.store import CHAMPION, GATE_TAG, PERPLEXITY_TAG, REASON_TAG
 
 CHALLENGER: Final = "challenger"
 BASELINE_TAG = "baseline_perplexity"
-PERPLEXITY_TAG, EVAL_TAG = "perplexity", "eval_sha256"
+EVAL_TAG = "eval_sha256"
 # The model that training started from, if it did: its address, and the hash of its weights.
 START_TAGS = START_TAG, START_SHA256_TAG = ("start_from", "start_sha256")
 # MLflow's error codes for a missing alias, version or model.
@@ -32,11 +33,11 @@ BEFORE_TAG, SINCE_TAG = "champion.before", "champion.since"
 
 @dataclass(frozen=True)
 class Standing:
-    """A version's perplexity, the SHA-256 of the eval text, and the baseline's perplexity on it (None: unknown)."""
+    """A version's perplexity, the record of its measurement, and the baseline's perplexity (None: unknown)."""
 
     version: str
     perplexity: float
-    eval_sha256: str
+    measurement: Record | None
     baseline: float | None = None
 
 
@@ -50,10 +51,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Decision:
-    """The alias that a new version gets, and why."""
+    """The alias that a new version gets, why, and whether it could be compared with the champion."""
 
     alias: Literal["champion", "challenger"]
     reason: str
+    comparable: bool = True
 
 
 def decide(candidate: Standing, champion: Standing | None, gate: Gate) -> Decision:
@@ -71,11 +73,9 @@ def decide(candidate: Standing, champion: Standing | None, gate: Gate) -> Decisi
         )
     if champion is None:
         return Decision(CHAMPION, "there is no champion yet")
-    if candidate.eval_sha256 != champion.eval_sha256:
-        return Decision(
-            CHALLENGER,
-            f"champion version {champion.version} was measured on another eval text: not comparable",
-        )
+    if differs := difference(champion.measurement, candidate.measurement):
+        reason = f"not comparable with champion version {champion.version}: {differs}"
+        return Decision(CHALLENGER, reason, comparable=False)
     compared = f"perplexity {candidate.perplexity:.4f} against {champion.perplexity:.4f} of version {champion.version}"
     if candidate.perplexity < champion.perplexity:
         return Decision(CHAMPION, compared)
@@ -108,7 +108,7 @@ def promote(
     """Make `version` the champion; returns a line that says what happened.
 
     UserError if there is no such version, if it is the champion, or (unless `force`) if it does not pass the gate: its
-    perplexity is over the limit, not below the baseline's, or not better than the champion's on the same eval text.
+    perplexity is over the limit, not below the baseline's, or not better than the champion's, measured alike.
     """
     with _one_at_a_time():
         candidate, champion = standing_of(find_version(client, name, version)), find_champion(client, name)
@@ -197,7 +197,7 @@ def standing_of(version: ModelVersion) -> Standing:
     return Standing(
         version=str(version.version),
         perplexity=float(version.tags.get(PERPLEXITY_TAG, "inf")),
-        eval_sha256=version.tags.get(EVAL_TAG, ""),
+        measurement=record_in(version.tags),
         baseline=float(version.tags[BASELINE_TAG]) if BASELINE_TAG in version.tags else None,
     )
 

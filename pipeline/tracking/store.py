@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from pipeline.core.errors import LOGIN, UserError, one_line
+from pipeline.evaluation.measurement import MEASUREMENT_ID
 from pipeline.tracking.project import project_root, state_folder
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ EXPERIMENT = "charlm"
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 # The alias of the best version, and the tags of a version that are read here too.
 CHAMPION: Final = "champion"
-REASON_TAG, GATE_TAG, WEIGHTS_TAG = "champion.reason", "gate", "weights_sha256"
+REASON_TAG, GATE_TAG, WEIGHTS_TAG, PERPLEXITY_TAG = "champion.reason", "gate", "weights_sha256", "perplexity"
 SQLITE = "sqlite:///"
 # The columns of MLflow's database with absolute addresses of artifacts.
 ADDRESSES = (
@@ -136,13 +137,28 @@ class Registered:
     reason: str
 
 
+# What identifies a registered model among the results here: its weights, perplexity and measurement. Models with the
+# same weights may have other n-gram models, and may have been measured otherwise.
+Key = tuple[str, str, str]
+
+
+def model_key(weights: str | None, perplexity: object, measurement: str | None) -> Key | None:
+    """Return the key of a model, None without the SHA-256 of its weights; `perplexity` is a float or its repr."""
+    shown = perplexity if isinstance(perplexity, str) else repr(perplexity)
+    return (weights, shown, measurement or "") if weights else None
+
+
+def _key_of(tags: Mapping[str, str]) -> Key | None:
+    return model_key(tags.get(WEIGHTS_TAG), tags.get(PERPLEXITY_TAG, ""), tags.get(MEASUREMENT_ID))
+
+
 def registry_is_remote() -> bool:
     """Return whether only MLflow can read the registry, as on a server."""
     return _registry_file() is None
 
 
-def registered_versions() -> dict[str, Registered]:
-    """Return the registered versions by the SHA-256 of their weights, without loading MLflow for a local registry.
+def registered_versions() -> dict[Key, Registered]:
+    """Return the registered versions by `model_key`, without loading MLflow for a local registry.
 
     Errors of MLflow are passed on.
     """
@@ -157,12 +173,12 @@ def registered_versions() -> dict[str, Registered]:
                 # "champion" before any other alias.
                 alias = min(one.aliases, key=lambda name: (name != CHAMPION, name), default="")
                 version = Registered(model.name, int(one.version), alias, reason_of(alias, one.tags))
-                found.append((version, one.tags.get(WEIGHTS_TAG)))
-    return by_weights(found)
+                found.append((version, _key_of(one.tags)))
+    return by_key(found)
 
 
-def local_versions(model: str | None = None) -> dict[str, Registered]:
-    """Return the versions (of one `model`) in the local registry by the SHA-256 of their weights.
+def local_versions(model: str | None = None) -> dict[Key, Registered]:
+    """Return the versions (of one `model`) in the local registry by `model_key`.
 
     Empty if there is no local registry, or if its file cannot be read, as that of another MLflow version.
     """
@@ -176,8 +192,8 @@ def local_versions(model: str | None = None) -> dict[str, Registered]:
             for name, version, alias in database.execute("SELECT name, version, alias FROM registered_model_aliases"):
                 aliases[name, int(version)] = alias
             for name, version, key, value in database.execute(
-                "SELECT name, version, key, value FROM model_version_tags WHERE key IN (?, ?, ?)",
-                (WEIGHTS_TAG, GATE_TAG, REASON_TAG),
+                "SELECT name, version, key, value FROM model_version_tags WHERE key IN (?, ?, ?, ?, ?)",
+                (WEIGHTS_TAG, GATE_TAG, REASON_TAG, PERPLEXITY_TAG, MEASUREMENT_ID),
             ):
                 tags.setdefault((name, int(version)), {})[key] = value
     except sqlite3.Error:
@@ -186,14 +202,14 @@ def local_versions(model: str | None = None) -> dict[str, Registered]:
     for (name, version), one in tags.items():
         if model is None or name == model:
             alias = aliases.get((name, version), "")
-            found.append((Registered(name, version, alias, reason_of(alias, one)), one.get(WEIGHTS_TAG)))
-    return by_weights(found)
+            found.append((Registered(name, version, alias, reason_of(alias, one)), _key_of(one)))
+    return by_key(found)
 
 
-def by_weights(found: Iterable[tuple[Registered, str | None]]) -> dict[str, Registered]:
-    """Return versions by the SHA-256 of their weights; of several with the same weights, the champion or the newest."""
+def by_key(found: Iterable[tuple[Registered, Key | None]]) -> dict[Key, Registered]:
+    """Return versions by their keys; of several with the same key, the champion or the newest."""
     ordered = sorted(found, key=lambda pair: (pair[0].alias == CHAMPION, pair[0].version))
-    return {weights: one for one, weights in ordered if weights}
+    return {key: one for one, key in ordered if key}
 
 
 def reason_of(alias: str, tags: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.store import (
     Registered,
-    by_weights,
+    by_key,
     check_server,
     local_versions,
     open_store,
@@ -27,7 +27,7 @@ from pipeline.tracking.store import (
 
 def test_the_champion_or_newest_of_versions_with_the_same_weights_is_chosen():
     one, two, three = (Registered("m", n, alias, "") for n, alias in ((1, "champion"), (2, ""), (3, "")))
-    assert by_weights([(one, "a"), (two, "a"), (two, "b"), (three, "b"), (three, None)]) == {"a": one, "b": three}
+    assert by_key([(one, "a"), (two, "a"), (two, "b"), (three, "b"), (three, None)]) == {"a": one, "b": three}
 
 
 def test_a_reason_belongs_to_the_alias_that_the_version_has():
