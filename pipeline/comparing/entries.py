@@ -16,6 +16,7 @@ from pipeline.core.files import SUMMARY as SUMMARY_FILE
 from pipeline.core.files import metrics_of
 from pipeline.evaluation.measurement import Record, measurement_id, record_in
 from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, stages_in_step
+from pipeline.params.text import source_name
 from pipeline.tracking.differences import params_of
 from pipeline.tracking.project import Experiment, experiments, git, read_files
 from pipeline.tracking.store import Key, Registered, model_key
@@ -197,7 +198,7 @@ class Group:
         """What the entries have in common."""
         if self.measurement is None:
             return "no record of how it was measured: not ranked"
-        sources = {str(one.params.get("data.source")).rpartition("/")[2] for one in self.entries}
+        sources = {source_name(str(one.params.get("data.source"))) for one in self.entries}
         text, window = str(self.measurement["eval_sha256"])[:HASH_DIGITS], self.measurement["window"]
         return f"eval text {text} of {', '.join(sorted(sources))}, windows of {window}"
 

@@ -2,8 +2,10 @@
 
 import re
 
-# The user name and password in an address, which come before the host.
-LOGIN = re.compile(r"(?<=://)[^/?\s]*@")
+# The user name and password in an address, which come before the host; a password may contain a slash.
+LOGIN = re.compile(r"(?<=://)(?:[^/?\s:@'\"]*:(?!\d+/)[^@\s'\"]*|[^/?\s]*)@")
+# What looks like a credential in the query of an address: the value of `sig`, `access_token`, `password`, …
+SECRET = re.compile(r"(?i)([?&#][\w.-]*(?:sig|token|key|secret|pass|pwd|auth|cred)[\w.-]*=)[^\s&'\"]+")
 
 
 class UserError(Exception):
@@ -16,5 +18,10 @@ class UserError(Exception):
 
 
 def one_line(error: object, *, most: int | None = None) -> str:
-    """Return the message of an error as one line of at most `most` characters, without logins in addresses."""
-    return LOGIN.sub("", " ".join(str(error).split()))[:most]
+    """Return the message of an error as one line of at most `most` characters, without credentials in addresses."""
+    return without_secrets(" ".join(str(error).split()))[:most]
+
+
+def without_secrets(text: str) -> str:
+    """Return `text` without what looks like a credential in an address: a login, or a signature in the query."""
+    return SECRET.sub(r"\1…", LOGIN.sub("", text))

@@ -13,6 +13,7 @@ from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS, SavedModel
 from pipeline.params.reader import PARAMS_FILE, read_yaml
 from pipeline.params.sampling import Precision
+from pipeline.params.text import source_name
 from pipeline.tracking.project import project_root
 from pipeline.tracking.store import REGISTRY, from_registry
 
@@ -60,7 +61,7 @@ def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
         "bits_per_char": round(figures["bits_per_char"], 4),
         MEASUREMENT: record_in(figures),
         MEASUREMENT_ID: measurement_id(record_in(figures)) or None,
-        "corpus": Path(str(read_yaml(project / PARAMS_FILE)["data"]["source"])).name,
+        "corpus": source_name(str(read_yaml(project / PARAMS_FILE)["data"]["source"])),
         "train_chars": data["train_chars"],
         "eval_chars": data["eval_chars"],
         "curve": [

@@ -19,6 +19,7 @@ from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measure
 from pipeline.model.saved import SavedModel
 from pipeline.params.generation import GenerateParams, RegisterParams, registered_name
 from pipeline.params.reader import PARAMS_FILE, read_group
+from pipeline.params.text import source_name
 from pipeline.serving import pyfunc_model
 from pipeline.serving.model_source import CARD, project_card
 from pipeline.serving.pyfunc_model import PARAMS
@@ -154,7 +155,7 @@ def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
         **_measurement_tags(figures),
         "train_sha256": data["train_sha256"],
         **{key: train[key] for key in START_TAGS if key in train},
-        "data.source": Path(execution.params()["data.source"]).name,
+        "data.source": source_name(execution.params()["data.source"]),
         WEIGHTS_TAG: sha256_of(project / "models/charlm/weights.safetensors"),
         "git.commit": execution.tags["git.commit"],
         "git.clean": execution.tags["git.clean"],

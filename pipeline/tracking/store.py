@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from pipeline.core.errors import LOGIN, UserError, one_line
+from pipeline.core.errors import UserError, one_line, without_secrets
 from pipeline.evaluation.measurement import MEASUREMENT_ID
 from pipeline.tracking.project import project_root, state_folder
 
@@ -80,7 +80,7 @@ def check_server() -> None:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         message = str(error).partition("\n")[0].replace(uri, "")
         raise UserError(
-            f"MLFLOW_TRACKING_URI: {LOGIN.sub('', uri)} does not answer ({one_line(message)}); "
+            f"MLFLOW_TRACKING_URI: {without_secrets(uri)} does not answer ({one_line(message)}); "
             "start the server, or unset it to log to ./mlflow.db"
         ) from None
 
