@@ -173,7 +173,7 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
     """Rebuild a version in a temporary clone and compare its bytes; exit code 1 if they differ."""
     from pipeline.lineage.trace import changed_inputs, compare, rebuilt  # loads MLflow
     from pipeline.lineage.trace import trace as look_up
-    from pipeline.tracking.store import from_registry
+    from pipeline.tracking.registry import from_registry
 
     found = look_up(model_name(model), version)
     what = f"{found.name} version {found.version.version}"
@@ -191,8 +191,8 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
         return
     for path in apart:
         print(f"already different before training: {path}")
-    for one in found.differences_here():
-        print(f"different environment: {one}")
+    for line in found.differences_here():
+        print(f"different environment: {line}")
     raise typer.Exit(DIFFERENT)
 
 

@@ -27,8 +27,8 @@ from pipeline.sources.finding import matching_files
 from pipeline.tracking.execution import environment
 from pipeline.tracking.project import experiments, git, project_root
 from pipeline.tracking.publish import TRACE
-from pipeline.tracking.registry import START_SHA256_TAG, START_TAG, find_version, versions
-from pipeline.tracking.store import REGISTRY, WEIGHTS_TAG, from_registry, open_store
+from pipeline.tracking.registry import START_SHA256_TAG, START_TAG, find_version, from_registry, versions
+from pipeline.tracking.store import REGISTRY, WEIGHTS_TAG, open_store
 
 # The run's artifacts that a trace needs.
 ARTIFACTS = (f"{TRACE}/changes.patch", f"{TRACE}/environment.json", "register/params.yaml", "register/dvc.lock")

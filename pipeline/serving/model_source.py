@@ -15,7 +15,7 @@ from pipeline.params.reader import PARAMS_FILE, read_yaml
 from pipeline.params.sampling import Precision
 from pipeline.params.text import source_name
 from pipeline.tracking.project import project_root
-from pipeline.tracking.store import REGISTRY, from_registry
+from pipeline.tracking.store import REGISTRY
 
 CARD = "card.json"
 # Points of the training curve in a card: enough for a chart.
@@ -95,6 +95,8 @@ def locate(address: str) -> Located:
     UserError if there is none; for the project's own model it names the command that makes it.
     """
     if address.startswith(REGISTRY):
+        from pipeline.tracking.registry import from_registry  # loads MLflow
+
         folder, version = from_registry(address)
         name = re.split("[@/]", address.removeprefix(REGISTRY))[0]
         return Located(folder, name, version, _registered_perplexity(folder))

@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, Literal
 
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.evaluation.measurement import Record, difference, record_in
 from pipeline.tracking.project import state_folder
-from pipeline.tracking.store import CHAMPION, GATE_TAG, PERPLEXITY_TAG, REASON_TAG
+from pipeline.tracking.store import CHAMPION, GATE_TAG, PERPLEXITY_TAG, REASON_TAG, REGISTRY, open_store
 
 CHALLENGER: Final = "challenger"
 BASELINE_TAG = "baseline_perplexity"
@@ -200,6 +202,30 @@ def standing_of(version: ModelVersion) -> Standing:
         measurement=record_in(version.tags),
         baseline=float(version.tags[BASELINE_TAG]) if BASELINE_TAG in version.tags else None,
     )
+
+
+def from_registry(address: str, *, option: str = "--model") -> tuple[Path, str]:
+    """Return the folder of the model at `models:/…`, and its version number; UserError if there is none.
+
+    `option` is the option or params key that the address comes from; errors begin with it.
+    """
+    name, _, alias = address.removeprefix(REGISTRY).partition("@")
+    name, _, number = name.partition("/")
+    if not name or not (alias or number):
+        raise UserError(f"{option}: found {address}, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION")
+    try:
+        with open_store() as (client, _):
+            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+            version = str(found.version)
+            folder = Path(download_artifacts(f"{REGISTRY}{name}/{version}"))
+    except MlflowException as error:
+        raise UserError(f"{option}: {address}: {one_line(error.message)}") from None
+    except OSError as error:  # the model's files: a store that is unreachable, a folder that was removed
+        raise UserError(f"{option}: {address}: {one_line(error)}") from None
+    for place in ("artifacts/charlm", "artifacts/model"):
+        if (folder / place).is_dir():
+            return folder / place, version
+    raise UserError(f"{option}: {address}: not a model that charlm registered")
 
 
 def _make_champion(client: MlflowClient, name: str, version: str, *, reason: str, before: str | None) -> None:
