@@ -21,11 +21,12 @@ from pipeline.core.files import (
     whole_file,
     write_json,
 )
-from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.dictionary import UNKNOWN, Dictionary
 from pipeline.dataset.splits import Split, load_split, ordered_batches
 from pipeline.evaluation.adaptive import adaptive_total
 from pipeline.evaluation.baseline import baseline_figures
 from pipeline.evaluation.breakdown import Breakdown
+from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement, measurement_id
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import WEIGHTS, SavedModel
@@ -100,6 +101,11 @@ def main() -> None:
         torch.set_num_threads(1)
         stateful = total(measure(network, whole_batches(split), ngram=ngram))
         adaptive = adaptive_total(network, split, ngram=ngram) if params.adaptive else None
+        record = measurement(
+            eval_sha256=text["eval_sha256"],
+            window=params.window,
+            unknown_chars=int(breakdown.label_count[UNKNOWN]) if saved.dictionary.unknown else 0,
+        )
         write_json(
             metrics_of("evaluate"),
             {
@@ -117,7 +123,9 @@ def main() -> None:
                     str(length): {"perplexity": one.perplexity, "num_chars": one.chars}
                     for length, one in buckets.items()
                 },
-                "eval_sha256": text["eval_sha256"],
+                "eval_sha256": record["eval_sha256"],
+                MEASUREMENT: record,
+                MEASUREMENT_ID: measurement_id(record),
             },
         )
         write_json(SUMMARY, summary_figures(read_json(metrics_of("evaluate")), training))

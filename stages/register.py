@@ -3,6 +3,7 @@
 import typer
 
 from pipeline.core.files import MODEL, REGISTRATION, metrics_of, read_checked, sha256_of, write_json
+from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement_id, record_in
 from pipeline.model.saved import SavedModel
 from pipeline.params.generation import GenerateParams, RegisterParams
 from pipeline.params.reader import read_group
@@ -27,6 +28,8 @@ def main() -> None:
                 "model_name": name if params.enabled else None,
                 "perplexity": figures["perplexity"],
                 "eval_sha256": figures["eval_sha256"],
+                MEASUREMENT: record_in(figures),
+                MEASUREMENT_ID: measurement_id(record_in(figures)),
                 "passes_max_perplexity": figures["perplexity"] <= params.max_perplexity,
                 "weights_sha256": sha256_of(MODEL / "weights.safetensors"),
                 "requirements": requirements(),

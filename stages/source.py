@@ -20,14 +20,14 @@ from pipeline.tracking.progress import throughput
 from pipeline.tracking.project import project_root, state_folder
 from pipeline.tracking.refused_options import undo_options_if_refused
 from pipeline.tracking.stage import stage
-from pipeline.tracking.store import REGISTRY, check_server, from_registry
+from pipeline.tracking.store import REGISTRY, check_store
 from pipeline.training.start_model import KEY, copy_start_model, load_start_model
 
 
 def main() -> None:
     with stage("source"):
         install_plots_page(project_root() / ".dvc")
-        check_server()
+        check_store()
         with undo_options_if_refused():
             groups = read_groups(GROUPS)
             start = find_start(cast("TrainParams", groups["train"]), cast("ModelParams", groups["model"]))
@@ -48,6 +48,8 @@ def find_start(train: TrainParams, model: ModelParams) -> Path | None:
     if address is None:
         return None
     if address.startswith(REGISTRY):
+        from pipeline.tracking.registry import from_registry  # loads MLflow
+
         folder, _ = from_registry(address, option=KEY)
     else:
         folder = project_root() / address

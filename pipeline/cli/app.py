@@ -1,5 +1,6 @@
 """The `charlm` command: everything that is not a DVC stage."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +16,12 @@ from pipeline.cli.inputs import need_own_model
 from pipeline.cli.models import clean, models, promote, rollback, trace, verify
 from pipeline.cli.new import new
 from pipeline.cli.serve import serve
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import UserError, disk_problem, one_line
 from pipeline.tracking.store import set_up_mlflow
 
 # Libraries whose errors mean that a server, a database or a remote has a problem: shown as one line.
-STORES = ("mlflow", "sqlalchemy", "alembic", "psycopg", "requests", "dvc", "dvc_data", "dvc_objects", "scmrepo")
+DVC = ("dvc", "dvc_data", "dvc_objects", "scmrepo")
+STORES = ("mlflow", "sqlite3", "sqlalchemy", "alembic", "psycopg", "requests", *DVC)
 MAX_ERROR_CHARS = 500
 # Packages that are not installed without an extra.
 EXTRAS = {
@@ -87,7 +89,13 @@ def main() -> None:
     """Run the command; a UserError becomes one line and exit code 2."""
     set_up_mlflow()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as in `charlm models | head -1`
+        _discard_output()
+        sys.exit(1)
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -99,16 +107,25 @@ def main() -> None:
         print(f"error: {error.name} is not installed; `pip install {what}` installs it", file=sys.stderr)
         sys.exit(UserError.exit_code)
     except Exception as error:
+        if problem := disk_problem(error, folder=str(Path.cwd())):
+            print(f"error: {problem}", file=sys.stderr)
+            _discard_output()
+            sys.exit(UserError.exit_code)
         if type(error).__module__.partition(".")[0] not in STORES:
             raise
         print(f"error: {one_line(error)[:MAX_ERROR_CHARS]}", file=sys.stderr)
         sys.exit(UserError.exit_code)
 
 
+def _discard_output() -> None:
+    """Discard output that could not be written: Python would try again at its end, and report that too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @app.command(rich_help_panel=MODELS, short_help="Correct MLflow's paths after the folder was moved.")
 def relocate() -> None:
     """Correct MLflow's artifact addresses after the project's folder was moved."""
-    from pipeline.tracking.store import relocate as move_addresses
+    from pipeline.lineage.disk import relocate as move_addresses  # loads MLflow
 
     old, changed = move_addresses(Path.cwd())
     print(f"{changed} addresses changed from {old}" if changed else "the addresses are right: nothing to do")

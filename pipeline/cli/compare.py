@@ -51,7 +51,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all params that differ.")] = False,
 ) -> None:
     """Compare experiments: perplexity, baseline, bits, seconds, and the params that differ. The best comes first."""
-    from pipeline.comparing.entries import aliases, by_text, everything_here, named
+    from pipeline.comparing.entries import aliases, by_measurement, everything_here, named
     from pipeline.tracking.differences import differing
     from pipeline.tracking.store import registered_versions
 
@@ -62,7 +62,7 @@ def compare(
         print(remark, file=sys.stderr)
     if not found.entries:
         raise UserError("nothing to compare: no figures in the workspace, HEAD or an experiment; run `dvc repro` first")
-    texts = by_text(found.entries)
+    texts = by_measurement(found.entries)
     keys = differing([one.params for one in found.entries])
     models = aliases(found.entries, registered_versions())
     if as_json:
@@ -156,7 +156,9 @@ def _remarks(found: "Found", texts: "list[Group]", left_out: list[str]) -> list[
 
 
 def _as_data(texts: "list[Group]", keys: list[str], models: "dict[str, Registered]") -> dict[str, Any]:
-    """Return the comparison as plain data; `rank` counts within an eval text and window, None if it is unknown."""
+    """Return the comparison as plain data; `rank` counts among those measured alike, None if that is unknown."""
+    from pipeline.evaluation.measurement import measurement_id
+
     rows = []
     for text in texts:
         for rank, entry in enumerate(text.entries, 1):
@@ -167,13 +169,14 @@ def _as_data(texts: "list[Group]", keys: list[str], models: "dict[str, Registere
                     "kind": entry.kind,
                     "commit": entry.commit,
                     "here": entry.is_here,
-                    "rank": None if text.eval_text is None else rank,
+                    "rank": None if text.measurement is None else rank,
                     "perplexity": entry.perplexity,
                     "baseline_perplexity": entry.baseline_perplexity,
                     "bits_per_char": entry.bits_per_char,
                     "train_seconds": entry.seconds,
-                    "eval_sha256": entry.eval_text,
-                    "window": entry.window,
+                    "measurement_id": measurement_id(entry.measurement) or None,
+                    "eval_sha256": (entry.measurement or {}).get("eval_sha256"),
+                    "window": (entry.measurement or {}).get("window"),
                     "model": f"{model.model}/{model.version}" if model else None,
                     "alias": model.alias if model else None,
                     "params": {key: entry.params[key] for key in keys if key in entry.params},

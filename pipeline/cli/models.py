@@ -12,6 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from pipeline.core.errors import UserError
+from pipeline.evaluation.measurement import MEASUREMENT, difference, record_in
 from pipeline.params.generation import RegisterParams, registered_name
 from pipeline.params.reader import read_group
 
@@ -85,7 +86,7 @@ def rollback(model: ModelName = "", reason: Reason = "") -> None:
 
 def _table(name: str, versions: list[Any]) -> Table:
     champions = [one for one in versions if "champion" in one.aliases]
-    text = champions[0].tags.get("eval_sha256") if champions else None
+    measured = record_in(champions[0].tags) if champions else None
     title = f"{name}: {len(versions)} version{'s' if len(versions) > 1 else ''}"
     table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for heading, justify in (
@@ -98,9 +99,11 @@ def _table(name: str, versions: list[Any]) -> Table:
         ("experiment", "left"),
     ):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    others = False
     for one in versions:
         tags = one.tags
-        other = text is not None and tags.get("eval_sha256") != text
+        other = bool(champions) and bool(difference(measured, record_in(tags))) and one is not champions[0]
+        others |= other
         table.add_row(
             str(one.version),
             " ".join(one.aliases),
@@ -111,8 +114,8 @@ def _table(name: str, versions: list[Any]) -> Table:
             tags.get("dvc.experiment", ""),
             style="bold" if "champion" in one.aliases else "",
         )
-    if any(text is not None and one.tags.get("eval_sha256") != text for one in versions):
-        table.caption = "* measured on another eval text than the champion: not comparable with it"
+    if others:
+        table.caption = "* not measured as the champion was (text, window, …): not comparable with it"
         table.caption_justify = "left"
     return table
 
@@ -142,6 +145,7 @@ def trace(
     rows = [
         ("version", f"{found.name} {found.version.version}{aliases}"),
         ("perplexity", f"{float(tags['perplexity']):.4f} on eval text {tags['eval_sha256']}"),
+        ("measurement", tags.get(MEASUREMENT, "there is no record of how it was measured")),
         ("weights", f"sha256 {tags['weights_sha256']}"),
         ("run", f"{run.info.run_id}  {run.info.run_name}"),
         ("commit", f"{found.commit}  {found.subject()}"),
@@ -156,7 +160,7 @@ def trace(
         ),
         *((("dvc.lock"), f"{path}  md5 {md5}") for path, md5 in found.hashes().items()),
         ("made with", f"Python {found.environment.get('python')}, {found.environment.get('processor')}"),
-        *(("otherwise", difference) for difference in found.differences_here()),
+        *(("otherwise", one) for one in found.differences_here()),
         ("rebuild", f"{found.command('verify')}, or by hand:"),
         *(("", command) for command in found.commands()),
     ]
@@ -169,7 +173,7 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
     """Rebuild a version in a temporary clone and compare its bytes; exit code 1 if they differ."""
     from pipeline.lineage.trace import changed_inputs, compare, rebuilt  # loads MLflow
     from pipeline.lineage.trace import trace as look_up
-    from pipeline.tracking.store import from_registry
+    from pipeline.tracking.registry import from_registry
 
     found = look_up(model_name(model), version)
     what = f"{found.name} version {found.version.version}"
@@ -187,8 +191,8 @@ def verify(version: Version = "champion", model: ModelName = "") -> None:
         return
     for path in apart:
         print(f"already different before training: {path}")
-    for difference in found.differences_here():
-        print(f"different environment: {difference}")
+    for line in found.differences_here():
+        print(f"different environment: {line}")
     raise typer.Exit(DIFFERENT)
 
 

@@ -1,27 +1,25 @@
 """Reads the models to compare (the workspace, commits, DVC experiments), and orders them.
 
-Their figures and params come from Git, or from DVC's cache for files that Git does not track. Figures measured on
-different eval texts are never ranked against each other.
+Their figures and params come from Git, or from DVC's cache for files that Git does not track. Figures that were not
+measured alike are never ranked against each other.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import REGISTRATION as REGISTRATION_FILE
 from pipeline.core.files import SUMMARY as SUMMARY_FILE
 from pipeline.core.files import metrics_of
+from pipeline.evaluation.measurement import Record, measurement_id, record_in
 from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, stages_in_step
+from pipeline.params.text import source_name
 from pipeline.tracking.differences import params_of
-from pipeline.tracking.project import Experiment, experiments, files_at, git, project_root
-from pipeline.tracking.store import Registered
+from pipeline.tracking.project import Experiment, experiments, git, read_files
+from pipeline.tracking.store import Key, Registered, model_key
 
 WORKSPACE = "workspace"
 EVALUATE, TRAIN = str(metrics_of("evaluate")), str(metrics_of("train"))
@@ -34,54 +32,12 @@ STALE = (
 )
 
 
-def read_files(revisions: Sequence[str], names: Sequence[str]) -> list[dict[str, str | None]]:
-    """Return for each revision the texts of the files `names` by name; None if neither Git nor DVC's cache has one."""
-    wanted = [*names, str(LOCK_FILE)]
-    texts = iter(files_at([(revision, name) for revision in revisions for name in wanted]))
-    found = [{name: next(texts) for name in wanted} for _ in revisions]
-    for files in found:
-        hashes = _hashes(files[str(LOCK_FILE)] or "")
-        for name in names:
-            if files[name] is None and name in hashes:
-                files[name] = _cached(hashes[name])
-    return found
-
-
-@lru_cache(maxsize=64)
-def _hashes(lock: str) -> dict[str, str]:
-    """Return the MD5 of each output in a dvc.lock."""
-    try:
-        # Not the pure Python parser, which is ten times slower. YAML 1.1 and 1.2 read paths and hashes alike.
-        content: dict[str, Any] = YAML(typ="safe").load(lock) or {}
-        outs = [out for stage in content.get("stages", {}).values() for out in stage.get("outs", [])]
-        return {out["path"]: out["md5"] for out in outs if "md5" in out}
-    except (YAMLError, AttributeError, KeyError, TypeError):
-        return {}
-
-
-def _cached(md5: str) -> str | None:
-    try:
-        return (_cache_folder() / md5[:2] / md5[2:]).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return None
-
-
-@lru_cache(maxsize=1)
-def _cache_folder() -> Path:
-    from dvc.config import Config  # knows whether the cache is elsewhere than in .dvc/cache
-
-    folder = project_root() / ".dvc"
-    place = Config(str(folder)).get("cache", {}).get("dir")
-    return folder / str(place or "cache") / "files/md5"
-
-
 @dataclass(frozen=True)
 class Entry:
     """A model and its figures, None where they are unknown.
 
-    `seconds` is the time of training. `eval_text` is the SHA-256 of the text that `perplexity` was measured on, and
-    `window` the length of the windows: figures are comparable only if both are equal. `is_here` is whether the
-    workspace has this model.
+    `seconds` is the time of training. `measurement` is the record of how `perplexity` was measured: figures are
+    comparable only if it is the same. `is_here` is whether the workspace has this model.
     """
 
     name: str
@@ -91,15 +47,15 @@ class Entry:
     baseline_perplexity: float | None = None
     bits_per_char: float | None = None
     seconds: float | None = None
-    eval_text: str | None = None
+    measurement: Record | None = None
     weights: str | None = None
     is_here: bool = False
     params: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def window(self) -> int | None:
-        """The number of characters in each window that perplexity was measured on."""
-        return self.params.get("evaluate.window")
+    def key(self) -> Key | None:
+        """What identifies the model in the registry."""
+        return model_key(self.weights, self.perplexity, measurement_id(self.measurement))
 
 
 @dataclass(frozen=True)
@@ -178,11 +134,11 @@ def _with_workspace(entries: list[Entry]) -> tuple[list[Entry], list[str]]:
 
 
 def _is_same(one: Entry, other: Entry) -> bool:
-    return (one.params, one.perplexity, one.seconds, one.eval_text) == (
+    return (one.params, one.perplexity, one.seconds, one.measurement) == (
         other.params,
         other.perplexity,
         other.seconds,
-        other.eval_text,
+        other.measurement,
     )
 
 
@@ -201,7 +157,7 @@ def _entry(texts: Mapping[str, str | None], *, name: str, kind: str, commit: str
         baseline_perplexity=_number(evaluate, "baseline_perplexity") or _number(summary, "baseline_perplexity"),
         bits_per_char=_number(evaluate, "bits_per_char") or _number(summary, "bits_per_char"),
         seconds=_number(train, "seconds") or _number(summary, "train_seconds"),
-        eval_text=evaluate.get("eval_sha256") or registered.get("eval_sha256"),
+        measurement=record_in(evaluate) or record_in(registered),
         weights=registered.get("weights_sha256"),
         params=params_of(texts[PARAMS_FILE.name]),
     )
@@ -229,45 +185,41 @@ def _text(path: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Group:
-    """Entries that were measured on the same eval text with the same window, the best first.
+    """Entries that were measured alike, the best first.
 
-    Entries with an unknown eval text, or without figures, are in a group with `eval_text` None.
+    Entries without a record of their measurement, or without figures, are in a group with `measurement` None.
     """
 
-    eval_text: str | None
-    window: int | None
+    measurement: Record | None
     entries: list[Entry]
 
     @property
     def title(self) -> str:
         """What the entries have in common."""
-        if self.eval_text is None:
-            return "eval text unknown: not ranked"
-        sources = {str(one.params.get("data.source")).rpartition("/")[2] for one in self.entries}
-        return f"eval text {self.eval_text[:HASH_DIGITS]} of {', '.join(sorted(sources))}, windows of {self.window}"
+        if self.measurement is None:
+            return "no record of how it was measured: not ranked"
+        sources = {source_name(str(one.params.get("data.source"))) for one in self.entries}
+        text, window = str(self.measurement["eval_sha256"])[:HASH_DIGITS], self.measurement["window"]
+        return f"eval text {text} of {', '.join(sorted(sources))}, windows of {window}"
 
 
-def by_text(entries: Iterable[Entry]) -> list[Group]:
+def by_measurement(entries: Iterable[Entry]) -> list[Group]:
     """Return `entries` in groups that can be ranked, first the workspace's group, then the largest."""
-    groups: dict[tuple[str | None, int | None], list[Entry]] = {}
+    groups: dict[str, list[Entry]] = {}
     for one in entries:
-        known = one.eval_text is not None and one.perplexity is not None
-        groups.setdefault((one.eval_text, one.window) if known else (None, None), []).append(one)
+        groups.setdefault("" if one.perplexity is None else measurement_id(one.measurement), []).append(one)
+    unknown = groups.pop("", [])
     ranked = [
-        Group(
-            text,
-            window,
-            sorted(found, key=lambda one: float("inf") if one.perplexity is None or text is None else one.perplexity),
-        )
-        for (text, window), found in groups.items()
+        Group(found[0].measurement, sorted(found, key=lambda one: one.perplexity or 0.0)) for found in groups.values()
     ]
+    ranked += [Group(None, unknown)] if unknown else []
     return sorted(
         ranked,
-        key=lambda one: (one.eval_text is None, not any(entry.is_here for entry in one.entries), -len(one.entries)),
+        key=lambda one: (one.measurement is None, not any(entry.is_here for entry in one.entries), -len(one.entries)),
     )
 
 
-def aliases(entries: Sequence[Entry], registered: Mapping[str, Registered]) -> dict[str, Registered]:
-    """Return by entry name the registered version with the same weights, if it has an alias."""
-    found = {one.name: registered.get(one.weights or "") for one in entries}
+def aliases(entries: Sequence[Entry], registered: Mapping[Key, Registered]) -> dict[str, Registered]:
+    """Return by entry name the registered version that is the same model, measured alike, if it has an alias."""
+    found = {one.name: registered.get(one.key) for one in entries if one.key is not None}
     return {name: version for name, version in found.items() if version is not None and version.alias}

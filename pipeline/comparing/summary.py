@@ -15,10 +15,11 @@ from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_checked
+from pipeline.evaluation.measurement import MEASUREMENT_ID
 from pipeline.tracking.differences import Changes, changes
 from pipeline.tracking.project import baseline, project_root
 from pipeline.tracking.records import EvaluateFigures, Number, Registration, Sample, TrainFigures
-from pipeline.tracking.store import CHAMPION, Registered, local_versions, registry_is_remote
+from pipeline.tracking.store import CHAMPION, Registered, local_versions, model_key, registry_is_remote
 
 MAX_CHANGES = 8
 SAMPLE_LINES, SAMPLE_CHARACTERS = 4, 320
@@ -107,7 +108,8 @@ def _model(registration: Registration) -> tuple[Text, str | None]:
         return Text("not registered (register.enabled is false)"), None
     if registry_is_remote():
         return Text(f"{name}; `charlm models` shows its version on the server"), f"models:/{name}@{CHAMPION}"
-    found = local_versions(name).get(registration["weights_sha256"])
+    key = model_key(registration["weights_sha256"], registration["perplexity"], registration.get(MEASUREMENT_ID))
+    found = local_versions(name).get(key) if key else None
     if found is None:
         return Text(f"{name}: not in the registry yet; `charlm sync` registers it"), None
     # The address of this model, which may not be the champion.

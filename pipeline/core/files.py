@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import DENIED, FULL, QUOTA, DiskError, UserError, disk_problem, one_line
 
 # source, ingest, clean
 SOURCE = Path("data/source.json")
@@ -57,33 +57,63 @@ CHUNK = 1 << 20
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to. It replaces `path` when the block succeeds, and is removed otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        temporary.replace(path)
+        with _naming(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path)
+            yield temporary
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder to fill. It replaces `path` when the block succeeds, and is removed otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
-        yield temporary
-        old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
-        _remove(old)
+        with _naming(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(path)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            if path.exists():
+                path.replace(old)
+            temporary.replace(path)
+            _remove(old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Raise errors of the disk as a DiskError that names `path`, how much of it was written, and what is free."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except Exception as error:
+        problem = disk_problem(error)
+        # Access may also be denied to what the block reads.
+        is_own = str(getattr(error, "filename", "")).startswith(str(path.parent))
+        if problem is None or (problem.endswith(DENIED) and not is_own):
+            raise
+        cause = problem.rpartition(": ")[2]
+        raise DiskError(f"{path}: {cause}{_sizes(temporary) if cause in {FULL, QUOTA} else ''}") from error
+
+
+def _sizes(temporary: Path) -> str:
+    try:
+        parts = [temporary] if temporary.is_file() else [one for one in temporary.rglob("*") if one.is_file()]
+        written = sum(one.stat().st_size for one in parts)
+        free = shutil.disk_usage(temporary.parent).free
+    except OSError:
+        return ""
+    return f" ({written:,} bytes of it were written, {free:,} bytes are free)"
 
 
 def _remove_leftovers(path: Path) -> None:

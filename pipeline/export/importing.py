@@ -182,5 +182,5 @@ def register_import(folder: Path, model: SavedModel, card: Card, *, name: str, o
         version = client.create_model_version(
             name, source=info.model_uri, run_id=run.info.run_id, tags=tags, model_id=info.model_id
         )
-        decision = pass_gate(client, name, Standing(str(version.version), float("inf"), ""), Gate())
+        decision = pass_gate(client, name, Standing(str(version.version), float("inf"), None), Gate())
     return f"{name} version {version.version} is {decision.alias}: imported from {origin}"

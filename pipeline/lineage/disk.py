@@ -1,4 +1,4 @@
-"""Frees disk space: finds what is no longer needed (`find_waste`), and deletes it (`remove`).
+"""Frees disk space: finds what is no longer needed (`find_waste`), and deletes it (`remove`). Also `relocate`.
 
 Never deleted, whatever the age: versions with an alias, the one that a rollback would restore, those that other
 registered versions started from (`train.start_from`), the runs that these come from, runs of experiments that DVC still
@@ -6,6 +6,7 @@ holds, and everything in DVC's cache that the workspace, a branch, a tag or an e
 """
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ from pipeline.lineage.sync import all_runs
 from pipeline.tracking.execution import PARENT_TAG
 from pipeline.tracking.project import experiments, project_root, state_folder
 from pipeline.tracking.registry import BEFORE_TAG, START_SHA256_TAG, versions
-from pipeline.tracking.store import CHAMPION, WEIGHTS_TAG, open_store, tracking_uri
+from pipeline.tracking.store import CHAMPION, EXPERIMENT, WEIGHTS_TAG, check_database, open_store, tracking_uri
 
 DAY = 86_400.0
 # The scopes of `dvc gc` for which files are retained: everything that a person can still name.
@@ -251,3 +252,38 @@ def _size(path: Path | None) -> int:
     if path.is_file():
         return path.stat().st_size
     return sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+
+
+# The columns of MLflow's database with absolute addresses of artifacts.
+ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+
+
+def relocate(root: Path) -> tuple[str, int]:
+    """Correct mlflow.db in `root` after its folder was moved: MLflow stores artifact addresses as absolute paths.
+
+    Returns the old folder and the number of changed addresses. UserError if there is no database or no experiment.
+    """
+    path = root / "mlflow.db"
+    if not path.exists():
+        raise UserError(f"mlflow.db: no such file in {root.name}; nothing was logged here yet")
+    check_database(path)
+    with sqlite3.connect(path) as database:  # one transaction
+        found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
+        if found is None:
+            raise UserError(f"mlflow.db: no experiment {EXPERIMENT!r}")
+        old, new = found[0].removesuffix("/mlruns"), root.resolve().as_uri()
+        if old == new:
+            return old, 0
+        changed = 0
+        for table, column in ADDRESSES:
+            statement = (
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} LIKE ? || '/mlruns/%' "  # noqa: S608
+                f"OR {column} = ? || '/mlruns'"
+            )
+            changed += database.execute(statement, (new, len(old) + 1, old, old)).rowcount
+    return old, changed

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import UserError, one_line, without_secrets
 from pipeline.params.reader import PARAMS_FILE, is_in_step, is_locked, stages_in_step
 from pipeline.serving.registration import register_model
 from pipeline.tracking.differences import changed_params, changes, params_of, run_name
@@ -118,7 +118,11 @@ def _damaged(path: Path) -> str:
 def _restore(execution: Execution) -> str:
     session = Session(key="sync", path=state_folder() / UNFINISHED)
     stages = stages_in_step(execution.folder)
-    publish(execution, session, [name for name in STAGES if name in stages], status="FINISHED")
+    try:
+        publish(execution, session, [name for name in STAGES if name in stages], status="FINISHED")
+    except UserError as error:
+        check_server()
+        return f"warning: {execution.name} cannot be sent: {one_line(error)}"
     session.path.unlink(missing_ok=True)
     return f"{execution.name}: created from what DVC holds"
 
@@ -173,15 +177,16 @@ def _is_run_of(run: Run, experiment: Experiment) -> bool:
     if tags.get("dvc.experiment") != experiment.name or tags.get("dvc.baseline") != experiment.baseline:
         return False
     params = params_of(file_at(experiment.commit, PARAMS_FILE.name))
-    return bool(run.data.params == {key: str(value)[:MAX_VALUE] for key, value in params.items()})
+    return bool(run.data.params == {key: without_secrets(str(value))[:MAX_VALUE] for key, value in params.items()})
 
 
 def _has_result_of(run: Run, execution: Execution) -> bool:
-    figures = read_record("evaluate", execution.folder).metrics
-    data = read_record("split", execution.folder).tags
+    evaluate = read_record("evaluate", execution.folder)
+    # Among the tags is how the figures were measured.
+    data = read_record("split", execution.folder).tags | evaluate.tags
     return (
         run.data.params == execution.params()
-        and all(run.data.metrics.get(name) == value for name, value in figures.items())
+        and all(run.data.metrics.get(name) == value for name, value in evaluate.metrics.items())
         and all(run.data.tags.get(name) == value for name, value in data.items())
     )
 

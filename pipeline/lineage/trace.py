@@ -23,11 +23,12 @@ from pipeline.core.files import read_json, sha256_of
 from pipeline.model.saved import weights_path
 from pipeline.params.generation import RegisterParams
 from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, parse_group, read_yaml
+from pipeline.sources.finding import matching_files
 from pipeline.tracking.execution import environment
 from pipeline.tracking.project import experiments, git, project_root
 from pipeline.tracking.publish import TRACE
-from pipeline.tracking.registry import START_SHA256_TAG, START_TAG, find_version, versions
-from pipeline.tracking.store import REGISTRY, WEIGHTS_TAG, from_registry, open_store
+from pipeline.tracking.registry import START_SHA256_TAG, START_TAG, find_version, from_registry, versions
+from pipeline.tracking.store import REGISTRY, WEIGHTS_TAG, open_store
 
 # The run's artifacts that a trace needs.
 ARTIFACTS = (f"{TRACE}/changes.patch", f"{TRACE}/environment.json", "register/params.yaml", "register/dvc.lock")
@@ -215,7 +216,7 @@ def _make_source_absolute(clone: Path, root: Path) -> None:
     content = yaml.load(params.read_text(encoding="utf-8"))
     source = content["data"]["source"]
     is_path = source != "sotu" and "://" not in source and not Path(source).is_absolute()
-    if is_path and not glob.glob(source, root_dir=clone, recursive=True):  # noqa: PTH207  as data.source is read
+    if is_path and not (clone / source).exists() and not matching_files(source, clone)[1]:
         place = glob.escape(str(root)) if glob.has_magic(source) else str(root)
         content["data"]["source"] = f"{place}{os.sep}{source}"
         with params.open("w", encoding="utf-8") as file:

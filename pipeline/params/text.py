@@ -1,9 +1,13 @@
 """Groups `data`, `clean`, `split` and `validate`: the text, from its source to the checks before training."""
 
+import re
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.core.errors import without_secrets
 from pipeline.params.base import Group
 
 # The pipeline's own columns in the tables of documents. Metadata columns must have other names.
@@ -36,6 +40,52 @@ def text_encoding(value: str) -> str:
     raise ValueError(f"found {value!r}, allowed is a text encoding that Python knows (utf-8, latin-1, …), or auto")
 
 
+# A password with a slash, which is wrong in an address, but must not become a part of the path.
+LOGIN_WITH_SLASH = re.compile(r"[^/?#:@]+:(?!\d+/)[^@\s]*@")
+# Words in the names of query parameters that hold a credential, or belong to a signature.
+SECRET_WORDS = re.compile(
+    r"(?i)(?:^|[^a-z])(?:sig|auth|jwt|sid|pwd|pass|code|policy|expires|credentials?|x-amz|x-goog|bearer)(?:$|[^a-z])"
+    r"|(?:token|key|secret|password|passwd|signature|session|authorization)$|^(?:x-amz|x-goog)-"
+)
+# A value that nobody types: a run of 20 letters and digits, or a UUID.
+RANDOM = re.compile(
+    r"(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{20,}|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+)
+
+
+def refuse_secrets(source: str) -> None:
+    """Raise ValueError if the address `source` contains credentials: params.yaml is stored in Git, DVC and MLflow.
+
+    The message has neither the login nor the query. Harmless queries, such as `?download=1`, are allowed.
+    """
+    scheme, has_scheme, rest = source.partition("://")
+    if not has_scheme:
+        return
+    login, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    found = ""
+    # In other addresses, a name before @ may be a user or a container (sftp://, abfs://), which is no secret.
+    if (at and (":" in login or scheme.lower() in {"http", "https"})) or LOGIN_WITH_SLASH.match(rest):
+        found = "a user name or password"
+    query = re.split(r"[?#]", rest, maxsplit=1)
+    for part in re.split(r"[?#&;]", query[1]) if len(query) > 1 else []:
+        name, _, value = part.partition("=")
+        if SECRET_WORDS.search(unquote(name)):
+            found = found or f"the query parameter {name!r}, which looks like a credential"
+        elif RANDOM.search(unquote(name)) or RANDOM.search(unquote(value)):
+            found = found or "a query that looks like a credential"
+    if found:
+        raise ValueError(
+            f"found {found}: it would be stored in Git, DVC and MLflow; allowed is the address without it, and "
+            "credentials in a netrc file, in CHARLM_SOURCE_TOKEN, or in the store's own settings (docs/corpora.md)"
+        )
+
+
+def source_name(source: str) -> str:
+    """Return the last part of `data.source`, as people see it: the file's name, without a login or a query."""
+    path = re.split(r"[?#]", source, maxsplit=1)[0] if "://" in source else source
+    return PurePosixPath(without_secrets(path)).name or without_secrets(path)
+
+
 class DataParams(Group):
     """Where the text comes from and how it is read.
 
@@ -63,6 +113,12 @@ class DataParams(Group):
         default="strict", description="bytes that are wrong in the encoding: strict refuses them; or replace, ignore"
     )
     max_gb: float = Field(default=16.0, gt=0, le=1_000_000, description="refuse a source with more gigabytes, unpacked")
+
+    @field_validator("source")
+    @classmethod
+    def _has_no_secrets(cls, value: str) -> str:
+        refuse_secrets(value)
+        return value
 
     @field_validator("encoding")
     @classmethod

@@ -5,7 +5,7 @@ import math
 import re
 from typing import Any
 
-from pipeline.core.errors import LOGIN
+from pipeline.core.errors import without_secrets
 
 # Symbols for invisible characters: the same in the report, in `charlm score` and in the playground (words.js).
 # U+2423 and U+21B5 are in nearly every font; U+2420 is missing from many.
@@ -67,4 +67,4 @@ def param(value: Any) -> str:
     if ABSOLUTE.match(value):
         last = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
         return f"…/{last}"
-    return LOGIN.sub("", value)
+    return without_secrets(value)

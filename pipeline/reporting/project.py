@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json
+from pipeline.evaluation.measurement import difference, record_in
 from pipeline.params.reader import LOCK_FILE, PARAMS_FILE, flatten, read_yaml, stages_in_step
 from pipeline.reporting.formatting import NOTHING, param
 
@@ -97,11 +98,9 @@ def same_text(projects: Sequence[Project]) -> bool:
 
 
 def why_not_comparable(projects: Sequence[Project]) -> str:
-    """Return why the perplexities cannot be compared, "" if they can: same eval text, windows of the same length."""
-    windows = {project.params.get("evaluate.window") for project in projects}
-    if not same_text(projects):
-        return "Measured on different eval texts: not comparable."
-    return "Measured over windows of different lengths: not comparable." if len(windows) > 1 else ""
+    """Return why the perplexities cannot be compared, "" if they can, because they were measured alike."""
+    differs = difference(*(record_in(project.metrics("evaluate")) for project in projects))
+    return f"Not comparable: {differs}." if differs else ""
 
 
 def _parsed(raw: Mapping[str, str | None], numbers: Sequence[str], words: Sequence[str]) -> Row | None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, Literal
 
+from pipeline.params.text import source_name
 from pipeline.reporting.formatting import NOTHING, decimal, is_number, param, percent, seconds, signed, visible, whole
 from pipeline.reporting.project import Project, Row, why_not_comparable
 
@@ -106,7 +106,7 @@ def hardware(project: Project) -> str:
 def source(project: Project) -> str:
     """Return the file name of the source."""
     value = project.params.get("data.source")
-    return PurePath(param(value)).name if value else NOTHING
+    return source_name(param(value)) if value else NOTHING
 
 
 def _plain(name: str, values: Sequence[str], note: str = "") -> Figure:

@@ -11,14 +11,15 @@ from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import CURVE, read_checked, sha256_of
+from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement_id, record_in
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, SavedModel, weights_path
 from pipeline.params.reader import PARAMS_FILE, flatten, read_group, read_yaml
 from pipeline.params.sampling import Precision
-from pipeline.params.text import DataParams
+from pipeline.params.text import DataParams, source_name
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import Count, EvaluateFigures, Number, Registration, SplitFigures
-from pipeline.tracking.store import REGISTRY, from_registry
+from pipeline.tracking.store import REGISTRY
 
 CARD = "card.json"
 # Points of the training curve in a card: enough for a chart.
@@ -57,6 +58,8 @@ def card_of(model: SavedModel) -> dict[str, Any]:
         "perplexity": None,
         "baseline_perplexity": None,
         "baseline": None,
+        MEASUREMENT: None,
+        MEASUREMENT_ID: None,
         "bits_per_char": None,
         "corpus": None,
         "train_chars": None,
@@ -78,7 +81,9 @@ def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
         "perplexity": round(figures["perplexity"], 4),
         **({"baseline_perplexity": round(baseline, 4), "baseline": figures["baseline"]} if baseline else {}),
         "bits_per_char": round(figures["bits_per_char"], 4),
-        "corpus": Path(source).name,
+        MEASUREMENT: record_in(figures),
+        MEASUREMENT_ID: measurement_id(record_in(figures)) or None,
+        "corpus": source_name(source),
         "train_chars": data["train_chars"],
         "eval_chars": data["eval_chars"],
         "eval_sha256": figures.get("eval_sha256"),
@@ -123,6 +128,8 @@ def locate(address: str) -> Located:
     UserError if there is none; for the project's own model it names the command that makes it.
     """
     if address.startswith(REGISTRY):
+        from pipeline.tracking.registry import from_registry  # loads MLflow
+
         folder, version = from_registry(address)
         name = re.split("[@/]", address.removeprefix(REGISTRY))[0]
         return Located(folder, name, version, _card_perplexity(folder))

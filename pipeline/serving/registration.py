@@ -1,5 +1,6 @@
 """Logs the model to MLflow and registers it: version, tags, alias."""
 
+import json
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -14,9 +15,11 @@ from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import DataType, ParamSchema, ParamSpec
 
 from pipeline.core.files import read_checked, sha256_of, write_json
+from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement_id, record_in
 from pipeline.model.saved import SavedModel
 from pipeline.params.generation import GenerateParams, RegisterParams, registered_name
 from pipeline.params.reader import PARAMS_FILE, read_group
+from pipeline.params.text import source_name
 from pipeline.serving import pyfunc_model
 from pipeline.serving.model_source import CARD, project_card
 from pipeline.serving.pyfunc_model import PARAMS
@@ -25,13 +28,12 @@ from pipeline.tracking.records import EvaluateFigures, SplitFigures, TrainFigure
 from pipeline.tracking.registry import (
     BASELINE_TAG,
     EVAL_TAG,
-    PERPLEXITY_TAG,
     START_TAGS,
     Gate,
     Standing,
     pass_gate,
 )
-from pipeline.tracking.store import WEIGHTS_TAG, open_store
+from pipeline.tracking.store import PERPLEXITY_TAG, WEIGHTS_TAG, open_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,9 +139,10 @@ def register_model(execution: Execution, *, run_id: str) -> str:
             model_id=info.model_id,
         )
         baseline = figures.get(BASELINE_TAG)
-        candidate = Standing(str(version.version), figures["perplexity"], figures["eval_sha256"], baseline)
+        candidate = Standing(str(version.version), figures["perplexity"], record_in(figures), baseline)
         decision = pass_gate(client, name, candidate, Gate(params.max_perplexity, params.beat_baseline))
-    return f"{name} version {version.version} is {decision.alias}: {decision.reason}"
+    line = f"{name} version {version.version} is {decision.alias}: {decision.reason}"
+    return line if decision.comparable else f"{line}; `charlm promote {version.version} --force` makes it the champion"
 
 
 def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
@@ -150,14 +153,21 @@ def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
         PERPLEXITY_TAG: repr(figures["perplexity"]),
         **({BASELINE_TAG: repr(figures[BASELINE_TAG])} if BASELINE_TAG in figures else {}),
         EVAL_TAG: figures["eval_sha256"],
+        **_measurement_tags(figures),
         "train_sha256": data["train_sha256"],
         **{key: train[key] for key in START_TAGS if key in train},
-        "data.source": Path(execution.params()["data.source"]).name,
+        "data.source": source_name(execution.params()["data.source"]),
         WEIGHTS_TAG: sha256_of(project / "models/charlm/weights.safetensors"),
         "git.commit": execution.tags["git.commit"],
         "git.clean": execution.tags["git.clean"],
         "dvc.experiment": execution.tags.get("dvc.experiment", ""),
     }
+
+
+def _measurement_tags(figures: dict[str, Any]) -> dict[str, str]:
+    """Return the tags that say how a version was measured; none for figures that an earlier release saved."""
+    record = record_in(figures)
+    return {MEASUREMENT: json.dumps(record), MEASUREMENT_ID: measurement_id(record)} if record else {}
 
 
 def ensure_registered_model(client: MlflowClient, name: str) -> None:

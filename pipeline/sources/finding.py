@@ -8,11 +8,11 @@ import hashlib
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from pipeline.core.errors import LOGIN, UserError
+from pipeline.core.errors import UserError, without_secrets
 from pipeline.core.files import sha256_of
 from pipeline.params.text import SOTU, DataParams
 from pipeline.sources.files import DAMAGE, ENDINGS, GB, SourceFile, has_known_ending, unreadable
@@ -30,7 +30,7 @@ def scheme_of(source: str) -> str | None:
 
 def redacted(address: str) -> str:
     """Return an address without login and query, as it may be printed."""
-    return LOGIN.sub("", address.partition("?")[0])
+    return without_secrets(re.split(r"[?#]", address, maxsplit=1)[0])
 
 
 def cache_name(address: str) -> str:
@@ -106,15 +106,46 @@ def _in_folder(folder: Path, source: str) -> list[SourceFile]:
 
 
 def _matching(source: str, root: Path) -> list[SourceFile]:
-    pattern = Path(source).expanduser()
-    base = Path(pattern.anchor) if pattern.is_absolute() else root
-    inside = str(pattern.relative_to(pattern.anchor))
-    names = sorted(glob.glob(inside, root_dir=base, recursive=True))  # noqa: PTH207  pathlib has no root_dir
-    there = (name for name in names if (base / name).is_file())
-    files = [file for name in there for file in _expand(base / name, _printable(Path(name).as_posix()))]
+    base, names = matching_files(source, root)
+    files = [file for name in names for file in _expand(base / name, _printable(Path(name).as_posix()))]
     if not files:
         raise UserError(f"data.source: {source}: no files match")
     return files
+
+
+def matching_files(source: str, root: Path) -> tuple[Path, list[str]]:
+    """Return the files that match the glob `source`: the folder that their names are relative to, and the sorted names.
+
+    As in `glob.glob`, but `**` does not follow links to folders: one to a parent folder has no end. The links that the
+    glob itself names are followed.
+    """
+    pattern = Path(source).expanduser()
+    base = Path(pattern.anchor) if pattern.is_absolute() else root
+    found = {""}
+    parts = list(pattern.relative_to(pattern.anchor).parts)
+    while parts:
+        if parts[0] == "**":
+            parts = parts[1:]
+            folders = {place for one in found for place in _folders_in(base, one)}
+            found = folders if parts else {name for one in folders for name in _glob("*", base, one)}
+            continue
+        end = parts.index("**") if "**" in parts else len(parts)
+        found = {name for one in found for name in _glob("/".join(parts[:end]), base, one)}
+        parts = parts[end:]
+    return base, sorted(name for name in found if (base / name).is_file())
+
+
+def _glob(pattern: str, base: Path, folder: str) -> list[str]:
+    names = glob.glob(pattern, root_dir=base / folder)  # noqa: PTH207  pathlib has no root_dir
+    return [os.path.join(folder, name) for name in names]  # noqa: PTH118  also for folder ""
+
+
+def _folders_in(base: Path, folder: str) -> Iterator[str]:
+    """Yield a folder and all folders in it, relative to `base`, without hidden ones and without following links."""
+    for inner, folders, _ in os.walk(base / folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        place = os.path.relpath(inner, base)
+        yield "" if place == "." else place
 
 
 def _expand(path: Path, name: str) -> list[SourceFile]:

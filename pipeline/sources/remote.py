@@ -1,9 +1,11 @@
 """Copies files from https or a store that fsspec knows (S3, GCS, …): once, and again if there is another version.
 
-The store's driver finds credentials where its own documentation says; none is printed or saved here.
+Credentials for https come from a netrc file or the variable CHARLM_SOURCE_TOKEN; a store's driver finds them where its
+own documentation says. None is printed or saved here.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -23,8 +25,10 @@ from pipeline.sources.finding import cache_name, hash_of, redacted, scheme_of
 TIMEOUT_SECONDS = 30.0
 # HTTP statuses after which an earlier copy is not used: the file is gone, or access is denied.
 CLIENT_ERRORS = range(400, 500)
+NO_ACCESS = (401, 403)
 MAGIC = "*?["
 SECURE = "https"
+TOKEN_VARIABLE = "CHARLM_SOURCE_TOKEN"  # noqa: S105  a name
 LOCAL = ("file", "local")
 # What stores report about the version of a file; all of these that a store reports are compared.
 IDENTITY = (
@@ -106,7 +110,7 @@ def fetch_url(
     cache.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(cache / ".lock"), _reporting_errors(source):
-            fs = _https()
+            fs = _https(url)
             try:
                 info = fs.info(url)
             except FileNotFoundError as error:  # fsspec raises it for every failure
@@ -120,19 +124,28 @@ def fetch_url(
         return copy
 
 
-def _https() -> fsspec.AbstractFileSystem:
-    """Return fsspec's file system for https, with timeouts, which refuses redirects to http."""
+def _https(url: str) -> fsspec.AbstractFileSystem:
+    """Return fsspec's file system for https, with timeouts, which refuses redirects to http.
+
+    It sends the token in CHARLM_SOURCE_TOKEN to the server of `url` only, also after a redirect; without a token, the
+    login that a netrc file has for a server.
+    """
     import aiohttp  # takes 0.2 s to import
 
     async def check_redirect(_session: Any, _context: Any, params: Any) -> None:
         headers = params.response.headers
         _require_https(urljoin(str(params.url), headers.get("Location") or headers.get("URI") or ""))
 
+    async def add_token(request: aiohttp.ClientRequest, send: Any) -> Any:
+        if (token := os.environ.get(TOKEN_VARIABLE)) and request.url.origin() == type(request.url)(url).origin():
+            request.headers["Authorization"] = f"Bearer {token}"
+        return await send(request)
+
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(check_redirect)
     # Without a limit on the total time: a large file may take hours.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_SECONDS, sock_read=TIMEOUT_SECONDS)
-    options = {"trace_configs": [trace], "timeout": timeout, "trust_env": True}
+    options = {"trace_configs": [trace], "timeout": timeout, "middlewares": (add_token,), "trust_env": True}
     return fsspec.filesystem("https", client_kwargs=options, skip_instance_cache=True)
 
 
@@ -189,6 +202,8 @@ def _reporting_errors(source: str) -> Iterator[None]:
         if (status := getattr(error, "status", None)) is None:
             raise _UnreachableError(f"{type(error).__name__}: {one_line(error)}") from None
         message = f"the server answered {status}"
+        if status in NO_ACCESS:
+            message += f"; credentials belong in a netrc file or in {TOKEN_VARIABLE}"
         if status in CLIENT_ERRORS:
             raise UserError(f"data.source: {source}: {message}") from None
         raise _UnreachableError(message) from None

@@ -21,11 +21,13 @@ from typing import Any, Protocol
 import psutil
 
 from pipeline.core.files import read_json
-from pipeline.tracking.project import project_root, state_folder
+from pipeline.evaluation.measurement import Record, record_in
+from pipeline.tracking.project import project_root, read_files, state_folder
 from pipeline.tracking.stage import CURVE_VARIABLE
 
 TARGET = "evaluate"
 METRICS, METRIC = "metrics/summary.json", "perplexity"
+FIGURES = "metrics/evaluate.json"
 TEMPORARY = Path(".dvc/tmp/exps")
 
 
@@ -54,6 +56,10 @@ class Trials(Protocol):
 
     def result(self, name: str) -> float | None:
         """Return the perplexity of trial `name`, None if it has not succeeded."""
+        ...
+
+    def measurement(self, name: str) -> Record | None:
+        """Return the record of how the perplexity of trial `name` was measured, None if there is none."""
         ...
 
     def names(self, label: str) -> list[str]:
@@ -98,6 +104,15 @@ class DvcTrials:
             try:
                 return float(json.loads(_git("show", f"{ref}:./{METRICS}"))[METRIC])
             except (ValueError, KeyError, TypeError):
+                continue
+        return None
+
+    def measurement(self, name: str) -> Record | None:
+        """Return the record in the experiment's figures, which are in DVC's cache."""
+        for ref in _git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{name}").split():
+            try:
+                return record_in(json.loads(read_files([ref], [FIGURES])[0][FIGURES] or "{}"))
+            except (ValueError, AttributeError):
                 continue
         return None
 

@@ -4,6 +4,7 @@ Everything that must survive this process is in the study, in the trials' files 
 the next runner finds the trials that are still running and continues to watch them.
 """
 
+import json
 import math
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from pipeline.core.errors import UserError
+from pipeline.evaluation.measurement import MEASUREMENT, difference, record_in
 from pipeline.sweeping.definition import Definition
 from pipeline.sweeping.output import ParentRun, Screen, note
 from pipeline.sweeping.process import TrialProcess, Trials, remove_checkpoints
@@ -217,6 +219,8 @@ class Runner:
         process, number = trial.process, trial.proposal.number
         perplexity, reason = self.trials.result(process.name), ""
         state: State = "done"
+        if perplexity is not None:
+            self._check_measurement(process.name, number)
         if perplexity is None:
             process.clean()
             # Without a result it was pruned by this runner, has diverged, or has failed.
@@ -245,6 +249,18 @@ class Runner:
             self.study.forget(self._failed)
             raise UserError(
                 f"sweep: {MAX_FAILURES} trials in a row failed, the last with: {reason} (see {process.log})"
+            )
+
+    def _check_measurement(self, name: str, number: int) -> None:
+        """Refuse a trial that was not measured as the first one was, as when the text has changed since."""
+        found = self.trials.measurement(name)
+        if found is not None and not ranking(self.study.outcomes()):
+            self.study.remember(MEASUREMENT, json.dumps(found))
+        elif differs := difference(record_in({MEASUREMENT: self.study.recall(MEASUREMENT)}), found):
+            self.study.lose(number)
+            raise UserError(
+                f"sweep {self.study.label}: {name} cannot be compared with the trials before it: {differs}; "
+                "allowed is the same text and measurement, or another --name"
             )
 
     def _write_note(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
+from pipeline.core.errors import without_secrets
 from pipeline.params.reader import PARAMS_FILE, flatten, parse_yaml, read_yaml
 from pipeline.tracking.project import changed_files, file_at
 
@@ -88,7 +89,7 @@ def format_value(value: Any) -> str:
         text = f"{value:g}"
     else:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    text = " ".join(text.split())
+    text = without_secrets(" ".join(text.split()))
     # Paths differ at their end.
     return text if len(text) <= MAX_VALUE_LENGTH else f"…{text[1 - MAX_VALUE_LENGTH :]}"
 

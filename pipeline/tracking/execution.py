@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, without_secrets
 from pipeline.core.files import MODEL, read_checked, read_json, whole_folder, write_json
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
 from pipeline.tracking.differences import changed_params, changes, params_of, run_name
@@ -131,8 +131,11 @@ class Execution:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def params(self) -> dict[str, str]:
-        """Return the params as MLflow stores them: flat, all strings, of at most MAX_VALUE characters."""
-        return {key: str(value)[:MAX_VALUE] for key, value in flatten(read_yaml(self.folder / PARAMS_FILE)).items()}
+        """Return the params as MLflow stores them: flat strings, cut to MAX_VALUE characters, without credentials."""
+        return {
+            key: without_secrets(str(value))[:MAX_VALUE]
+            for key, value in flatten(read_yaml(self.folder / PARAMS_FILE)).items()
+        }
 
 
 def execution_here() -> Execution:

@@ -19,9 +19,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from pipeline.core.errors import one_line
+from pipeline.core.errors import UserError, one_line, without_secrets
 from pipeline.core.files import write_json
 from pipeline.params.reader import PARAMS_FILE, read_yaml
+from pipeline.params.text import refuse_secrets, source_name
 from pipeline.splitting.sides import NAMES
 from pipeline.tracking.execution import MAX_VALUE, Execution, Session, Status, environment
 from pipeline.tracking.records import Point, Record, read_record
@@ -43,10 +44,10 @@ def log_datasets(client: MlflowClient, run_id: str, split: Record, folder: Path)
     inputs = [
         DatasetInput(
             Dataset(
-                name=Path(source).name or source,
+                name=source_name(source),
                 digest=digest[:DIGEST_LENGTH],
                 source_type="text",
-                source=json.dumps(params["data"]),
+                source=json.dumps(params["data"] | {"source": without_secrets(source)}),
                 profile=json.dumps(_profile(split, side)),
             ),
             tags=[InputTag("mlflow.data.context", side)],
@@ -72,8 +73,13 @@ def publish(
 ) -> str:
     """Send the records of `stages` to the session's run, which is created if it has none; returns the run's id.
 
-    Records that this session has already sent are skipped. The session is saved.
+    Records that this session has already sent are skipped. The session is saved. UserError if `data.source` contains
+    credentials, as in a commit of an earlier release: the run has params.yaml, dvc.lock and the patch.
     """
+    try:
+        refuse_secrets(str(read_yaml(execution.folder / PARAMS_FILE).get("data", {}).get("source", "")))
+    except ValueError as problem:
+        raise UserError(f"data.source: {problem}") from None
     with open_store() as (client, experiment_id):
         if session.run_id is None:
             session.run_id = _create_run(client, experiment_id, execution)

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import read_json
+from pipeline.evaluation.measurement import MEASUREMENT
 from pipeline.params.reader import LOCK_FILE, flatten
 
 
@@ -112,6 +113,7 @@ class Registration(TypedDict):
     model_name: str | None
     perplexity: Number
     weights_sha256: str
+    measurement_id: NotRequired[str]
 
 
 # A point of a curve: step, seconds since the start of training, values by name.
@@ -142,7 +144,8 @@ def read_record(stage: str, folder: Path) -> Record:
     files = STAGES[stage]
     metrics, tags = {}, {}
     for name, value in _metrics(folder, files.metrics).items():
-        if stage in MODEL_STAGES and isinstance(value, int | float) and name.rpartition(".")[2] not in FACTS:
+        is_fact = name.startswith(f"{MEASUREMENT}.") or name.rpartition(".")[2] in FACTS
+        if stage in MODEL_STAGES and isinstance(value, int | float) and not is_fact:
             metrics[metric_name(stage, name)] = float(value)
         elif value is not None:
             tags[f"{stage}.{name}"] = str(value)

@@ -1,6 +1,6 @@
 """The model registry and its gate: decides which version is the champion, and can roll back to the one before.
 
-Perplexities are compared only if they were measured on the same eval text, identified by its SHA-256. The champion
+Perplexities are compared only if they were measured alike (`pipeline/evaluation/measurement.py`). The champion
 changes in one call, which moves the alias; the tags that a rollback needs are written before it.
 """
 
@@ -8,20 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, Literal
 
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
+from pipeline.evaluation.measurement import Record, difference, record_in
 from pipeline.tracking.project import state_folder
-from pipeline.tracking.store import CHAMPION, GATE_TAG, REASON_TAG
+from pipeline.tracking.store import CHAMPION, GATE_TAG, PERPLEXITY_TAG, REASON_TAG, REGISTRY, open_store
 
 CHALLENGER: Final = "challenger"
 BASELINE_TAG = "baseline_perplexity"
-PERPLEXITY_TAG, EVAL_TAG = "perplexity", "eval_sha256"
+EVAL_TAG = "eval_sha256"
 # The model that training started from, if it did: its address, and the hash of its weights.
 START_TAGS = START_TAG, START_SHA256_TAG = ("start_from", "start_sha256")
 # MLflow's error codes for a missing alias, version or model.
@@ -32,11 +35,11 @@ BEFORE_TAG, SINCE_TAG = "champion.before", "champion.since"
 
 @dataclass(frozen=True)
 class Standing:
-    """A version's perplexity, the SHA-256 of the eval text, and the baseline's perplexity on it (None: unknown)."""
+    """A version's perplexity, the record of its measurement, and the baseline's perplexity (None: unknown)."""
 
     version: str
     perplexity: float
-    eval_sha256: str
+    measurement: Record | None
     baseline: float | None = None
 
 
@@ -50,10 +53,11 @@ class Gate:
 
 @dataclass(frozen=True)
 class Decision:
-    """The alias that a new version gets, and why."""
+    """The alias that a new version gets, why, and whether it could be compared with the champion."""
 
     alias: Literal["champion", "challenger"]
     reason: str
+    comparable: bool = True
 
 
 def decide(candidate: Standing, champion: Standing | None, gate: Gate) -> Decision:
@@ -71,11 +75,9 @@ def decide(candidate: Standing, champion: Standing | None, gate: Gate) -> Decisi
         )
     if champion is None:
         return Decision(CHAMPION, "there is no champion yet")
-    if candidate.eval_sha256 != champion.eval_sha256:
-        return Decision(
-            CHALLENGER,
-            f"champion version {champion.version} was measured on another eval text: not comparable",
-        )
+    if differs := difference(champion.measurement, candidate.measurement):
+        reason = f"not comparable with champion version {champion.version}: {differs}"
+        return Decision(CHALLENGER, reason, comparable=False)
     compared = f"perplexity {candidate.perplexity:.4f} against {champion.perplexity:.4f} of version {champion.version}"
     if candidate.perplexity < champion.perplexity:
         return Decision(CHAMPION, compared)
@@ -108,7 +110,7 @@ def promote(
     """Make `version` the champion; returns a line that says what happened.
 
     UserError if there is no such version, if it is the champion, or (unless `force`) if it does not pass the gate: its
-    perplexity is over the limit, not below the baseline's, or not better than the champion's on the same eval text.
+    perplexity is over the limit, not below the baseline's, or not better than the champion's, measured alike.
     """
     with _one_at_a_time():
         candidate, champion = standing_of(find_version(client, name, version)), find_champion(client, name)
@@ -197,9 +199,33 @@ def standing_of(version: ModelVersion) -> Standing:
     return Standing(
         version=str(version.version),
         perplexity=float(version.tags.get(PERPLEXITY_TAG, "inf")),
-        eval_sha256=version.tags.get(EVAL_TAG, ""),
+        measurement=record_in(version.tags),
         baseline=float(version.tags[BASELINE_TAG]) if BASELINE_TAG in version.tags else None,
     )
+
+
+def from_registry(address: str, *, option: str = "--model") -> tuple[Path, str]:
+    """Return the folder of the model at `models:/…`, and its version number; UserError if there is none.
+
+    `option` is the option or params key that the address comes from; errors begin with it.
+    """
+    name, _, alias = address.removeprefix(REGISTRY).partition("@")
+    name, _, number = name.partition("/")
+    if not name or not (alias or number):
+        raise UserError(f"{option}: found {address}, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION")
+    try:
+        with open_store() as (client, _):
+            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
+            version = str(found.version)
+            folder = Path(download_artifacts(f"{REGISTRY}{name}/{version}"))
+    except MlflowException as error:
+        raise UserError(f"{option}: {address}: {one_line(error.message)}") from None
+    except OSError as error:  # the model's files: a store that is unreachable, a folder that was removed
+        raise UserError(f"{option}: {address}: {one_line(error)}") from None
+    for place in ("artifacts/charlm", "artifacts/model"):
+        if (folder / place).is_dir():
+            return folder / place, version
+    raise UserError(f"{option}: {address}: not a model that charlm registered")
 
 
 def _make_champion(client: MlflowClient, name: str, version: str, *, reason: str, before: str | None) -> None:

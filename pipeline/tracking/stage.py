@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import DiskError, UserError, disk_problem, one_line
 from pipeline.params.generation import registered_name
 from pipeline.tracking.execution import Execution, Session, Status, delete_unsent, execution_here, save_unsent
 from pipeline.tracking.project import project_root, will_register
@@ -177,7 +178,8 @@ class StageRun:
 
     def fail(self, error: str, *, killed: bool = False) -> None:
         """Mark the run as failed. There is none if `source` refused the input."""
-        with suppress(UserError):  # unreadable params: the stage has already reported them
+        # Unreadable params, or a disk that is full: the stage has already reported them.
+        with suppress(UserError, OSError):
             if self.name == INPUT_CHECK and self.session.run_id is None:
                 return
             self._publish("KILLED" if killed else "FAILED", with_stage=False, error=error)
@@ -199,7 +201,10 @@ class StageRun:
         except Exception as problem:  # noqa: BLE001  a broken store must not fail a finished stage
             if status == "RUNNING":
                 return  # nothing is lost: the end of the stage sends all of it
-            save_unsent(execution, self.session, stages, status=status, error=message, now=time.time())
+            try:
+                save_unsent(execution, self.session, stages, status=status, error=message, now=time.time())
+            except DiskError as full:
+                raise DiskError(f"MLflow got no record of {self.name}, and it cannot be saved: {full}") from None
             if error is None:  # a failed stage has already printed its one line
                 _say(
                     f"warning: MLflow got no record of {self.name} ({_one_line(problem)}); "
@@ -226,20 +231,27 @@ def stage(name: str) -> Iterator[StageRun]:
     run = StageRun(name, session)
     try:
         yield run
+        run.finish(time.perf_counter() - started)
     except UserError as error:
-        _say(f"error: {_one_line(error)}")
-        for note in getattr(error, "__notes__", []):
-            _say(note)
-        run.fail(_one_line(error))
-        sys.exit(error.exit_code)
+        _end_with(run, _one_line(error), getattr(error, "__notes__", []))
     except KeyboardInterrupt:
         _say(f"{name}: interrupted{run.after_interrupt}")
         run.fail("interrupted", killed=True)
         sys.exit(INTERRUPTED)
     except Exception as error:
+        if problem := disk_problem(error, folder=str(project_root())):
+            _end_with(run, problem, [])
         run.fail(f"{type(error).__name__}: {_one_line(error)}")
         raise
-    run.finish(time.perf_counter() - started)
+
+
+def _end_with(run: StageRun, message: str, notes: Sequence[str]) -> NoReturn:
+    """Report an error in one line, with its notes, mark the run as failed, and end the process."""
+    _say(f"error: {message}")
+    for note in notes:
+        _say(note)
+    run.fail(message)
+    sys.exit(UserError.exit_code)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """MLflow's store and registry: their address, opening them without damage, and reading a local one without MLflow.
 
 MLflow takes 3 to 4 seconds to load, so only `open_store` loads it. What is only shown to people is read from the local
-SQLite file directly; every change goes through MLflow, except `relocate`.
+SQLite file directly; every change goes through MLflow.
 """
 
 import logging
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from pipeline.core.errors import LOGIN, UserError, one_line
+from pipeline.core.errors import UserError, one_line, without_secrets
+from pipeline.evaluation.measurement import MEASUREMENT_ID
+from pipeline.params.reader import LOCK_FILE
 from pipeline.tracking.project import project_root, state_folder
 
 if TYPE_CHECKING:
@@ -35,15 +37,10 @@ EXPERIMENT = "charlm"
 KIND_TAG, KIND = "mlflow.experimentKind", "custom_model_development"
 # The alias of the best version, and the tags of a version that are read here too.
 CHAMPION: Final = "champion"
-REASON_TAG, GATE_TAG, WEIGHTS_TAG = "champion.reason", "gate", "weights_sha256"
+REASON_TAG, GATE_TAG, WEIGHTS_TAG, PERPLEXITY_TAG = "champion.reason", "gate", "weights_sha256", "perplexity"
 SQLITE = "sqlite:///"
-# The columns of MLflow's database with absolute addresses of artifacts.
-ADDRESSES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "storage_location"),
-)
+# An SQLite file begins with these bytes; larger ones are not read to their end at each start.
+MAGIC, HEADER_BYTES, CHECKED_BYTES = b"SQLite format 3\0", 100, 1 << 28
 
 
 def set_up_mlflow() -> None:
@@ -67,6 +64,29 @@ def store_hash(uri: str) -> str:
     return sha256(uri.encode()).hexdigest()[:16]
 
 
+def check_store() -> None:
+    """Do nothing if the store's server answers, or its file is a database or new; else raise a UserError."""
+    check_server()
+    with lock_store():
+        _check_databases()
+
+
+@contextmanager
+def lock_store() -> Iterator[None]:
+    """Protect a local store: two processes that create a new mlflow.db at once damage it."""
+    from filelock import FileLock
+
+    state_folder().mkdir(parents=True, exist_ok=True)
+    with nullcontext() if is_server(tracking_uri()) else FileLock(state_folder() / "mlflow.lock"):
+        yield
+
+
+def _check_databases() -> None:
+    for path in {_file_of(tracking_uri()), _registry_file()}:
+        if path is not None:
+            check_database(path)
+
+
 def check_server() -> None:
     """Do nothing if the store is local or its server answers; else raise a UserError."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
@@ -79,28 +99,66 @@ def check_server() -> None:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         message = str(error).partition("\n")[0].replace(uri, "")
         raise UserError(
-            f"MLFLOW_TRACKING_URI: {LOGIN.sub('', uri)} does not answer ({one_line(message)}); "
+            f"MLFLOW_TRACKING_URI: {without_secrets(uri)} does not answer ({one_line(message)}); "
             "start the server, or unset it to log to ./mlflow.db"
         ) from None
+
+
+def check_database(path: Path) -> None:
+    """Refuse an SQLite file that is damaged: MLflow would begin a new registry, in which any version is champion.
+
+    An empty file is allowed only if nothing was registered here: a process was killed before it wrote anything.
+    """
+    if not path.exists():
+        return
+    remedy = "restore it from a backup, or delete it to begin a new registry without the earlier runs and versions"
+    size = path.stat().st_size
+    if size == 0:
+        if not (known := _known_from()):
+            return
+        raise UserError(f"{path.name}: 0 bytes, although {known} knows of earlier runs; {remedy}")
+    with path.open("rb") as file:
+        head = file.read(HEADER_BYTES)
+    if not head.startswith(MAGIC):
+        raise UserError(f"{path.name}: not an SQLite database; {remedy}")
+    if size > CHECKED_BYTES:
+        return
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+            (answer,) = database.execute("PRAGMA quick_check(1)").fetchone()
+            (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        return  # another process is writing to it
+    except sqlite3.DatabaseError as error:
+        answer, tables = str(error), 1
+    if answer != "ok" or (tables == 0 and _known_from()):
+        raise UserError(f"{path.name}: damaged ({one_line(answer) if tables else 'no tables'}); {remedy}")
+
+
+def _known_from() -> str:
+    """Return what knows that the store once had runs or versions, "" if nothing does."""
+    lock = project_root() / LOCK_FILE
+    if lock.exists() and "models/registration.json" in lock.read_text(encoding="utf-8", errors="replace"):
+        return LOCK_FILE.name
+    return "mlruns" if any((project_root() / "mlruns").glob("*/*")) else ""
 
 
 @contextmanager
 def open_store() -> Iterator[tuple["MlflowClient", str]]:
     """Give a client and the id of the experiment `charlm`, which is created if it is missing.
 
-    A file lock protects a local store: two processes that create a new mlflow.db at once damage it. UserError at once
-    if a server does not answer; MLflow itself would wait for minutes.
+    UserError at once if a server does not answer (MLflow itself would wait for minutes), or if a local store's
+    file is damaged.
     """
     import mlflow  # 3 to 4 s
-    from filelock import FileLock
 
     # Messages about migrations and hints to developers do not help users.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     check_server()
     uri = tracking_uri()
-    state_folder().mkdir(parents=True, exist_ok=True)
-    with nullcontext() if is_server(uri) else FileLock(state_folder() / "mlflow.lock"):
+    with lock_store():
+        _check_databases()
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(os.environ.get("MLFLOW_REGISTRY_URI") or uri)
         client = mlflow.MlflowClient()
@@ -136,13 +194,28 @@ class Registered:
     reason: str
 
 
+# What identifies a registered model among the results here: its weights, perplexity and measurement. Models with the
+# same weights may have other n-gram models, and may have been measured otherwise.
+Key = tuple[str, str, str]
+
+
+def model_key(weights: str | None, perplexity: object, measurement: str | None) -> Key | None:
+    """Return the key of a model, None without the SHA-256 of its weights; `perplexity` is a float or its repr."""
+    shown = perplexity if isinstance(perplexity, str) else repr(perplexity)
+    return (weights, shown, measurement or "") if weights else None
+
+
+def _key_of(tags: Mapping[str, str]) -> Key | None:
+    return model_key(tags.get(WEIGHTS_TAG), tags.get(PERPLEXITY_TAG, ""), tags.get(MEASUREMENT_ID))
+
+
 def registry_is_remote() -> bool:
     """Return whether only MLflow can read the registry, as on a server."""
     return _registry_file() is None
 
 
-def registered_versions() -> dict[str, Registered]:
-    """Return the registered versions by the SHA-256 of their weights, without loading MLflow for a local registry.
+def registered_versions() -> dict[Key, Registered]:
+    """Return the registered versions by `model_key`, without loading MLflow for a local registry.
 
     Errors of MLflow are passed on.
     """
@@ -157,12 +230,12 @@ def registered_versions() -> dict[str, Registered]:
                 # "champion" before any other alias.
                 alias = min(one.aliases, key=lambda name: (name != CHAMPION, name), default="")
                 version = Registered(model.name, int(one.version), alias, reason_of(alias, one.tags))
-                found.append((version, one.tags.get(WEIGHTS_TAG)))
-    return by_weights(found)
+                found.append((version, _key_of(one.tags)))
+    return by_key(found)
 
 
-def local_versions(model: str | None = None) -> dict[str, Registered]:
-    """Return the versions (of one `model`) in the local registry by the SHA-256 of their weights.
+def local_versions(model: str | None = None) -> dict[Key, Registered]:
+    """Return the versions (of one `model`) in the local registry by `model_key`.
 
     Empty if there is no local registry, or if its file cannot be read, as that of another MLflow version.
     """
@@ -176,8 +249,8 @@ def local_versions(model: str | None = None) -> dict[str, Registered]:
             for name, version, alias in database.execute("SELECT name, version, alias FROM registered_model_aliases"):
                 aliases[name, int(version)] = alias
             for name, version, key, value in database.execute(
-                "SELECT name, version, key, value FROM model_version_tags WHERE key IN (?, ?, ?)",
-                (WEIGHTS_TAG, GATE_TAG, REASON_TAG),
+                "SELECT name, version, key, value FROM model_version_tags WHERE key IN (?, ?, ?, ?, ?)",
+                (WEIGHTS_TAG, GATE_TAG, REASON_TAG, PERPLEXITY_TAG, MEASUREMENT_ID),
             ):
                 tags.setdefault((name, int(version)), {})[key] = value
     except sqlite3.Error:
@@ -186,14 +259,14 @@ def local_versions(model: str | None = None) -> dict[str, Registered]:
     for (name, version), one in tags.items():
         if model is None or name == model:
             alias = aliases.get((name, version), "")
-            found.append((Registered(name, version, alias, reason_of(alias, one)), one.get(WEIGHTS_TAG)))
-    return by_weights(found)
+            found.append((Registered(name, version, alias, reason_of(alias, one)), _key_of(one)))
+    return by_key(found)
 
 
-def by_weights(found: Iterable[tuple[Registered, str | None]]) -> dict[str, Registered]:
-    """Return versions by the SHA-256 of their weights; of several with the same weights, the champion or the newest."""
+def by_key(found: Iterable[tuple[Registered, Key | None]]) -> dict[Key, Registered]:
+    """Return versions by their keys; of several with the same key, the champion or the newest."""
     ordered = sorted(found, key=lambda pair: (pair[0].alias == CHAMPION, pair[0].version))
-    return {weights: one for one, weights in ordered if weights}
+    return {key: one for one, key in ordered if key}
 
 
 def reason_of(alias: str, tags: Mapping[str, str]) -> str:
@@ -208,59 +281,11 @@ def _registry_file() -> Path | None:
     uri = os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         return project_root() / "mlflow.db"
+    return _file_of(uri)
+
+
+def _file_of(uri: str) -> Path | None:
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
-def relocate(root: Path) -> tuple[str, int]:
-    """Correct mlflow.db in `root` after its folder was moved: MLflow stores artifact addresses as absolute paths.
-
-    Returns the old folder and the number of changed addresses. UserError if there is no database or no experiment.
-    """
-    path = root / "mlflow.db"
-    if not path.exists():
-        raise UserError(f"mlflow.db: no such file in {root.name}; nothing was logged here yet")
-    with sqlite3.connect(path) as database:  # one transaction
-        found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
-        if found is None:
-            raise UserError(f"mlflow.db: no experiment {EXPERIMENT!r}")
-        old, new = found[0].removesuffix("/mlruns"), root.resolve().as_uri()
-        if old == new:
-            return old, 0
-        changed = 0
-        for table, column in ADDRESSES:
-            statement = (
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} LIKE ? || '/mlruns/%' "  # noqa: S608
-                f"OR {column} = ? || '/mlruns'"
-            )
-            changed += database.execute(statement, (new, len(old) + 1, old, old)).rowcount
-    return old, changed
-
-
 REGISTRY = "models:/"
-
-
-def from_registry(address: str, *, option: str = "--model") -> tuple[Path, str]:
-    """Return the folder of the model at `models:/…`, and its version number; UserError if there is none.
-
-    `option` is the option or params key that the address comes from; errors begin with it.
-    """
-    from mlflow.artifacts import download_artifacts  # 3 seconds: not for a folder
-    from mlflow.exceptions import MlflowException
-
-    name, _, alias = address.removeprefix(REGISTRY).partition("@")
-    name, _, number = name.partition("/")
-    if not name or not (alias or number):
-        raise UserError(f"{option}: found {address}, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION")
-    try:
-        with open_store() as (client, _):
-            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
-            version = str(found.version)
-            folder = Path(download_artifacts(f"{REGISTRY}{name}/{version}"))
-    except MlflowException as error:
-        raise UserError(f"{option}: {address}: {one_line(error.message)}") from None
-    except OSError as error:  # the model's files: a store that is unreachable, a folder that was removed
-        raise UserError(f"{option}: {address}: {one_line(error)}") from None
-    for place in ("artifacts/charlm", "artifacts/model"):
-        if (folder / place).is_dir():
-            return folder / place, version
-    raise UserError(f"{option}: {address}: not a model that charlm registered")

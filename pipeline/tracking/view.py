@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from pipeline.core.errors import LOGIN
+from pipeline.core.errors import without_secrets
 from pipeline.core.files import read_json, write_json
 from pipeline.tracking.differences import differing
 from pipeline.tracking.project import state_folder
@@ -185,7 +185,7 @@ def compare_link() -> str | None:
         view = read_json(state_folder() / VIEW_FILE)
         if view["store"] != store_hash(uri):
             return None
-        pages = LOGIN.sub("", uri).rstrip("/") if is_server(uri) else LOCAL
+        pages = without_secrets(uri).rstrip("/") if is_server(uri) else LOCAL
         # Without the second part MLflow opens its pages for GenAI, whatever the experiment is.
         query = urlencode({"viewStateShareKey": KEY, "workflowType": "machine_learning"})
         return f"{pages}/#/experiments/{view['experiment']}/runs?{query}"

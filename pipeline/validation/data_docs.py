@@ -65,7 +65,8 @@ def site(folder: Path) -> dict[str, Any]:
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "show_cta_footer": False},
         "store_backend": {
             "class_name": "TupleFilesystemStoreBackend",
-            "base_directory": str(folder.resolve()),
+            # Great Expectations would replace $NAME by a variable.
+            "base_directory": str(folder.resolve()).replace("$", r"\$"),
         },
     }
 

@@ -12,8 +12,11 @@ import pytest
 from ruamel.yaml import YAML
 from support.projects import ROOT
 
+from pipeline.evaluation.measurement import measurement, measurement_id
+
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
 EVALUATE = {"outs": [{"path": "plots/position.csv", "md5": "0"}]}
+RECORD_ID = measurement_id(measurement(eval_sha256="a" * 64, window=100, unknown_chars=0))
 WEIGHTS = {"start": "1" * 64, "wider": "2" * 64}
 
 
@@ -45,12 +48,13 @@ class Repository:
                 at = at[group]
             at[last] = value
         YAML(typ="safe").dump(params, self.folder / "params.yaml")
-        figures = {"perplexity": perplexity, "bits_per_char": 1.8, "eval_sha256": text}
+        record = measurement(eval_sha256=text, window=100, unknown_chars=0)
+        figures = {"perplexity": perplexity, "bits_per_char": 1.8, "eval_sha256": text, "measurement": record}
         figures["baseline_perplexity"] = 3.394
         self.write("metrics/evaluate.json", figures)
         self.write("metrics/train.json", {"seconds": 38.04})
         registration = json.dumps(
-            {"perplexity": perplexity, "eval_sha256": text, "weights_sha256": WEIGHTS.get(name, name)}
+            {"perplexity": perplexity, "measurement": record, "weights_sha256": WEIGHTS.get(name, name)}
         )
         md5 = hashlib.md5(registration.encode(), usedforsecurity=False).hexdigest()
         self.write(f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}", registration)
@@ -78,9 +82,13 @@ class Repository:
             database.execute("CREATE TABLE registered_model_aliases (name, version, alias)")
             database.execute("CREATE TABLE model_version_tags (name, version, key, value)")
             database.execute("INSERT INTO registered_model_aliases VALUES ('charlm', 1, ?)", (alias,))
-            database.execute(
-                "INSERT INTO model_version_tags VALUES ('charlm', 1, 'weights_sha256', ?)", (WEIGHTS[name],)
-            )
+            tags = {
+                "weights_sha256": WEIGHTS[name],
+                "perplexity": "3.2",
+                "measurement_id": RECORD_ID,
+            }
+            for tag in tags.items():
+                database.execute("INSERT INTO model_version_tags VALUES ('charlm', 1, ?, ?)", tag)
 
     def charlm(self, *arguments, expect=0, **variables):
         done = subprocess.run(

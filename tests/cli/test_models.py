@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pipeline.cli.models import _table, print_whole
 NAME = "an-experiment-of-25-chars"
 
 
-def version(number, alias):
+def version(number, alias, window=100):
     tags = {"perplexity": "3.5821", "data.source": "obama.txt", "eval_sha256": "a" * 64, "dvc.experiment": NAME}
+    if window is not None:
+        tags["measurement"] = json.dumps({"window": window})
     return SimpleNamespace(version=number, aliases=[alias], tags=tags, creation_timestamp=0)
 
 
@@ -45,3 +48,12 @@ def test_nothing_is_cut_in_a_narrow_terminal():
     assert done.returncode == 0, done.stdout
     assert NAME in done.stdout
     assert "…" not in done.stdout
+
+
+@pytest.mark.parametrize("window", [400, None])
+def test_figures_that_were_measured_otherwise_are_marked(window, capsys):
+    print_whole(_table("charlm", [version(2, "challenger", window), version(1, "champion")]))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split()[2] == "3.5821*"
+    assert lines[3].split()[2] == "3.5821"
+    assert "not comparable with it" in lines[4]

@@ -28,7 +28,10 @@ def project(tmp_path, monkeypatch):
         {"mode": "sampled", "prompt": "The", "completion": " one\ntwo\nthree\nfour\nfive", "temperature": 0.8},
     ]
     write_json(tmp_path / "samples/samples.json", samples)
-    write_json(tmp_path / "models/registration.json", {"model_name": "charlm", "weights_sha256": WEIGHTS})
+    write_json(
+        tmp_path / "models/registration.json",
+        {"model_name": "charlm", "perplexity": 3.5, "measurement_id": "one"} | {"weights_sha256": WEIGHTS},
+    )
     (tmp_path / "params.yaml").write_text("# mine\nmodel:\n  num_hidden: 384\n  cell: lstm\n")
     git("init", "-q")
     git("add", "params.yaml")
@@ -53,7 +56,7 @@ def register(folder, alias, tags):
         database.execute("CREATE TABLE registered_model_aliases (name, version, alias)")
         database.execute("CREATE TABLE model_version_tags (name, version, key, value)")
         database.execute("INSERT INTO registered_model_aliases VALUES ('charlm', 3, ?)", (alias,))
-        for key, value in ({"weights_sha256": WEIGHTS} | tags).items():
+        for key, value in ({"weights_sha256": WEIGHTS, "perplexity": "3.5", "measurement_id": "one"} | tags).items():
             database.execute("INSERT INTO model_version_tags VALUES ('charlm', 3, ?, ?)", (key, value))
 
 

@@ -6,6 +6,7 @@ import pytest
 from support.models import random_model
 from support.tables import tables
 
+from pipeline.evaluation.measurement import measurement
 from pipeline.params.text import SplitParams
 from pipeline.reporting.project import Project
 from pipeline.splitting.build_splits import build_splits
@@ -20,6 +21,7 @@ EVALUATE = {
     "num_chars": 119,
     "buckets": {"20": {"perplexity": 3.75, "num_chars": 119}},
     "eval_sha256": SHA,
+    "measurement": measurement(eval_sha256=SHA, window=100, unknown_chars=0),
     "baseline_perplexity": 3.625,
     "baseline_perplexity_stateful": 3.375,
     "baseline": "Kneser-Ney order 9",

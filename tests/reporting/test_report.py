@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from reporting.conftest import FILES, SHA, write_project
+from reporting.conftest import EVALUATE, FILES, SHA, write_project
 from support.models import random_model
 
 from pipeline.reporting.project import Project
@@ -25,6 +25,7 @@ SECTIONS = [
     "versions",
     "again",
 ]
+RECORD = EVALUATE["measurement"]
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
 
@@ -287,20 +288,21 @@ def test_all_models_read_the_same_excerpt(project, larger):
     assert "larger" in json.dumps(data["charts"]["curve-epoch"])
 
 
-@pytest.mark.parametrize("sha", [SHA[::-1], None])
-def test_figures_of_another_text_are_not_ranked(project, tmp_path, sha):
-    folder = write_project(tmp_path, evaluate={"perplexity": 2.0, "eval_sha256": sha})
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        (RECORD | {"eval_sha256": SHA[::-1]}, "eval text abababab against babababa"),
+        (RECORD | {"window": 50}, "window 100 against 50"),
+        (RECORD | {"precision": "bfloat16"}, "precision float32 against bfloat16"),
+        (None, "there is no record of how it was measured"),
+    ],
+)
+def test_figures_that_were_measured_otherwise_are_not_ranked(project, tmp_path, record, why):
+    folder = write_project(tmp_path, evaluate={"perplexity": 2.0, "measurement": record})
     html = build_report([project, Project("other", folder)])
-    assert "Measured on different eval texts: not comparable." in html
+    assert f"Not comparable: {why}." in html
     assert 'class="best"' not in html
     assert 'class="better"' not in html and 'class="worse"' not in html
-
-
-def test_figures_of_other_windows_are_not_ranked(project, tmp_path):
-    params = FILES["params.yaml"].replace("window: 100", "window: 50")
-    html = build_report([project, Project("other", write_project(tmp_path, params=params))])
-    assert "Measured over windows of different lengths: not comparable." in html
-    assert 'class="best"' not in html
 
 
 def test_projects_of_the_same_name_get_numbers(project):

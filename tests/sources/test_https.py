@@ -1,5 +1,6 @@
 """Fetching from a server on this machine, over http instead of https."""
 
+import base64
 import hashlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,11 +22,15 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.body, self.status, self.sends, self.location, self.reported = b"hello", 200, None, None, ("etag", "size")
-        self.fetched, self.requests = 0, 0
+        self.fetched, self.requests, self.authorized = 0, 0, []
 
     @property
     def url(self):
         return f"http://user:word@127.0.0.1:{self.server_port}/texts/speech.txt?signature=secret"
+
+    @property
+    def plain_url(self):
+        return f"http://127.0.0.1:{self.server_port}/texts/speech.txt?download=1"
 
     def get(self, cache, **options):
         return fetch_url(self.url, cache=cache, **{"limit": 10**6} | options)
@@ -34,6 +39,7 @@ class Server(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self):
         self.server.requests += 1
+        self.server.authorized.append(self.headers.get("Authorization"))
         self.send_response(302 if self.server.location else self.server.status)
         if self.server.location:
             self.send_header("Location", self.server.location)
@@ -104,7 +110,9 @@ def test_a_wrong_sha256_saves_nothing(server, tmp_path):
 
 def test_a_copy_with_a_wrong_sha256_is_refused_if_the_server_has_no_other(server, tmp_path):
     def describe_it(**params):
-        return describe(DataParams(source=server.url, **params), root=tmp_path, cache=tmp_path / "state/downloads")
+        return describe(
+            DataParams(source=server.plain_url, **params), root=tmp_path, cache=tmp_path / "state/downloads"
+        )
 
     assert describe_it()["files"][0]["name"] == "speech.txt"
     with pytest.raises(UserError, match=r"^data.sha256: http://127.*speech.txt has 2cf.*, allowed is 000"):
@@ -156,4 +164,44 @@ def test_only_https_is_allowed_also_after_a_redirect(server, tmp_path, monkeypat
         server.get(tmp_path)
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"^data.source: http://127.*speech.txt: found http, allowed is https"):
+        server.get(tmp_path)
+
+
+@pytest.fixture
+def credentials(tmp_path, monkeypatch):
+    """A token, and a netrc file with a login for 127.0.0.1 only."""
+    path = tmp_path / "netrc"
+    path.write_text("machine 127.0.0.1 login me password word\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+    monkeypatch.setenv("CHARLM_SOURCE_TOKEN", "t0ken")
+    return monkeypatch
+
+
+def test_credentials_come_from_the_token_or_a_netrc_file(server, tmp_path, credentials):
+    fetch_url(server.plain_url, cache=tmp_path / "cache", limit=100)
+    assert set(server.authorized) == {"Bearer t0ken"}
+    server.authorized.clear()
+    credentials.delenv("CHARLM_SOURCE_TOKEN")
+    server.body = b"other"
+    fetch_url(server.plain_url, cache=tmp_path / "cache", limit=100)
+    assert set(server.authorized) == {"Basic " + base64.b64encode(b"me:word").decode()}
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert b"t0ken" not in stored and b"word" not in stored
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_host(server, tmp_path, credentials):
+    with Server() as other:
+        threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        server.location = other.plain_url.replace("127.0.0.1", "localhost")
+        fetch_url(server.plain_url, cache=tmp_path / "cache", limit=100)
+        other.shutdown()
+    assert set(server.authorized) == {"Bearer t0ken"}
+    assert set(other.authorized) == {None}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_without_access_the_message_says_where_credentials_belong(server, tmp_path, status):
+    server.status = status
+    with pytest.raises(UserError, match=f"answered {status}; credentials belong in a netrc file or in CHARLM_SOURCE_"):
         server.get(tmp_path)

@@ -38,6 +38,9 @@ class FakeTrials:
         path = self.results / name
         return float(path.read_text()) if path.exists() else None
 
+    def measurement(self, name):
+        return json.loads(os.environ.get("FAKE_MEASUREMENT", '{"window": 100}'))
+
     def names(self, label):
         return sorted(path.name for path in self.results.glob(f"{label}-*"))
 

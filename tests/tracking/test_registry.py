@@ -1,3 +1,4 @@
+import json
 import threading
 
 import mlflow
@@ -6,6 +7,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError
+from pipeline.evaluation.measurement import measurement
 from pipeline.tracking.registry import (
     Gate,
     Standing,
@@ -18,9 +20,12 @@ from pipeline.tracking.registry import (
     versions,
 )
 
+RECORD = measurement(eval_sha256="same", window=100, unknown_chars=0)
+OTHER = RECORD | {"eval_sha256": "other"}
 
-def standing(perplexity, version="2", eval_sha256="same"):
-    return Standing(version, perplexity, eval_sha256)
+
+def standing(perplexity, version="2", record=RECORD):
+    return Standing(version, perplexity, record)
 
 
 @pytest.mark.parametrize(
@@ -30,17 +35,27 @@ def standing(perplexity, version="2", eval_sha256="same"):
         (3.0, standing(3.1, "1"), "champion", "3.0000 against 3.1000 of version 1"),
         (3.1, standing(3.1, "1"), "challenger", "not better"),
         (6.0, None, "challenger", "over register.max_perplexity 5"),
-        (2.0, standing(3.1, "1", "other"), "challenger", "another eval text: not comparable"),
+        (
+            2.0,
+            standing(3.1, "1", OTHER),
+            "challenger",
+            "not comparable with champion version 1: eval text other against",
+        ),
+        (2.0, standing(3.1, "1", RECORD | {"window": 20}), "challenger", "version 1: window 20 against 100"),
+        (2.0, standing(3.1, "1", RECORD | {"precision": "bf16"}), "challenger", "precision bf16 against float32"),
+        (2.0, standing(3.1, "1", RECORD | {"padding": "counted"}), "challenger", "padding counted against not counted"),
+        (2.0, standing(3.1, "1", RECORD | {"protocol": 0}), "challenger", "protocol 0 against 1"),
+        (2.0, standing(3.1, "1", None), "challenger", "version 1: there is no record of how it was measured"),
     ],
 )
-def test_the_gate_decides_by_perplexity_on_the_same_text(perplexity, champion, alias, reason):
+def test_the_gate_decides_by_perplexities_that_were_measured_alike(perplexity, champion, alias, reason):
     decision = decide(standing(perplexity), champion, Gate(5.0))
     assert decision.alias == alias
     assert reason in decision.reason
 
 
 def test_a_champion_beats_the_baseline_if_one_was_measured():
-    worse, unknown = Standing("2", 3.3, "same", 3.2), Standing("2", 3.3, "same")
+    worse, unknown = Standing("2", 3.3, RECORD, 3.2), Standing("2", 3.3, RECORD)
     assert "not below the n-gram baseline's 3.2000" in decide(worse, None, Gate(beat_baseline=True)).reason
     assert decide(worse, None, Gate()).alias == "champion"
     assert decide(unknown, None, Gate(beat_baseline=True)).alias == "champion"
@@ -55,10 +70,10 @@ def client(tmp_path, monkeypatch):
     client = MlflowClient(uri, uri)
     client.create_registered_model("m")
     assert find_champion(client, "m") is None
-    for version, perplexity, text in (("1", 3.5, "same"), ("2", 3.2, "same"), ("3", 3.4, "same"), ("4", 2.0, "other")):
-        tags = {"perplexity": repr(perplexity), "eval_sha256": text}
+    for version, perplexity, record in (("1", 3.5, RECORD), ("2", 3.2, RECORD), ("3", 3.4, RECORD), ("4", 2.0, OTHER)):
+        tags = {"perplexity": repr(perplexity), "measurement": json.dumps(record)}
         client.create_model_version("m", source=str(tmp_path), tags=tags)
-        pass_gate(client, "m", standing(perplexity, version, text), Gate(5.0))
+        pass_gate(client, "m", standing(perplexity, version, record), Gate(5.0))
     return client
 
 
@@ -88,7 +103,7 @@ def test_a_worse_version_is_promoted_only_by_force(client):
 
 
 def test_figures_on_different_texts_are_not_compared(client):
-    with pytest.raises(UserError, match="measured on another eval text: not comparable; --force"):
+    with pytest.raises(UserError, match="version 2: eval text same against other; --force"):
         promote(client, "m", "4", reason="", force=False)
     assert "forced, although" in promote(client, "m", "4", reason="", force=True)
     assert "challenger" not in client.get_registered_model("m").aliases

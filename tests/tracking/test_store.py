@@ -9,25 +9,26 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.core.errors import UserError
+from pipeline.lineage.disk import relocate
 from pipeline.tracking.execution import Session, execution_here
 from pipeline.tracking.publish import publish
 from pipeline.tracking.records import stages_before
 from pipeline.tracking.store import (
     Registered,
-    by_weights,
+    by_key,
     check_server,
+    check_store,
     local_versions,
     open_store,
     reason_of,
     registry_is_remote,
-    relocate,
     tracking_uri,
 )
 
 
 def test_the_champion_or_newest_of_versions_with_the_same_weights_is_chosen():
     one, two, three = (Registered("m", n, alias, "") for n, alias in ((1, "champion"), (2, ""), (3, "")))
-    assert by_weights([(one, "a"), (two, "a"), (two, "b"), (three, "b"), (three, None)]) == {"a": one, "b": three}
+    assert by_key([(one, "a"), (two, "a"), (two, "b"), (three, "b"), (three, None)]) == {"a": one, "b": three}
 
 
 def test_a_reason_belongs_to_the_alias_that_the_version_has():
@@ -104,3 +105,66 @@ def test_the_store_is_in_the_root_of_dvc(project, monkeypatch):
     with open_store() as (_, experiment_id):
         assert experiment_id
     assert (project / "main/mlflow.db").exists()
+
+
+def damaged(kind, whole):
+    half = len(whole) // 2 // 4096 * 4096
+    return {
+        "empty": b"",
+        "text": b"a text file\n" * 500,
+        "cut": whole[:half],
+        "zeros": bytes(len(whole)),
+        "overwritten": whole[:4096] + os.urandom(len(whole) - 4096),
+    }[kind]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a store with one experiment."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+        with open_store():
+            pass
+    return (folder / "mlflow.db").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut", "zeros", "overwritten"])
+def test_a_damaged_store_is_refused_and_left_alone(project, monkeypatch, whole, kind):
+    """Else MLflow begins a new registry, in which there is no champion yet."""
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    (project / "dvc.lock").write_text("stages: {register: {outs: [{path: models/registration.json}]}}\n")
+    (project / "mlflow.db").write_bytes(bad := damaged(kind, whole))
+    for check in (check_store, lambda: open_store().__enter__()):
+        with pytest.raises(UserError, match=r"^mlflow.db: .*; restore it from a backup, or delete it") as refused:
+            check()
+        assert "\n" not in str(refused.value)
+    assert (project / "mlflow.db").read_bytes() == bad
+
+
+@pytest.mark.parametrize("known", ["dvc.lock", "mlruns"])
+def test_an_empty_store_is_new_only_if_nothing_knows_of_earlier_runs(project, monkeypatch, known):
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    (project / "mlflow.db").touch()
+    check_store()  # a process was killed while it created the store
+    if known == "mlruns":
+        (project / "mlruns/1/run").mkdir(parents=True)
+    else:
+        (project / "dvc.lock").write_text("stages: {register: {outs: [{path: models/registration.json}]}}\n")
+    with pytest.raises(UserError, match=f"mlflow.db: 0 bytes, although {known} knows of earlier runs"):
+        check_store()
+    (project / "mlflow.db").unlink()
+    check_store()  # deleted on purpose
+
+
+def test_a_store_without_tables_is_damaged_if_there_were_runs(project, monkeypatch):
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
+    with sqlite3.connect(project / "mlflow.db") as database:
+        database.execute("CREATE TABLE one (a)")
+        database.execute("DROP TABLE one")
+    check_store()
+    (project / "mlruns/1/run").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"mlflow.db: damaged \(no tables\)"):
+        check_store()

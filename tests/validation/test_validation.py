@@ -217,3 +217,10 @@ def test_data_docs_say_what_only_warns(tmp_path):
     checked(documents(), fail_on=("documents_named",), data_docs=tmp_path / "docs")
     page = (tmp_path / "docs/expectations/documents.html").read_text(encoding="utf-8")
     assert page.count("Only warns: a failure does not stop the pipeline.") == len(FIGURES)  # all but documents_named
+
+
+@pytest.mark.parametrize("name", ["$HOME", "a $UNSET ${x} b", "costs 5$", r"back\$slash", "%(a)s {b}"])
+def test_data_docs_in_a_folder_whose_name_looks_like_a_variable(tmp_path, name):
+    checked(documents(), data_docs=tmp_path / name / "docs")
+    assert (tmp_path / name / "docs/index.html").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
