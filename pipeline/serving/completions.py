@@ -113,7 +113,7 @@ class CompletionRequest(BaseModel):
             if isinstance(field, list | dict) and len(field) > MOST_ENTRIES:
                 context = {"name": name, "found": f"{len(field):,}", "allowed": f"{MOST_ENTRIES:,}"}
                 message = "{name}: found {found} entries, allowed are at most {allowed}"
-                raise PydanticCustomError("too_many_entries", message, context)  # type: ignore[arg-type]
+                raise PydanticCustomError("too_many_entries", message, context)
         return value
 
     @field_validator("prompt", mode="before")
