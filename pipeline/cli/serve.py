@@ -4,6 +4,7 @@ import errno
 import ipaddress
 import logging
 import os
+import re
 import socket
 import sys
 from datetime import UTC, datetime
@@ -18,9 +19,12 @@ from pipeline.params.sampling import Precision
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from pipeline.serving.connections import ConnectionLimits
 
 KEY_VARIABLE = "CHARLM_API_KEY"
 SWITCH_SECONDS = 0.0005
+# What a browser sends as Origin.
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 
 def serve(
@@ -32,7 +36,18 @@ def serve(
     queue: Annotated[int, typer.Option(min=0, max=100_000, help="Texts that may wait; more are answered 429.")] = 256,
     max_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Most characters of a completion.")] = 20_000,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Longest time of a request.")] = 120.0,
-    cors: Annotated[list[str] | None, typer.Option(help="An origin whose pages may call the server.")] = None,
+    response_mb: Annotated[
+        int, typer.Option(min=1, max=1000, help="Largest response; all together hold 8 times it.")
+    ] = 32,
+    connections: Annotated[int, typer.Option(min=1, max=100_000, help="Most connections; idle ones make place.")] = 512,
+    header_bytes: Annotated[int, typer.Option(min=1024, max=1 << 20, help="Longest path and headers.")] = 32_768,
+    header_seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Longest arrival of headers.")] = 10.0,
+    body_seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Longest arrival of a body.")] = 30.0,
+    send_seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Longest time without reading.")] = 30.0,
+    keep_alive: Annotated[int, typer.Option(min=1, max=3600, help="Seconds between a connection's requests.")] = 75,
+    cors: Annotated[
+        list[str] | None, typer.Option(help="An origin whose pages may call the server: https://example.com.")
+    ] = None,
     *,
     access_log: Annotated[
         bool, typer.Option(help="Log each request: time, path, status, latency; never a prompt.")
@@ -42,10 +57,14 @@ def serve(
     key = os.environ.get(KEY_VARIABLE) or None
     if key is None and not is_loopback(host):
         raise UserError(f"--host: found {host} without a key, allowed is loopback; set {KEY_VARIABLE} to open it")
+    for origin in cors or ():
+        if origin != "*" and not ORIGIN.fullmatch(origin):
+            raise UserError(f"--cors: found {origin}, allowed is an origin without a path, like https://example.com")
     # The port is opened before the model is loaded, so that a port in use is reported at once.
     listening = listen(host, port)
     from pipeline.serving.application import make_application  # numba and FastAPI: not for --help
     from pipeline.serving.completions import Limits
+    from pipeline.serving.connections import ConnectionLimits, within_open_files
     from pipeline.serving.middleware import LOOPBACK
     from pipeline.serving.model_source import Served, load_served
 
@@ -54,7 +73,21 @@ def serve(
         print_model(model, version=served.card["version"], perplexity=served.card["perplexity"])
         return served
 
-    limits = Limits(max_tokens=max_tokens, seconds=seconds, in_flight=in_flight, queue=queue)
+    limits = Limits(
+        max_tokens=max_tokens,
+        seconds=seconds,
+        in_flight=in_flight,
+        queue=queue,
+        response_bytes=response_mb * 1_000_000,
+    )
+    of_connections = ConnectionLimits(
+        connections=within_open_files(connections),
+        header_bytes=header_bytes,
+        header_seconds=header_seconds,
+        body_seconds=body_seconds,
+        send_seconds=send_seconds,
+        keep_alive=keep_alive,
+    )
     app = make_application(
         load,
         limits=limits,
@@ -66,7 +99,7 @@ def serve(
     print(f"charlm: {model} at http://{shown}:{listening.getsockname()[1]}/  (API: /docs, Ctrl-C ends)", flush=True)
     # The event loop and the batcher's thread alternate many times a second: Python's default of 5 ms is too long.
     sys.setswitchinterval(SWITCH_SECONDS)
-    run(app, listening, access_log=access_log)
+    run(app, listening, of_connections, access_log=access_log)
 
 
 def is_loopback(host: str) -> bool:
@@ -131,17 +164,18 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError(f"--host: cannot listen at {host}: {error.strerror or error}") from None
 
 
-def run(app: "ASGIApp", listening: socket.socket, *, access_log: bool) -> None:
+def run(app: "ASGIApp", listening: socket.socket, limits: "ConnectionLimits", *, access_log: bool) -> None:
     """Serve `app` until Ctrl-C or SIGTERM; requests in flight then have STOP_SECONDS to finish."""
     import uvicorn  # not for --help
 
-    config = uvicorn.Config(
+    from pipeline.serving.connections import server_config
+
+    config = server_config(
         app,
+        limits,
         log_config=log_config(access=access_log),
         log_level=logging.WARNING,
-        access_log=False,
         timeout_graceful_shutdown=STOP_SECONDS,
-        server_header=False,
     )
     try:
         uvicorn.Server(config).run(sockets=[listening])

@@ -4,21 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import FileResponse, HTMLResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
-from pipeline.core.seeds import sample_seed
-from pipeline.serving.batching import Batcher, Writing
+from pipeline.serving.batching import Batcher, Budget
 from pipeline.serving.completions import CompletionRequest, Limits, check_model
 from pipeline.serving.middleware import LOOPBACK, SERVER, AccessLog, Guard, Metrics
 from pipeline.serving.model_source import Served
@@ -43,6 +41,7 @@ class Server:
         self.limits = limits
         self.served = load()
         self.batcher = Batcher(in_flight=limits.in_flight, queue=limits.queue)
+        self.budget = Budget(limits.held_bytes)
         self.metrics = Metrics()
         self.metrics.active.set_function(lambda: self.batcher.active)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
@@ -73,42 +72,34 @@ def make_application(
     _add_operations(app, server, has_key=key is not None)
     _add_pages(app)
     add_error_handlers(app)
-    if cors:
-        app.add_middleware(CORSMiddleware, allow_origins=list(cors), allow_methods=["*"], allow_headers=["*"])
     app.add_middleware(Guard, key=key, hosts=hosts, body_bytes=limits.body_bytes)
+    if cors:  # around the guard: a browser sends no key when it asks whether it may, and has to see refusals too
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(cors),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["retry-after"],
+        )
     app.add_middleware(AccessLog, requests=server.metrics.requests)  # added last, so outermost: it also logs refusals
     return app
 
 
 def _add_completions(app: FastAPI, server: Server) -> None:
     @app.post("/v1/completions", responses=ERRORS, response_model=None)
-    async def completions(body: CompletionRequest, request: Request) -> Response:
+    async def completions(body: CompletionRequest) -> Response:
         """Continue prompts: OpenAI's completions; a token is a character."""
         served = server.served
         body.check(server.limits, served.card["name"])
-        sampling = body.sampling()
-        answer = CompletionResponse(body, served, sampling, seconds=server.limits.seconds, metrics=server.metrics)
-        texts = [
-            (prompt, replace(sampling, seed=sample_seed(sampling.seed, number)))
-            for prompt in answer.prompts
-            for number in range(body.samples)
-        ]
-        if body.echo:
-            await asyncio.to_thread(answer.score_prompts)
-        writing = Writing(server.batcher, served.writer, texts, predictions=bool(body.logprobs), whole=not body.stream)
-        if body.stream:
-            return StreamingResponse(answer.events(writing), media_type="text/event-stream")
-        result = asyncio.create_task(answer.whole(writing))
-        left = asyncio.create_task(_disconnected(request))
-        try:
-            await asyncio.wait({result, left}, return_when=asyncio.FIRST_COMPLETED)
-            if not result.done():  # the client has disconnected
-                return Response(status_code=499)
-            return JSONResponse(result.result())
-        finally:
-            writing.close()
-            result.cancel()
-            left.cancel()
+        return CompletionResponse(
+            body,
+            served,
+            body.sampling(),
+            server.batcher,
+            server.budget,
+            seconds=server.limits.seconds,
+            metrics=server.metrics,
+        )
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -179,10 +170,3 @@ def _add_pages(app: FastAPI) -> None:
             swagger_css_url="/swagger/swagger-ui.css",
             swagger_favicon_url="/swagger/favicon-32x32.png",
         )
-
-
-async def _disconnected(request: Request) -> None:
-    while True:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            return

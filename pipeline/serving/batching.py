@@ -7,19 +7,17 @@ knows nothing of HTTP: that thread passes the chunks of a text to the callback t
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from pipeline.generation.engine import State
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Chunk, FinishReason, TextInProgress
 from pipeline.params.sampling import Sampling
+from pipeline.serving.pieces import Piece, PromptState, join, piece_of
 
 # Multiply-adds in a step, which limit the characters that it generates for each text: some milliseconds, so that a new
 # text joins soon, yet few steps make a text.
@@ -35,28 +33,44 @@ class StoppedError(Exception):
     """The batcher was closed."""
 
 
-@dataclass(eq=False)
-class PromptState:
-    """A prompt's ids, int64, and the network's state after them, once it is computed.
+class Budget:
+    """The bytes that requests in progress may hold, all together. Used by the event loop's thread only."""
 
-    All samples of one prompt share it, so that the prompt is read only once.
-    """
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
 
-    ids: npt.NDArray[np.int64]
-    state: State | None = None
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Hold `size` bytes meanwhile. FullError if others hold too much."""
+        if self.held and self.held + size > self.most:
+            raise FullError
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
 
 
 @dataclass(eq=False)
 class Ticket:
     """A submitted text. `deliver(chunk, finish_reason)` gets each chunk, or an exception that ends the text."""
 
-    writer: Writer
     prompt: PromptState
     sampling: Sampling
-    predictions: bool
     deliver: Callable[[Chunk | Exception, FinishReason | None], None]
     text: TextInProgress | None = None
     cancelled: bool = field(default=False)
+
+    @property
+    def writer(self) -> Writer:
+        """The model that continues the prompt."""
+        return self.prompt.writer
+
+    @property
+    def predictions(self) -> bool:
+        """Whether the likeliest characters were requested."""
+        return bool(self.prompt.alternatives)
 
     def cancel(self) -> None:
         """Remove the text at the next step; nothing more of it is delivered."""
@@ -107,7 +121,6 @@ class Batcher:
             self._ending = True
             self._changed.notify()
         self._thread.join()
-        self._reader.shutdown()
 
     def _admit(self) -> None:
         """Start as many waiting texts as there are places: another thread first reads their prompts."""
@@ -118,23 +131,31 @@ class Batcher:
                 self._reader.submit(self._read, ticket)
 
     def _read(self, ticket: Ticket) -> None:
+        """Read the next slice of a prompt; the next one is read after those of the other prompts."""
         try:
-            if not ticket.cancelled:
-                prompt = ticket.prompt
-                ticket.text = ticket.writer.start_text(prompt.ids, ticket.sampling, state=prompt.state)
-                prompt.state = ticket.text.row.state  # advancing a row replaces its state: this one never changes
-                if ticket.text.finish_reason is not None:  # no characters were requested
-                    ticket.deliver(Chunk.empty(), ticket.text.finish_reason)
+            if not ticket.cancelled and not self._ending:
+                if not ticket.prompt.advance():
+                    self._reader.submit(self._read, ticket)
+                    return
+                self._start(ticket)
         except Exception as error:  # noqa: BLE001  any error becomes that request's response
             ticket.cancel()
-            ticket.deliver(error, None)
+            ticket.deliver(StoppedError() if self._ending else error, None)
         with self._changed:
             self._reading -= 1
-            if _is_over(ticket):
+            if _is_over(ticket) and not self._ending:
                 self._admit()
             else:
                 self._ready.append(ticket)
                 self._changed.notify()
+
+    def _start(self, ticket: Ticket) -> None:
+        """Start the text after a prompt that was read."""
+        if ticket.sampling.max_new_chars:
+            prompt = ticket.prompt
+            ticket.text = ticket.writer.start_text(prompt.ids, ticket.sampling, state=prompt.state)
+        else:
+            ticket.deliver(Chunk.empty(), "length")
 
     def _run(self) -> None:
         while True:
@@ -148,6 +169,7 @@ class Batcher:
             with self._changed:
                 self._active = [ticket for ticket in self._active if not _is_over(ticket)]
                 self._admit()
+        self._reader.shutdown()  # what it reads is ready then
         for ticket in [*self._active, *self._ready, *self._waiting]:
             ticket.deliver(StoppedError(), None)
 
@@ -182,31 +204,33 @@ def _steps(writer: Writer, texts: Sequence[TextInProgress]) -> int:
 
 
 class Update(NamedTuple):
-    """The next chunk of text `number` of a request; `finish_reason` is None unless it is the last one."""
+    """The next piece of text `number` of a request; `finish_reason` is None unless it is the last one."""
 
     number: int
-    chunk: Chunk
+    piece: Piece
     finish_reason: FinishReason | None
+
+
+# Pieces of a text that wait for a slow client are joined in groups, since many small ones take much memory.
+JOINED = 64
 
 
 class Writing:
     """The texts of one request: submitted by the constructor (FullError if there is no place), cancelled by `close`."""
 
-    def __init__(
-        self,
-        batcher: Batcher,
-        writer: Writer,
-        texts: list[tuple[PromptState, Sampling]],
-        *,
-        predictions: bool,
-        whole: bool,
-    ) -> None:
+    def __init__(self, batcher: Batcher, texts: Sequence[tuple[PromptState, Sampling]], *, whole: bool) -> None:
         self._loop = asyncio.get_running_loop()
-        self._updates: asyncio.Queue[Update | Exception] = asyncio.Queue()
+        self._arrived = asyncio.Event()
         self._whole = whole
         self._left = len(texts)
+        self._lock = threading.Lock()
+        # What was delivered and not yet taken, for each text: groups of pieces, then the last few pieces.
+        self._groups: list[list[Piece]] = [[] for _ in texts]
+        self._last: list[list[Piece]] = [[] for _ in texts]
+        self._ended: dict[int, FinishReason] = {}
+        self._error: Exception | None = None
         self._tickets = [
-            Ticket(writer, prompt, sampling, predictions, self._make_deliver(number))
+            Ticket(prompt, sampling, self._make_deliver(number, prompt.alternatives))
             for number, (prompt, sampling) in enumerate(texts)
         ]
         batcher.submit(self._tickets)
@@ -214,35 +238,54 @@ class Writing:
     async def updates(self) -> AsyncIterator[Update]:
         """Yield updates as the texts are generated; with `whole`, one update for each text."""
         while self._left:
-            update = await self._updates.get()
-            if isinstance(update, Exception):
-                raise update
-            self._left -= update.finish_reason is not None
-            yield update
+            await self._arrived.wait()
+            self._arrived.clear()
+            for number in range(len(self._tickets)):
+                with self._lock:
+                    if self._error is not None:
+                        raise self._error
+                    update = self._take(number)
+                if update is not None:
+                    self._left -= update.finish_reason is not None
+                    yield update
 
     def close(self) -> None:
         """Cancel the texts that are still being generated."""
         for ticket in self._tickets:
             ticket.cancel()
 
-    def _make_deliver(self, number: int):  # type: ignore[no-untyped-def]  # noqa: ANN202  a Ticket's `deliver`
-        chunks: list[Chunk] = []
+    def _take(self, number: int) -> Update | None:
+        finish_reason = self._ended.get(number)
+        pieces = [*self._groups[number], *self._last[number]]
+        if not pieces or (self._whole and finish_reason is None):
+            return None
+        self._groups[number], self._last[number] = [], []
+        return Update(number, join(pieces), finish_reason)
 
+    def _make_deliver(
+        self, number: int, alternatives: int | None
+    ) -> Callable[[Chunk | Exception, FinishReason | None], None]:
         def deliver(chunk: Chunk | Exception, finish_reason: FinishReason | None) -> None:
-            if isinstance(chunk, Exception):
-                self._put(chunk)
-                return
-            if not self._whole:
-                self._put(Update(number, chunk, finish_reason))
-                return
-            chunks.append(chunk)
-            if finish_reason is not None:
-                self._put(Update(number, Chunk.concatenate(chunks), finish_reason))
+            piece = None if isinstance(chunk, Exception) else piece_of(chunk, alternatives)
+            with self._lock:
+                if isinstance(chunk, Exception):
+                    self._error = chunk
+                if piece is not None:
+                    self._last[number].append(piece)
+                if finish_reason is not None:
+                    self._ended[number] = finish_reason
+                if len(self._last[number]) >= JOINED:
+                    self._groups[number].append(join(self._last[number]))
+                    self._last[number] = []
+            if not self._whole or finish_reason is not None or piece is None:
+                self._wake()
 
         return deliver
 
-    def _put(self, update: Update | Exception) -> None:
+    def _wake(self) -> None:
+        if self._arrived.is_set():
+            return
         try:
-            self._loop.call_soon_threadsafe(self._updates.put_nowait, update)
+            self._loop.call_soon_threadsafe(self._arrived.set)
         except RuntimeError:
             self.close()  # the event loop has ended

@@ -1,15 +1,13 @@
 """OpenAI's completions API as data: the fields of a request, their checks, and the parts of a response."""
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import UserError
-from pipeline.generation.text_types import Character
 from pipeline.params.sampling import MAX_STOPS, Sampling, sampling_options
 
 
@@ -18,7 +16,9 @@ class Limits:
     """Limits of a request, and of all requests at once.
 
     `texts` limits the number of prompts times n, `seconds` the time of a request. `in_flight` texts are generated at
-    once; `queue` more may wait. `charlm serve` has options for all but the first two and `texts`.
+    once; `queue` more may wait. `response_bytes` limits a response, estimated from its texts, their characters and the
+    alternatives of each; all requests in progress may hold `held_bytes` in bodies and responses. `charlm serve` has
+    options for all but the first two, `texts` and `held_bytes`.
     """
 
     body_bytes: int = 2_000_000
@@ -28,7 +28,22 @@ class Limits:
     seconds: float = 120.0
     in_flight: int = 64
     queue: int = 256
+    response_bytes: int = 32_000_000
 
+    @property
+    def held_bytes(self) -> int:
+        """What all requests in progress may hold."""
+        return REQUESTS_HELD * self.response_bytes
+
+
+# Requests with the largest response that may be in progress at once.
+REQUESTS_HELD = 8
+# JSON of a character in a response; of its log-probability, token and offset; and of each alternative. Generous.
+TEXT_BYTES, SCORE_BYTES, ALTERNATIVE_BYTES = 4, 40, 28
+# Entries of logit_bias, and strings in a list; a body may contain hundreds of thousands, and each would be checked.
+MOST_ENTRIES = 10_000
+# Characters of an unknown field's name that an error repeats.
+SHOWN_NAME = 100
 
 T = TypeVar("T")
 
@@ -86,6 +101,21 @@ class CompletionRequest(BaseModel):
     ngram_weight: float | None = _field("ngram_weight")
     allowed: str | None = _field("allowed")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_small(cls, value: Any) -> Any:
+        """Check the numbers of fields and entries first: pydantic would report every one that is wrong."""
+        if not isinstance(value, dict):
+            return value
+        for name, field in value.items():
+            if name not in cls.model_fields:
+                raise PydanticCustomError("unknown_field", "{name}: unknown field", {"name": name[:SHOWN_NAME]})
+            if isinstance(field, list | dict) and len(field) > MOST_ENTRIES:
+                context = {"name": name, "found": f"{len(field):,}", "allowed": f"{MOST_ENTRIES:,}"}
+                message = "{name}: found {found} entries, allowed are at most {allowed}"
+                raise PydanticCustomError("too_many_entries", message, context)
+        return value
+
     @field_validator("prompt", mode="before")
     @classmethod
     def _is_text(cls, value: Any) -> Any:
@@ -96,8 +126,11 @@ class CompletionRequest(BaseModel):
     @field_validator("prompt", "stop", "allowed")
     @classmethod
     def _is_unicode(cls, value: str | list[str] | None) -> str | list[str] | None:
-        if any("\ud800" <= char <= "\udfff" for text in value or () for char in text):
-            raise PydanticCustomError("surrogate", "contains half of a surrogate pair, allowed is Unicode text")
+        try:
+            "".join(value or ()).encode()
+        except UnicodeEncodeError:
+            message = "contains half of a surrogate pair, allowed is Unicode text"
+            raise PydanticCustomError("surrogate", message) from None
         return value
 
     @property
@@ -109,6 +142,15 @@ class CompletionRequest(BaseModel):
     def samples(self) -> int:
         """The number of completions for each prompt."""
         return _or(self.n, 1)
+
+    @property
+    def response_bytes(self) -> int:
+        """The estimated size of the response: texts times characters times what is sent for each."""
+        length: int = _or(self.max_tokens, sampling_options()["max_new_chars"].default)
+        written = len(self.prompts) * length
+        echoed = sum(map(len, self.prompts)) if self.echo else 0
+        score = 0 if self.logprobs is None else SCORE_BYTES + ALTERNATIVE_BYTES * self.logprobs
+        return self.samples * (written + echoed) * (TEXT_BYTES + score)
 
     def sampling(self) -> Sampling:
         """Return the request's sampling; without a seed, one is drawn. UserError names an option out of range."""
@@ -133,11 +175,24 @@ class CompletionRequest(BaseModel):
                 )
         if self.max_tokens is not None and not 0 <= self.max_tokens <= limits.max_tokens:
             raise UserError(f"max_tokens: found {self.max_tokens}, allowed is 0 to {limits.max_tokens}")
+        if len(self.prompts) > limits.texts:
+            raise UserError(f"prompt: found {len(self.prompts)} prompts, allowed are at most {limits.texts}")
         if self.samples < 1 or self.samples * len(self.prompts) > limits.texts:
             raise UserError(f"n: found {self.samples}, allowed is 1 to {limits.texts // len(self.prompts)}")
+        self._check_size(limits)
         self._check_unsupported()
         if self.stop is not None and len(self.stop) > MAX_STOPS and not isinstance(self.stop, str):
             raise UserError(f"stop: found {len(self.stop)} strings, allowed are at most {MAX_STOPS}")
+
+    def _check_size(self, limits: Limits) -> None:
+        if self.response_bytes > limits.response_bytes:
+            name = "max_tokens" if self.logprobs is None else "logprobs"
+            texts = self.samples * len(self.prompts)
+            raise UserError(
+                f"{name}: found {getattr(self, name)}, which makes a response of about "
+                f"{self.response_bytes / 1e6:,.0f} MB with {texts} texts of this length; allowed are "
+                f"{limits.response_bytes / 1e6:,.0f} MB: request fewer or shorter texts, or fewer logprobs"
+            )
 
     def _check_unsupported(self) -> None:
         """Check that fields which are not implemented have no effect; else UserError."""
@@ -169,16 +224,6 @@ def check_model(requested: str, served: str) -> None:
     if requested not in ("", served, ANY_MODEL):
         names = " or ".join(repr(name) for name in dict.fromkeys((served, ANY_MODEL)))
         raise UnknownModelError(f"model: found {requested!r}, allowed is {names}")
-
-
-def logprobs_of(characters: Sequence[Character | None], text: str, offset: int) -> dict[str, Any]:
-    """Return OpenAI's `logprobs` for the characters of `text`; None is a character that the model does not know."""
-    return {
-        "tokens": list(text),
-        "token_logprobs": [None if one is None else one.log_prob for one in characters],
-        "top_logprobs": [None if one is None else dict(one.alternatives) for one in characters],
-        "text_offset": list(range(offset, offset + len(text))),
-    }
 
 
 def usage_of(prompt_chars: int, written: int) -> dict[str, int]:

@@ -1,10 +1,11 @@
 """ASGI middleware: checks the key, the host and the body's size, sets security headers, logs and counts requests."""
 
 import hmac
+import ipaddress
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 from pipeline.serving.completions import error_body
+from pipeline.serving.connections import CUT_OFF
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -39,8 +41,14 @@ DOCS_POLICY = (
 )
 
 
+# A Host header: a name or an IPv6 address in brackets, then perhaps a port.
+HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[^\[\]:@/\s]+?)\.?)(?::\d{1,5})?", re.IGNORECASE)
+# Bodies of this size, of all requests together, may be held; clients that send more at once try again.
+BODIES_HELD = 32
+
+
 class Guard:
-    """Passes permitted requests on and refuses the others.
+    """Passes permitted requests on and refuses the others. An error that nobody handled is a response with status 500.
 
     With `key`, requests need `Authorization: Bearer KEY`. Without one the server is on loopback only, and the
     Host header must be one of `hosts`, so that a page of another site cannot reach it through DNS rebinding.
@@ -49,8 +57,9 @@ class Guard:
     def __init__(self, app: App, *, key: str | None, hosts: Sequence[str], body_bytes: int) -> None:
         self.app = app
         self.key = key
-        self.hosts = hosts
+        self.hosts = frozenset(host.lower() for host in hosts)
         self.body_bytes = body_bytes
+        self.held_bytes = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -59,7 +68,7 @@ class Guard:
             return
         headers, path = Headers(scope=scope), scope["path"]
         secured = _with_headers(send, path)
-        if self.key is None and _host(headers.get("host", "")) not in self.hosts:
+        if self.key is None and _host(headers.getlist("host")) not in self.hosts:
             refusal = _refusal(403, "the server does not have this name", code="wrong_host")
         elif self.key is not None and not _is_public(path) and not self._has_key(headers.get("authorization", "")):
             refusal = _refusal(401, "a key is needed: Authorization: Bearer KEY", code="invalid_api_key")
@@ -72,27 +81,42 @@ class Guard:
 
     async def _let_through(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Pass the request on; the body is counted while it arrives, since it may have no Content-Length."""
-        taken, has_begun, too_large = 0, False, False
+        taken, has_begun, refusal = 0, False, None
 
         async def counted_receive() -> Message:
-            nonlocal taken, too_large
+            nonlocal taken, refusal
             message = await receive()
-            taken += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            taken += size
+            self.held_bytes += size
             if taken > self.body_bytes:
-                too_large = True
-                raise _TooLargeError
+                refusal = self._too_large()
+            elif self.held_bytes > BODIES_HELD * self.body_bytes:
+                refusal = _refusal(429, "too many large bodies are arriving; try again soon", code="bodies_full")
+            if refusal is not None:
+                raise _RefusedError
             return message
 
         async def observed_send(message: Message) -> None:
             nonlocal has_begun
-            if has_begun or not too_large:  # do not send the response to a body that was cut off
+            if has_begun or refusal is None:  # do not send the response to a body that was cut off
                 has_begun = True
                 await send(message)
 
-        with suppress(_TooLargeError):
+        try:
             await self.app(scope, counted_receive, observed_send)
-        if too_large and not has_begun:
-            await self._too_large()(scope, receive, send)
+        except _RefusedError:
+            pass
+        except Exception:  # noqa: BLE001  it is logged, and the client gets a response
+            SERVER.exception("%s %s failed", scope["method"], quote(scope["path"])[:LOGGED_PATH_CHARS])
+            if has_begun:
+                cut_off(scope)
+                return
+            refusal = _refusal(500, "an error in the server; its log has the details", code="internal")
+        finally:
+            self.held_bytes -= taken
+        if refusal is not None and not has_begun:
+            await refusal(scope, receive, send)
 
     def _has_key(self, header: str) -> bool:
         scheme, _, given = header.partition(" ")
@@ -102,20 +126,34 @@ class Guard:
         return _refusal(413, f"the body has more than {self.body_bytes:,} bytes", code="body_too_large")
 
 
-class _TooLargeError(Exception):
-    """The body is larger than allowed."""
+class _RefusedError(Exception):
+    """The body, or all bodies together, are larger than allowed."""
+
+
+def cut_off(scope: MutableMapping[str, Any]) -> None:
+    """Close the connection of a request whose response cannot be completed."""
+    close = scope.get("extensions", {}).get(CUT_OFF)
+    if close is not None:
+        close()
 
 
 def _refusal(status: int, message: str, *, code: str) -> JSONResponse:
-    headers = {"www-authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse(error_body(message, kind="invalid_request_error", code=code), status, headers=headers)
+    headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}}.get(status)
+    kind = "server_error" if status in (429, 500) else "invalid_request_error"
+    return JSONResponse(error_body(message, kind=kind, code=code), status, headers=headers)
 
 
-def _host(header: str) -> str:
-    """Return the name in a Host header, without its port."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.rpartition(":")[0] if ":" in header else header
+def _host(headers: Sequence[str]) -> str:
+    """Return the name in the Host header, in lower case and without its port; "" unless there is one valid header."""
+    found = HOST.fullmatch(headers[0]) if len(headers) == 1 else None
+    if found is None:
+        return ""
+    if found["name"]:
+        return str(found["name"]).lower()
+    try:
+        return str(ipaddress.IPv6Address(found["address"]))
+    except ValueError:
+        return ""
 
 
 def _is_public(path: str) -> bool:
@@ -199,14 +237,10 @@ class AccessLog:
             await send(message)
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
-        failed = False
         try:
             await self.app(scope, receive, observed_send)
-        except Exception:
-            failed = True
-            raise
         finally:
-            status = status if ended else 500 if failed else CLIENT_CLOSED
+            status = status if ended else CLIENT_CLOSED
             self.requests.labels(getattr(scope.get("route"), "path", "none"), str(status)).inc()
             ACCESS.info(
                 "client=%s method=%s path=%s status=%d ms=%.1f",

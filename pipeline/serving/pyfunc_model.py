@@ -19,8 +19,10 @@ from pipeline.generation.text_types import Completion
 from pipeline.params.sampling import Sampling, sampling_options
 
 MAX_PROMPTS = 1024
-# A request must finish within MLflow's limit of 60 seconds.
+# A request must finish within MLflow's limit of 60 seconds; MLflow cannot stop one that does not.
 MAX_NEW_CHARS = 10_000
+# Characters of all prompts and completions of a request.
+MAX_CHARS_IN_ALL = 1_000_000
 
 MLFLOW_TYPES = {int: "long", float: "double"}
 # Name, MLflow type and default of each param. MLflow has no null and no pairs: "" means all characters are allowed.
@@ -60,32 +62,55 @@ def _column(data: pd.DataFrame) -> list[Any]:
 
 
 def read_params(params: Mapping[str, Any] | None) -> Sampling:
-    """Return the sampling options in a client's params; UserError names one that is unknown or out of range."""
-    given = dict(params or {})
+    """Return the sampling options in a client's params; null means the default.
+
+    UserError names one that is unknown, of another type, or out of range.
+    """
+    given = {name: value for name, value in (params or {}).items() if value is not None}
     known = {name: default for name, _, default in PARAMS}
     for name in given:
         if name not in known:
             raise UserError(f"{name}: unknown param; allowed are {', '.join(known)}")
     values = known | given
-    if not 0 <= values["max_new_chars"] <= MAX_NEW_CHARS:
-        raise UserError(f"max_new_chars: found {values['max_new_chars']}, allowed is 0 to {MAX_NEW_CHARS}")
-    stop = values["stop"]
-    # Over HTTP a number may arrive as another type than the option's.
+    stop = [values["stop"]] if isinstance(values["stop"], str) else values["stop"]
+    if not isinstance(stop, list | tuple | np.ndarray) or not all(isinstance(text, str) for text in stop):
+        raise UserError(f"stop: found {values['stop']!r}, allowed is a string or a list of strings")
     converted = {
-        name: option.kind(values[name])
+        name: _number(name, values[name], option.kind)
         for name, option in sampling_options().items()
         if name in known and option.kind in MLFLOW_TYPES
     }
-    return Sampling(
-        **converted,
-        allowed=str(values["allowed"]) or None,
-        stop=(stop,) if isinstance(stop, str) else tuple(str(text) for text in stop),
-    )
+    if not 0 <= converted["max_new_chars"] <= MAX_NEW_CHARS:
+        raise UserError(f"max_new_chars: found {converted['max_new_chars']}, allowed is 0 to {MAX_NEW_CHARS}")
+    return Sampling(**converted, allowed=str(values["allowed"]) or None, stop=tuple(map(str, stop)))
+
+
+def _number(name: str, value: Any, kind: type) -> Any:
+    """Return a param as `kind`, int or float; over HTTP a number may arrive as the other one."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        raise UserError(f"{name}: found {value!r}, allowed is a number")
+    try:
+        converted = kind(value)
+    except (OverflowError, ValueError):  # a number beyond float's range; infinity and NaN as a whole number
+        raise UserError(f"{name}: found {value}, which is no number that it can be") from None
+    if kind is int and converted != value:
+        raise UserError(f"{name}: found {value}, allowed is a whole number")
+    return converted
+
+
+def check_size(prompts: list[str], sampling: Sampling) -> None:
+    """Check that prompts and completions are not too long, all together; else UserError."""
+    size = sum(map(len, prompts)) + len(prompts) * sampling.max_new_chars
+    if size > MAX_CHARS_IN_ALL:
+        message = f"{size:,} characters of prompts and completions in one request, allowed are {MAX_CHARS_IN_ALL:,}"
+        raise UserError(f"max_new_chars: found {message}")
 
 
 def answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return one object per prompt: prompt, completion, text, finish_reason, warnings."""
-    return [_as_json(done) for done in writer.generate(read_prompts(data), read_params(params))]
+    prompts, sampling = read_prompts(data), read_params(params)
+    check_size(prompts, sampling)
+    return [_as_json(done) for done in writer.generate(prompts, sampling)]
 
 
 def stream_answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -> Iterator[str]:
@@ -93,7 +118,9 @@ def stream_answer(writer: Writer, data: Any, params: Mapping[str, Any] | None) -
     prompts = read_prompts(data)
     if len(prompts) != 1:
         raise UserError(f"prompt: found {len(prompts)}, allowed is one in a stream")
-    for one in writer.stream(prompts[0], read_params(params)):
+    sampling = read_params(params)
+    check_size(prompts, sampling)
+    for one in writer.stream(prompts[0], sampling):
         yield one.char
 
 

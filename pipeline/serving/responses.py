@@ -1,42 +1,71 @@
 """The response to a completions request: one object, a stream of server-sent events, or an error in OpenAI's form."""
 
 import asyncio
-import json
 import time
 import uuid
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from pipeline.core.errors import UserError
+from pipeline.core.seeds import sample_seed
 from pipeline.generation.text import Writer
-from pipeline.generation.text_types import Character, Chunk
 from pipeline.params.sampling import Sampling
-from pipeline.serving.batching import FullError, PromptState, StoppedError, Update, Writing
-from pipeline.serving.completions import CompletionRequest, UnknownModelError, error_body, logprobs_of, usage_of
-from pipeline.serving.middleware import Metrics
+from pipeline.serving.batching import Batcher, Budget, FullError, StoppedError, Update, Writing
+from pipeline.serving.completions import CompletionRequest, UnknownModelError, error_body, usage_of
+from pipeline.serving.middleware import SERVER, Metrics, cut_off
 from pipeline.serving.model_source import Served
+from pipeline.serving.pieces import Choice, Piece, PromptState, body_of, dumps, join, logprobs_of
+
+T = TypeVar("T")
+
+# Responses up to this size are built by the event loop; larger ones by a thread, part by part.
+SMALL_BYTES = 16_000
+# A prompt of this many characters is encoded by that thread.
+SMALL_PROMPT = 2_000
+# How long a client that was too slow may take for the event that says so.
+LAST_EVENT_SECONDS = 1.0
+# One thread: it takes turns with the event loop, and responses take turns part by part.
+_builder = ThreadPoolExecutor(1, thread_name_prefix="response-builder")
 
 
-class CompletionResponse:
-    """The response to one request, which may take up to `seconds`; `metrics` count it.
+class CompletionResponse(Response):
+    """The response to one request, which may take up to `seconds`; `metrics` count it, `budget` limits all of them.
 
     UserError if the model lacks the characters that `sampling` allows.
     """
 
     def __init__(
-        self, request: CompletionRequest, served: Served, sampling: Sampling, *, seconds: float, metrics: Metrics
+        self,
+        request: CompletionRequest,
+        served: Served,
+        sampling: Sampling,
+        batcher: Batcher,
+        budget: Budget,
+        *,
+        seconds: float,
+        metrics: Metrics,
     ) -> None:
+        super().__init__()
         served.writer.check(sampling)
         self.request = request
         self.writer: Writer = served.writer
+        self.symbols: Sequence[str] = served.writer.dictionary.symbols
+        self.sampling = sampling
+        self.batcher = batcher
+        self.budget = budget
         self.metrics = metrics
         self.started = time.perf_counter()
         self.seconds = seconds
+        self.is_small = request.response_bytes <= SMALL_BYTES
         self.head = {
             "id": f"cmpl-{uuid.uuid4().hex}",
             "object": "text_completion",
@@ -45,68 +74,147 @@ class CompletionResponse:
             "system_fingerprint": f"charlm-{served.card['version'] or 'folder'}",
             "seed": sampling.seed,
         }
-        encoded = [self.writer.encode_prompt(prompt) for prompt in request.prompts]
-        self.prompts = [PromptState(one.ids) for one in encoded]
-        self.warnings = list(dict.fromkeys(warning for one in encoded for warning in one.warnings))
         self.has_begun = False
         self.offsets = [0] * (len(request.prompts) * request.samples)
         self.written = 0
-        self.echoes: dict[str, list[Character | None]] = {}
 
-    def score_prompts(self) -> None:
-        """Score the prompts, if the response repeats them with log-probabilities."""
-        for prompt in self.request.prompts:
-            if self.request.logprobs is not None and prompt not in self.echoes:
-                self.echoes[prompt] = _scored(self.writer, prompt, self.request.logprobs)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response; stop as soon as the client has disconnected."""
+        with self.budget.hold(self.request.response_bytes):
+            answer = asyncio.create_task(self._answer(scope, send))
+            left = asyncio.create_task(_disconnected(receive))
+            try:
+                await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
+                if answer.done():
+                    answer.result()
+            finally:
+                answer.cancel()
+                left.cancel()
+                await asyncio.gather(answer, left, return_exceptions=True)
 
-    async def whole(self, writing: Writing) -> dict[str, Any]:
-        """Return the response as one object."""
-        async with asyncio.timeout(self.seconds):
-            choices = {update.number: self._choice(update) async for update in writing.updates()}
-        self._count_first()
-        self._count_end()
-        body = self.head | {"choices": [choices[index] for index in sorted(choices)], "usage": self._usage()}
-        return body | ({"warnings": self.warnings} if self.warnings else {})
-
-    async def events(self, writing: Writing) -> AsyncIterator[bytes]:
-        """Yield server-sent events, the last one [DONE]; an error in mid-stream is sent as an event."""
-        self.metrics.streams.inc()
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        """Generate the texts and send them, in no more than `seconds`."""
+        writing = None
         try:
             async with asyncio.timeout(self.seconds):
-                async for update in writing.updates():
-                    if update.chunk.text and not self.has_begun:
-                        self.has_begun = True
-                        self._count_first()
-                    yield _event(self.head | {"choices": [self._choice(update)]})
-                if self.request.stream_options is not None and self.request.stream_options.include_usage:
-                    yield _event(self.head | {"choices": [], "usage": self._usage()})
-                self._count_end()
-                yield b"data: [DONE]\n\n"
-        except (UserError, StoppedError, TimeoutError) as error:
-            yield _event(describe_error(error)[1])
+                self.prompts, self.warnings = await self._build(self._encode, small=self._has_small_prompts())
+                writing = Writing(self.batcher, list(self._texts()), whole=not self.request.stream)
+                await (self._send_events(writing, send) if self.request.stream else self._send_whole(writing, send))
+        except Exception as error:
+            if not self.has_begun:
+                raise
+            await self._end_early(error, scope, send)
         finally:
-            writing.close()
+            if writing is not None:
+                writing.close()
+
+    async def _send_whole(self, writing: Writing, send: Send) -> None:
+        """Send the response as one object."""
+        pieces: dict[int, Choice] = {}
+        async for update in writing.updates():
+            self._count(update)
+            pieces[update.number] = Choice(self._with_echo(update), update.finish_reason)
+        self._count_first()
+        tail = {"usage": self._usage()} | ({"warnings": self.warnings} if self.warnings else {})
+        parts = body_of(self.head, [pieces[number] for number in sorted(pieces)], self.symbols, tail)
+        headers = [(b"content-type", b"application/json")]
+        if self.is_small:
+            body = b"".join(parts)
+            headers.append((b"content-length", str(len(body)).encode()))
+            parts = iter([body])
+        await self._start(send, headers)
+        while (part := await self._build(next, parts, None, small=self.is_small)) is not None:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        self._count_end()
+
+    async def _send_events(self, writing: Writing, send: Send) -> None:
+        """Send server-sent events, the last one [DONE]."""
+        self.metrics.streams.inc()
+        try:
+            await self._start(send, [(b"content-type", b"text/event-stream; charset=utf-8")])
+            async for event in self._events(writing):
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+            self._count_end()
+            await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+        finally:
             self.metrics.streams.dec()
 
-    def _choice(self, update: Update) -> dict[str, Any]:
-        text = update.chunk.text
-        prompt = self.request.prompts[update.number // self.request.samples]
-        first = self.offsets[update.number] == 0
-        echo = prompt if self.request.echo and first else ""
-        logprobs = None
-        if self.request.logprobs is not None:
-            characters: list[Character | None] = [*self.writer.characters(update.chunk, self.request.logprobs)]
-            known = self.echoes[prompt] if echo else []
-            logprobs = logprobs_of([*known, *characters], echo + text, self.offsets[update.number])
-        self.offsets[update.number] += len(echo + text)
-        self.written += len(text)
-        self.metrics.characters.inc(len(text))
-        return {
-            "index": update.number,
-            "text": echo + text,
-            "logprobs": logprobs,
-            "finish_reason": update.finish_reason,
-        }
+    async def _events(self, writing: Writing) -> AsyncIterator[bytes]:
+        async for update in writing.updates():
+            if update.piece.text and not self.written:
+                self._count_first()
+            self._count(update)
+            parts = list(join(self._with_echo(update)).cut())
+            for part in parts:
+                reason = update.finish_reason if part is parts[-1] else None
+                is_small = self.is_small or part.scores is None
+                yield await self._build(self._event, update.number, part, reason, small=is_small)
+        if self.request.stream_options is not None and self.request.stream_options.include_usage:
+            yield _event(self.head | {"choices": [], "usage": self._usage()})
+
+    async def _end_early(self, error: Exception, scope: Scope, send: Send) -> None:
+        """End a response that has begun: a stream with an event that says why, if the client takes it."""
+        if not isinstance(error, UserError | StoppedError | TimeoutError):
+            SERVER.error("a response failed", exc_info=error)
+        if self.request.stream:
+            event = {"type": "http.response.body", "body": _event(describe_error(error)[1]), "more_body": False}
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_EVENT_SECONDS):
+                    await send(event)
+                    return
+        cut_off(scope)
+
+    async def _start(self, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        self.has_begun = True
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _build(self, build: Callable[..., T], *arguments: Any, small: bool) -> T:
+        """Return build(*arguments), in the builder's thread unless it is `small`."""
+        if small:
+            return build(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(_builder, build, *arguments)
+
+    def _has_small_prompts(self) -> bool:
+        return sum(map(len, self.request.prompts)) <= SMALL_PROMPT
+
+    def _encode(self) -> tuple[list[PromptState], list[str]]:
+        """Return the prompts, not yet read, and warnings about their unknown characters."""
+        request = self.request
+        encoded = [self.writer.encode_prompt(prompt) for prompt in request.prompts]
+        prompts = [
+            PromptState(
+                self.writer,
+                prompt,
+                one.ids,
+                alternatives=request.logprobs,
+                echoes=bool(request.echo),
+                is_continued=self.sampling.max_new_chars > 0,
+            )
+            for prompt, one in zip(request.prompts, encoded, strict=True)
+        ]
+        return prompts, list(dict.fromkeys(warning for one in encoded for warning in one.warnings))
+
+    def _texts(self) -> Iterator[tuple[PromptState, Sampling]]:
+        for prompt in self.prompts:
+            for number in range(self.request.samples):
+                yield prompt, replace(self.sampling, seed=sample_seed(self.sampling.seed, number))
+
+    def _with_echo(self, update: Update) -> list[Piece]:
+        """Return the pieces of an update, after the prompt's if the update is its text's first."""
+        if not self.request.echo or self.offsets[update.number]:
+            return [update.piece]
+        return [*self.prompts[update.number // self.request.samples].echo, update.piece]
+
+    def _event(self, number: int, piece: Piece, finish_reason: str | None) -> bytes:
+        logprobs = logprobs_of(piece, self.symbols, self.offsets[number])
+        self.offsets[number] += len(piece.text)
+        choice = {"index": number, "text": piece.text, "logprobs": logprobs, "finish_reason": finish_reason}
+        return _event(self.head | {"choices": [choice]})
+
+    def _count(self, update: Update) -> None:
+        self.written += len(update.piece.text)
+        self.metrics.characters.inc(len(update.piece.text))
 
     def _usage(self) -> dict[str, int]:
         return usage_of(sum(map(len, self.request.prompts)), self.written)
@@ -118,15 +226,13 @@ class CompletionResponse:
         self.metrics.seconds.observe(time.perf_counter() - self.started)
 
 
-def _scored(writer: Writer, prompt: str, alternatives: int) -> list[Character | None]:
-    """Return each character of `prompt` with its log-probability; None for those that the model does not know."""
-    scored = writer.score(prompt, predictions=alternatives > 0)
-    known = iter(writer.characters(Chunk(scored.text, scored.log_probs, scored.predictions), alternatives))
-    return [next(known) if char in writer.known else None for char in prompt]
-
-
 def _event(body: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return f"data: {dumps(body)}\n\n".encode()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 RETRY_AFTER_SECONDS = 1
@@ -173,6 +279,8 @@ def _first_problem(error: RequestValidationError) -> tuple[str, str | None]:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return "the body is not JSON", None
+    if first["type"] in ("unknown_field", "too_many_entries"):
+        return first["msg"], first["ctx"]["name"]
     name = next((part for part in map(str, first["loc"]) if part != "body" and not part.isdigit()), None)
     if first["type"] == "extra_forbidden":
         return f"{name}: unknown field", name

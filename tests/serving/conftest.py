@@ -10,6 +10,7 @@ from support.models import random_model
 
 from pipeline.generation.text import Writer
 from pipeline.serving.application import make_application
+from pipeline.serving.connections import ConnectionLimits, server_config
 from pipeline.serving.model_source import Served, card_of
 
 
@@ -24,10 +25,13 @@ UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=None, k
 
 
 @contextlib.contextmanager
-def running(load=served, **options):
+def running(load=served, connections=None, **options):
     """A real server on a free port; gives a client for it."""
     app = make_application(load, **options)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5))
+    config = server_config(
+        app, connections or ConnectionLimits(), port=0, log_level="error", timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

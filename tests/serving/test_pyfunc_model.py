@@ -1,11 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.models.utils import _enforce_params_schema
 from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.generation.text import Writer
-from pipeline.serving.pyfunc_model import PARAMS, answer, read_params, read_prompts
+from pipeline.serving.pyfunc_model import PARAMS, answer, read_params, read_prompts, stream_answer
+from pipeline.serving.registration import signature
 
 WRITER = Writer(random_model())
 
@@ -62,6 +64,17 @@ def test_a_text_depends_on_its_own_prompt_and_seed_alone():
         {"top_p": 0.0},
         {"seed": -1},
         {"stop": [""]},
+        {"stop": [None]},
+        {"stop": ["a", None]},
+        {"stop": [["a"]]},
+        {"stop": 3},
+        {"max_new_chars": "5"},
+        {"max_new_chars": 1.5},
+        {"max_new_chars": {"a": 1}},
+        {"temperature": True},
+        {"temperature": [1.0]},
+        {"top_k": float("nan")},
+        {"temperature": 10**400},
         {"stops": ["a"]},
     ],
 )
@@ -72,3 +85,22 @@ def test_a_wrong_param_is_named(params):
 
 def test_the_defaults_are_valid():
     assert read_params({}) == read_params({name: default for name, _, default in PARAMS})
+
+
+def test_null_means_the_default():
+    assert read_params({name: None for name, _, _ in PARAMS}) == read_params({})
+    # MLflow's own check of the params lets null through, alone and in a list.
+    nothing = {"temperature": None, "seed": None, "allowed": None, "stop": [None]}
+    checked = _enforce_params_schema(nothing, signature().params)
+    with pytest.raises(UserError, match=r"^stop: found \[None\], allowed is a string or a list of strings$"):
+        read_params(checked)
+    assert read_params(checked | {"stop": []}) == read_params({})
+
+
+def test_the_characters_of_a_request_are_limited_all_together():
+    with pytest.raises(UserError, match=r"^max_new_chars: found 1,010,101 characters of prompts and completions"):
+        answer(WRITER, ["a"] * 101, {"max_new_chars": 10_000})
+    with pytest.raises(UserError, match=r"^max_new_chars: found 1,000,001 characters"):
+        answer(WRITER, ["a" * 1_000_001], {"max_new_chars": 0})
+    with pytest.raises(UserError, match=r"^max_new_chars: "):
+        next(stream_answer(WRITER, "a" * 1_000_000, {"max_new_chars": 1}))
