@@ -46,6 +46,8 @@ MOST_ENTRIES = 10_000
 SHOWN_NAME = 100
 
 T = TypeVar("T")
+# A list whose first wrong entry is reported, not each of them.
+Texts = Annotated[list[str], Field(fail_fast=True)]
 
 # The largest integer that is exact in JavaScript: every client can send it as JSON.
 MAX_SEED = (1 << 53) - 1
@@ -77,12 +79,12 @@ class CompletionRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str | None = None
-    prompt: str | list[str] | None = ""
+    prompt: str | Texts | None = ""
     max_tokens: int | None = _field("max_new_chars")
     temperature: float | None = _field("temperature")
     top_p: float | None = _field("top_p")
     n: int | None = 1
-    stop: str | list[str] | None = None
+    stop: str | Texts | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = False
@@ -121,6 +123,17 @@ class CompletionRequest(BaseModel):
     def _is_text(cls, value: Any) -> Any:
         if isinstance(value, list) and any(isinstance(one, int | list) for one in value):
             raise PydanticCustomError("token_ids", "found token ids, allowed is text: a string or a list of strings")
+        return value
+
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _has_numbers(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for char, bias in value.items():
+                if isinstance(bias, bool) or not isinstance(bias, int | float):
+                    raise PydanticCustomError(
+                        "no_number", "found no number for {char}", {"char": repr(char[:SHOWN_NAME])}
+                    )
         return value
 
     @field_validator("prompt", "stop", "allowed")
@@ -223,7 +236,7 @@ def check_model(requested: str, served: str) -> None:
     """Check that a request is for the model `served`: by its name, by "charlm", or by none at all."""
     if requested not in ("", served, ANY_MODEL):
         names = " or ".join(repr(name) for name in dict.fromkeys((served, ANY_MODEL)))
-        raise UnknownModelError(f"model: found {requested!r}, allowed is {names}")
+        raise UnknownModelError(f"model: found {requested[:SHOWN_NAME]!r}, allowed is {names}")
 
 
 def usage_of(prompt_chars: int, written: int) -> dict[str, int]:

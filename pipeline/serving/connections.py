@@ -145,7 +145,7 @@ class Connection(HttpToolsProtocol):
         """Begin a request."""
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {CUT_OFF: self.cut_off}
-        self._size = 0
+        self._has_begun, self._size = True, 0
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the request's path."""

@@ -103,6 +103,10 @@ def _answers(client):
     [
         (["--host", "::"], "--host: found :: without a key, allowed is loopback; set CHARLM_API_KEY to open it"),
         (
+            ["--cors", "https://example.com/page"],
+            "--cors: found https://example.com/page, allowed is an origin without a path, like https://example.com",
+        ),
+        (
             ["--model", "gone"],
             "--model: gone: no model there; allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION",
         ),

@@ -1,5 +1,6 @@
 """docs/operations.md: its commands work, its snippets are valid, and its limits are the server's."""
 
+import inspect
 import os
 import re
 import shutil
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
@@ -16,8 +18,10 @@ from ruamel.yaml import YAML
 from serving.conftest import wait_for
 from support.models import random_model
 
-from pipeline.cli.serve import STOP_SECONDS
-from pipeline.serving.completions import Limits
+from pipeline.cli.serve import STOP_SECONDS, serve
+from pipeline.serving.completions import ALTERNATIVE_BYTES, REQUESTS_HELD, SCORE_BYTES, TEXT_BYTES, Limits
+from pipeline.serving.connections import OTHER_FILES, STOPPING_SECONDS, ConnectionLimits
+from pipeline.serving.middleware import BODIES_HELD
 
 pytestmark = pytest.mark.end_to_end
 
@@ -81,7 +85,7 @@ def test_the_documented_commands_work_in_order(tmp_path):
 
 
 def test_the_documented_limits_are_the_servers():
-    limits = Limits()
+    limits, of_connections = Limits(), ConnectionLimits()
     assert "| size of a body | 2 MB |" in PAGE
     assert limits.body_bytes == 2_000_000
     for row in (
@@ -92,5 +96,27 @@ def test_the_documented_limits_are_the_servers():
         f"`--in-flight` ({limits.in_flight})",
         f"`--queue` ({limits.queue})",
         f"have {STOP_SECONDS} seconds to finish",
+        f"for {STOPPING_SECONDS:g} seconds is cut off",
+        f"`--response-mb` ({limits.response_bytes / 1e6:g})",
+        f"| size of all responses in progress | {REQUESTS_HELD} times that |",
+        f"| size of all bodies in progress | {BODIES_HELD * limits.body_bytes / 1e6:g} MB |",
+        f"times {TEXT_BYTES} bytes, plus {SCORE_BYTES} for",
+        f"and {ALTERNATIVE_BYTES} for each alternative",
+        f"`--connections` ({of_connections.connections})",
+        f"`--connections` plus {OTHER_FILES} ",
+        f"`--header-bytes` ({of_connections.header_bytes:,})",
+        f"`--header-seconds` ({of_connections.header_seconds:g})",
+        f"`--body-seconds` ({of_connections.body_seconds:g})",
+        f"`--send-seconds` ({of_connections.send_seconds:g})",
+        f"`--keep-alive` ({of_connections.keep_alive})",
     ):
         assert row in PAGE
+
+
+def test_the_options_have_the_documented_defaults():
+    """`charlm serve` states them itself, so that --help needs no server."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(serve).parameters.items()}
+    for limits in (Limits(), ConnectionLimits()):
+        for field in fields(limits):
+            assert defaults.get(field.name, getattr(limits, field.name)) == getattr(limits, field.name)
+    assert defaults["response_mb"] * 1_000_000 == Limits().response_bytes

@@ -29,7 +29,7 @@ def running(load=served, connections=None, **options):
     """A real server on a free port; gives a client for it."""
     app = make_application(load, **options)
     config = server_config(
-        app, connections or ConnectionLimits(), port=0, log_level="error", timeout_graceful_shutdown=5
+        app, connections or ConnectionLimits(), port=0, log_level="error", timeout_graceful_shutdown=30
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -39,7 +39,7 @@ def running(load=served, connections=None, **options):
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, limits=UNLIMITED) as client:
-            client.state = app.state.server
+            client.state, client.server, client.thread = app.state.server, server, thread
             yield client
     finally:
         server.should_exit = True

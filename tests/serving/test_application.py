@@ -3,6 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
+from fastapi.exceptions import RequestValidationError
 from serving.conftest import events, figure, post, running, served, wait_for
 from support.models import random_model
 
@@ -158,6 +159,10 @@ def test_a_short_text_that_joins_a_long_one_ends_first():
         ({"max_tokens": 1.5}, "max_tokens: input should be a valid integer", "max_tokens"),
         ({"n": 0}, "n: found 0, allowed is 1 to 64", "n"),
         ({"n": 65}, "n: found 65, allowed is 1 to 64", "n"),
+        ({"prompt": ["a"] * 65}, "prompt: found 65 prompts, allowed are at most 64", "prompt"),
+        ({"prompt": ["a"] * 33, "n": 2}, "n: found 2, allowed is 1 to 1", "n"),
+        ({"prompt": ["a"] * 10_001}, "prompt: found 10,001 entries, allowed are at most 10,000", "prompt"),
+        ({"logit_bias": {"a": "b"}}, "logit_bias: found no number for 'a'", "logit_bias"),
         ({"prompt": []}, "prompt: found an empty list, allowed is a string or at least one", "prompt"),
         ({"prompt": 1}, "prompt: input should be a valid string", "prompt"),
         (
@@ -182,6 +187,33 @@ def test_a_wrong_field_is_named(client, body, message, param):
     error = post(client, 400, **{"prompt": "abc", **body})["error"]
     expected = (message, param or message.partition(":")[0], "invalid_request_error")
     assert (error["message"], error["param"], error["type"]) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {f"k{number}": 1 for number in range(100_000)},
+        {"prompt": [{}] * 100_000},
+        {"stop": [1] * 9000},
+        {"logit_bias": {str(number): "x" for number in range(9000)}},
+        {"model": "m" * 1_000_000},
+        {"m" * 1_000_000: 1},
+    ],
+    ids=["fields", "prompts", "stops", "biases", "model", "name"],
+)
+def test_the_response_to_many_errors_is_short_and_quick(client, body, monkeypatch):
+    counts = []
+    original = RequestValidationError.errors
+
+    def errors(self):
+        counts.append(len(original(self)))
+        return original(self)
+
+    monkeypatch.setattr(RequestValidationError, "errors", errors)
+    answer = client.post("/v1/completions", json=body)
+    assert answer.status_code in (400, 404)
+    assert len(answer.content) < 1000
+    assert sum(counts) <= 2
 
 
 def test_null_means_the_default_in_every_field(client):

@@ -105,6 +105,63 @@ def test_without_a_key_other_host_names_are_refused(client):
     assert client.get("/card", headers={"host": "[::1]:8000"}).status_code == 200
 
 
+SAME = ("LOCALHOST", "LocalHost:80", "localhost.", "[::1]", "[0:0:0:0:0:0:0:1]:1", "127.0.0.1")
+OTHER = (
+    *("[::1]evil.com", "localhost:evil.com", "localhost@evil.com", "localhost:80:80", "evil.com:localhost"),
+    *("localhost evil.com", "localhost,evil.com", "localhost/", "[localhost]", "[::1%25evil.com]", "[::1", "::1"),
+    *("[]", ":80", ""),
+)
+
+
+@pytest.mark.parametrize("host", SAME)
+def test_this_machines_names_are_accepted_in_any_form(client, host):
+    assert client.get("/card", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", OTHER)
+def test_what_only_resembles_this_machines_name_is_refused(client, host):
+    assert client.get("/card", headers={"host": host}).status_code == 403
+
+
+ORIGIN = {"origin": "http://other"}
+
+
+def test_a_browser_may_ask_without_a_key_whether_it_may(client):
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization,content-type"}
+    with running(cors=["http://other"], key="secret") as open_client:
+        answer = open_client.options("/v1/completions", headers=ORIGIN | asked)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "http://other"
+        assert "POST" in answer.headers["access-control-allow-methods"]
+        assert "authorization" in answer.headers["access-control-allow-headers"]
+        evil = open_client.options("/v1/completions", headers={"origin": "http://evil"} | asked)
+        assert "access-control-allow-origin" not in evil.headers
+        # Without being asked by a browser, OPTIONS needs the key as everything else.
+        assert open_client.options("/v1/completions").status_code == 401
+
+
+def test_a_browser_sees_refusals_and_failures(monkeypatch):
+    with running(cors=["http://other"], key="k", limits=Limits(in_flight=1, queue=0)) as client:
+
+        def ask(status, **options):
+            answer = client.post("/v1/completions", headers=ORIGIN | options.pop("headers", {}), **options)
+            assert answer.status_code == status, answer.text
+            assert answer.headers["access-control-allow-origin"] == "http://other"
+            assert answer.json()["error"]["message"]
+            return answer
+
+        key = {"authorization": "Bearer k"}
+        ask(401, json={})
+        ask(413, headers=key, content=b"a" * 2_000_001)
+        ask(400, headers=key, json={"n": 0})
+        busy = ask(429, headers=key, json={"n": 2})
+        assert "retry-after" in busy.headers["access-control-expose-headers"].lower()
+        monkeypatch.setattr(Writer, "check", lambda *_: 1 / 0)
+        failed = ask(500, headers=key, json={})
+        assert failed.json()["error"]["code"] == "internal"
+        assert failed.headers["x-content-type-options"] == "nosniff"
+
+
 def test_responses_have_security_headers(client):
     headers = client.get("/").headers
     assert headers["content-security-policy"].startswith("default-src 'self'")
