@@ -94,8 +94,8 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
     """Raise errors of the disk as a DiskError that names `path`, how much of it was written, and what is free."""
     try:
         yield
-    except DiskError:
-        raise
+    except DiskError as error:  # about a file in a folder
+        raise DiskError(str(error).replace(str(temporary), str(path))) from None
     except Exception as error:
         problem = disk_problem(error)
         # Access may also be denied to what the block reads.

@@ -255,7 +255,9 @@ def _end_with(run: StageRun, message: str, notes: Sequence[str]) -> NoReturn:
 
 
 def _one_line(error: Exception) -> str:
-    return one_line(error).replace(f"{project_root()}{os.sep}", "")
+    folder = str(project_root())
+    problem = None if isinstance(error, UserError) else disk_problem(error, folder=folder)
+    return problem or one_line(error).replace(f"{folder}{os.sep}", "")
 
 
 def _say(line: str) -> None:

@@ -155,6 +155,8 @@ def open_store() -> Iterator[tuple["MlflowClient", str]]:
     # Messages about migrations and hints to developers do not help users.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It logs errors of the database with their tracebacks, and then raises them.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     check_server()
     uri = tracking_uri()
     with lock_store():

@@ -1,9 +1,12 @@
+import errno
 import os
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
+from pipeline.core.errors import DiskError, disk_problem
 from pipeline.core.files import read_json, sha256_of, whole_file, whole_folder, write_json
 from pipeline.core.seeds import derive_seed
 
@@ -72,3 +75,61 @@ def test_seeds_never_change():
     assert derive_seed(7, "weights") == 6795307509797646295
     assert derive_seed(7, "epoch", 1) != derive_seed(7, "epoch", 2) != derive_seed(8, "epoch", 2)
     assert 0 <= derive_seed(0, "x") < 2**63
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full (4 bytes of it were written, "),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk quota is used up (4 bytes"),
+        (OSError(errno.EFBIG, "File too large"), "the file is larger than this process may write"),
+        (OSError(errno.EROFS, "Read-only file system"), "the disk is read-only"),
+        (
+            RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "the disk is full (",
+        ),
+        (OSError("1000 requested and 12 written"), "the disk is full, or cannot be written"),
+    ],
+)
+def test_an_error_of_the_disk_names_the_file_and_leaves_the_old_one(tmp_path, error, words):
+    for path, whole in ((tmp_path / "file", whole_file), (tmp_path / "folder", whole_folder)):
+        with whole(path) as temporary:
+            target = temporary if whole is whole_file else temporary / "inner"
+            target.write_text("old")
+        with pytest.raises(DiskError) as raised, whole(path) as temporary:
+            target = temporary if whole is whole_file else temporary / "inner"
+            target.write_text("half")
+            raise error
+        assert str(raised.value).startswith(f"{path}: {words}")
+        assert "\n" not in str(raised.value)
+        old = path if path.is_file() else path / "inner"
+        assert old.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_file_in_a_folder_is_named_by_its_final_path(tmp_path):
+    with pytest.raises(DiskError) as raised, whole_folder(tmp_path / "a") as folder, whole_file(folder / "b"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(raised.value).startswith(f"{tmp_path}/a/b: the disk is full")
+
+
+def test_denied_access_to_what_is_read_is_not_an_error_of_what_is_written(tmp_path):
+    with pytest.raises(PermissionError), whole_file(tmp_path / "copy"):
+        raise PermissionError(errno.EACCES, "Forbidden", "s3://bucket/a")
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "/project/metrics/a.json"), "metrics/a.json: access is denied"),
+        (sqlite3.OperationalError("database or disk is full"), "the disk is full"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "access is denied"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), None),
+        (ValueError("wrong"), None),
+    ],
+)
+def test_the_cause_of_an_error_is_found_behind_a_librarys_error(error, problem):
+    assert disk_problem(error, folder="/project") == problem
+    wrapped = RuntimeError("a library's error")
+    wrapped.__cause__ = error
+    assert disk_problem(wrapped, folder="/project") == problem

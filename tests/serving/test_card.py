@@ -5,6 +5,7 @@ import pytest
 from support.models import random_model
 
 from pipeline.core.files import write_json
+from pipeline.evaluation.measurement import measurement_id
 from pipeline.serving.model_source import load_served, project_card
 from pipeline.serving.registration import _tags
 
@@ -33,7 +34,14 @@ def test_the_card_has_perplexity_and_baseline(project):
     assert card["perplexity"] == 3.5936
     assert card["baseline_perplexity"] == 3.6055
     assert card["baseline"] == "Kneser-Ney order 9"
+    assert card["measurement"] is None
     assert json.dumps(card)
+
+
+def test_the_card_says_how_perplexity_was_measured(project):
+    card = card_with(project, FIGURES | {"measurement": {"window": 100}})
+    assert card["measurement"] == {"window": 100}
+    assert card["measurement_id"] == measurement_id({"window": 100})
 
 
 def test_the_card_of_a_model_without_a_baseline(project):

@@ -2,13 +2,15 @@
 
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 from support.models import random_model
 from support.tables import TEXT, tables
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, write_json
-from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.dictionary import UNKNOWN, Dictionary
+from pipeline.evaluation.measurement import measurement_id
 from pipeline.model.saved import NetworkConfig, SavedModel
 from pipeline.params.text import SplitParams
 from pipeline.splitting.build_splits import build_splits
@@ -49,6 +51,40 @@ def test_a_baseline_is_measured_on_the_eval_text(project):
     assert found == figures(project, "{window: 20, batch_size: 4, baseline_order: 5}")
     names = list(found)
     assert names.index("perplexity") < names.index("baseline_perplexity") < names.index("buckets")
+
+
+def test_the_record_of_the_measurement_is_stored_with_the_figures(project):
+    found = figures(project, "{window: 20, batch_size: 4}")
+    assert found["measurement"] | {"measured": ""} == {
+        "protocol": 1,
+        "eval_sha256": "b" * 64,
+        "window": 20,
+        "unknown_chars": 0,
+        "start": "zero state",
+        "padding": "not counted",
+        "precision": "float32",
+        "least_probability": 1e-15,
+        "measured": "",
+    }
+    assert found["measurement_id"] == measurement_id(found["measurement"])
+    assert figures(project, "{window: 20, batch_size: 8}")["measurement_id"] == found["measurement_id"]
+    assert figures(project, "{window: 30, batch_size: 4}")["measurement_id"] != found["measurement_id"]
+    summary = read_json(project / "metrics/summary.json")
+    assert len(summary) <= 10
+    assert all(isinstance(value, int | float) for value in summary.values())
+
+
+def test_characters_that_the_dictionary_lacks_are_a_part_of_the_measurement(project):
+    """They all count as one symbol, which is easier to predict."""
+    before = figures(project, "{window: 20}")
+    ids = np.load(project / "data/split/eval/ids.npy")
+    ids[3] = UNKNOWN
+    np.save(project / "data/split/eval/ids.npy", ids)
+    dictionary = read_json(project / "models/charlm/dictionary.json")
+    if not dictionary.get("unknown"):
+        pytest.skip("the dictionary has no unknown symbol")
+    after = figures(project, "{window: 20}")
+    assert (before["measurement"]["unknown_chars"], after["measurement"]["unknown_chars"]) == (0, 1)
 
 
 def test_order_0_turns_the_baseline_off(project):

@@ -167,3 +167,15 @@ def test_an_interrupted_runner_ends_its_trials(folder):
     assert runner.wait(60) == 0
     assert len(results(folder)) == 3
     assert len(starts(folder)) == 5
+
+
+def test_a_trial_that_was_measured_otherwise_ends_the_sweep(folder, monkeypatch):
+    sweep(folder, trials=1)
+    monkeypatch.setenv("FAKE_MEASUREMENT", '{"window": 100, "eval_sha256": "other"}')
+    with pytest.raises(UserError, match=r"s-0002 cannot be compared with the trials before it: eval text None"):
+        sweep(folder, trials=2)
+    monkeypatch.setenv("FAKE_MEASUREMENT", "null")
+    with pytest.raises(UserError, match=r"s-0003 cannot be compared .* no record of how it was measured"):
+        sweep(folder, trials=2)
+    monkeypatch.delenv("FAKE_MEASUREMENT")
+    sweep(folder, trials=2)
