@@ -1,7 +1,7 @@
 """Damage to every file that a stage, a command or the server reads: it succeeds, or refuses the file with one line.
 
-The files are found, not listed: those of each stage's deps in dvc.yaml, and all of the finished project for commands. So
-a file that is added later is covered. A reader gets a random choice of all damaged files; each file is in it.
+The files are found, not listed: those of each stage's deps in dvc.yaml, and for commands all outputs of the finished
+project. So a file that is added later is covered. A reader gets a random choice of damages; each file is in it.
 """
 
 import json
@@ -36,12 +36,8 @@ COMMANDS = {
 
 
 def files_of(folder, names):
-    found = [
-        path
-        for name in names
-        for path in ([folder / name] if (folder / name).is_file() else (folder / name).rglob("*"))
-    ]
-    return sorted(str(path.relative_to(folder)) for path in found if path.is_file())
+    found = [path for name in names for path in (folder / name, *(folder / name).rglob("*")) if path.is_file()]
+    return sorted({str(path.relative_to(folder)) for path in found})
 
 
 def inputs(stage, folder):

@@ -28,8 +28,7 @@ def damages(name, content, seed):
     yield "random bytes", chance.randbytes(max(size, 16))
     at = chance.randrange(max(size - 4, 1))
     yield f"4 random bytes at {at}", content[:at] + chance.randbytes(4) + content[at + 4 :]
-    for kind, damaged in _BY_ENDING.get(name.rpartition(".")[2], _no_kind)(content, chance):
-        yield kind, damaged
+    yield from _BY_ENDING.get(name.rpartition(".")[2], _no_kind)(content, chance)
 
 
 def _no_kind(content, chance):

@@ -30,7 +30,7 @@ class Done:
 
 
 class ForkServer:
-    """The process that runs requests; a context manager. Its threads are limited to one, since forks share the cores."""
+    """The process that runs requests; a context manager. It has one thread, as forks share the cores."""
 
     def __init__(self, *modules, **environment):
         self._process = subprocess.Popen(
@@ -107,7 +107,7 @@ def _run(request, files):
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+    except BaseException:  # noqa: BLE001  as Python does when it ends
         import traceback
 
         traceback.print_exc()

@@ -1,5 +1,6 @@
 """Strategies of hypothesis for texts of params.yaml: valid ones with odd values, and odd YAML of all kinds."""
 
+from io import StringIO
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -70,6 +71,12 @@ VALUES = st.recursive(
 )
 
 
+def _dumped(content):
+    out = StringIO()
+    YAML(typ="safe", pure=True).dump(content, out)
+    return out.getvalue()
+
+
 @st.composite
 def changed_params(draw):
     """Return params.yaml with some values replaced by any value, keys removed, and unknown ones added."""
@@ -99,14 +106,5 @@ TEXTS = st.one_of(
     st.just(ALIASES),
     st.text(max_size=200),
     st.text("{}[]:,-&*!?|>'\"%@` \n\t#ab1.", max_size=80),
-    st.dictionaries(st.sampled_from([*GROUPS, "x"]), VALUES, max_size=4).map(lambda value: _dumped(value)),
+    st.dictionaries(st.sampled_from([*GROUPS, "x"]), VALUES, max_size=4).map(_dumped),
 )
-
-
-def _dumped(content):
-    from io import StringIO
-
-    out = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.dump(content, out)
-    return out.getvalue()
