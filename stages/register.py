@@ -8,8 +8,7 @@ from pipeline.model.saved import SavedModel
 from pipeline.params.generation import GenerateParams, RegisterParams
 from pipeline.params.reader import read_group
 from pipeline.params.text import DataParams
-from pipeline.serving.registration import register_model, requirements
-from pipeline.tracking.records import EvaluateFigures
+from pipeline.serving.registration import RegisteredFigures, register_model, requirements
 from pipeline.tracking.stage import stage
 
 
@@ -19,7 +18,7 @@ def main() -> None:
         name = params.name_for(read_group("data", DataParams).source)
         read_group("generate", GenerateParams)  # validates it: the first prompt is the model's input example
         SavedModel.load(MODEL)  # refuses a damaged model before it is logged
-        figures = read_checked(metrics_of("evaluate"), EvaluateFigures)
+        figures = read_checked(metrics_of("evaluate"), RegisteredFigures)
         if message := run.register(lambda execution, run_id: register_model(execution, run_id=run_id)):
             print(message)
         write_json(

@@ -18,7 +18,7 @@ from pipeline.core.files import read_checked
 from pipeline.evaluation.measurement import MEASUREMENT_ID
 from pipeline.tracking.differences import Changes, changes
 from pipeline.tracking.project import baseline, project_root
-from pipeline.tracking.records import EvaluateFigures, Number, Registration, Sample, TrainFigures
+from pipeline.tracking.records import Count, EvaluateFigures, Number, Registration, Sample, TrainFigures
 from pipeline.tracking.store import CHAMPION, Registered, local_versions, model_key, registry_is_remote
 
 MAX_CHANGES = 8
@@ -32,7 +32,7 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
 
     UserError if the pipeline has not run.
     """
-    evaluate = _read(root / "metrics/evaluate.json", EvaluateFigures)
+    evaluate = _read(root / "metrics/evaluate.json", _Measured)
     train = _read(root / "metrics/train.json", TrainFigures)
     samples = _read(root / "samples/samples.json", list[Sample])
     registration = _read(root / "models/registration.json", Registration)
@@ -65,6 +65,10 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
         Rule(f"what next{_activation()}", align="left", style="dim"),
         _commands(sample["prompt"], address, runs_page),
     )
+
+
+class _Measured(EvaluateFigures):
+    num_chars: Count
 
 
 class _Overlap(TypedDict):

@@ -33,7 +33,7 @@ SHOULD = re.compile(r"^\w+ should (be|have) ")
 G = TypeVar("G", bound=Group)
 
 # Limits far beyond any params.yaml or dvc.lock. Values are counted with those that aliases repeat.
-MOST_LEVELS, MOST_VALUES = 50, 100_000
+MOST_LEVELS, MOST_VALUES, MOST_BITS = 50, 100_000, 1000
 # The most characters of a wrong value that a message shows.
 SHOWN = 200
 
@@ -86,12 +86,12 @@ def _refuse_odd(value: Any) -> None:
                 _refuse_depth()
             todo += [(inner, level + 1) for inner in one]
             todo += [(inner, level + 1) for inner in one.values()] if isinstance(one, dict) else []
+        elif isinstance(one, int) and one.bit_length() > MOST_BITS:
+            raise ValueError(f"found a whole number of {one.bit_length()} bits, allowed are {MOST_BITS}")
         elif isinstance(one, str):
             one.encode()  # UnicodeEncodeError, a ValueError, for half a surrogate pair
         elif not isinstance(one, int | float | date | None):
-            raise ValueError(  # noqa: TRY004  callers expect one kind of error
-                f"found a {type(one).__name__}, allowed are mappings, lists, numbers, texts and null"
-            )
+            raise ValueError(f"found a {type(one).__name__}, allowed are mappings, lists, numbers, texts and null")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

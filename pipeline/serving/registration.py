@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.models.model import ModelInfo
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import DataType, ParamSchema, ParamSpec
+from typing_extensions import TypedDict
 
 from pipeline.core.files import read_checked, sha256_of, write_json
 from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement_id, record_in
@@ -24,7 +25,7 @@ from pipeline.serving import pyfunc_model
 from pipeline.serving.model_source import CARD, project_card
 from pipeline.serving.pyfunc_model import PARAMS
 from pipeline.tracking.execution import Execution
-from pipeline.tracking.records import EvaluateFigures, SplitFigures, TrainFigures
+from pipeline.tracking.records import EvaluateFigures
 from pipeline.tracking.registry import (
     BASELINE_TAG,
     EVAL_TAG,
@@ -71,6 +72,16 @@ MODULES = (
     "pipeline/serving/__init__.py",
 )
 PACKAGES = ("llvmlite", "mlflow", "numba", "numpy", "pandas", "platformdirs", "pydantic", "safetensors")
+
+
+class RegisteredFigures(EvaluateFigures):
+    """What the registry needs of metrics/evaluate.json."""
+
+    eval_sha256: str
+
+
+class _TrainText(TypedDict):
+    train_sha256: str
 
 
 def requirements() -> list[str]:
@@ -123,7 +134,7 @@ def register_model(execution: Execution, *, run_id: str) -> str:
     params = read_group("register", RegisterParams, project / PARAMS_FILE)
     name = registered_name(project / PARAMS_FILE)
     prompt = read_group("generate", GenerateParams, project / PARAMS_FILE).prompts[0]
-    figures: dict[str, Any] = {**read_checked(project / "metrics/evaluate.json", EvaluateFigures)}
+    figures: dict[str, Any] = {**read_checked(project / "metrics/evaluate.json", RegisteredFigures)}
     with open_store() as (client, _):
         with mlflow.start_run(run_id=run_id):
             card = project_card(SavedModel.load(model), project)
@@ -147,8 +158,8 @@ def register_model(execution: Execution, *, run_id: str) -> str:
 
 def _tags(execution: Execution, figures: dict[str, Any]) -> dict[str, str]:
     project = execution.folder
-    data = read_checked(project / "metrics/split.json", SplitFigures)
-    train: dict[str, Any] = {**read_checked(project / "metrics/train.json", TrainFigures)}
+    data = read_checked(project / "metrics/split.json", _TrainText)
+    train = read_checked(project / "metrics/train.json", dict[str, Any])
     return {
         PERPLEXITY_TAG: repr(figures["perplexity"]),
         **({BASELINE_TAG: repr(figures[BASELINE_TAG])} if BASELINE_TAG in figures else {}),

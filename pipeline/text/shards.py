@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.text.documents import BASE
 
 SHARD_BYTES = 64 << 20
 CHARS = "chars"
@@ -128,9 +129,8 @@ def shards_in(folder: Path) -> list[Path]:
 
 def schema_in(folder: Path) -> pa.Schema:
     """Return the schema of the table in `folder`, without `chars`."""
-    path = shards_in(folder)[0]
-    with _reporting_damage(path):
-        schema = pq.read_schema(path)
+    with _opened(shards_in(folder)[0]) as table:
+        schema = table.schema_arrow
     return schema.remove(schema.get_field_index(CHARS)).remove_metadata()
 
 
@@ -138,7 +138,7 @@ def text_bytes(folder: Path) -> int:
     """Return about how many bytes of text the table in `folder` has, from the metadata of its files."""
     total = 0
     for path in shards_in(folder):
-        with _reporting_damage(path), pq.ParquetFile(path) as table:
+        with _opened(path) as table:
             column = table.schema_arrow.get_field_index("text")
             groups = (table.metadata.row_group(number) for number in range(table.num_row_groups))
             total += sum(group.column(column).total_uncompressed_size for group in groups)
@@ -156,15 +156,24 @@ def read_batches(folder: Path, columns: Sequence[str] | None = None) -> Iterator
 
 def read_shard(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the rows of one file of a table, as `read_batches` does."""
-    with _reporting_damage(path), pq.ParquetFile(path, pre_buffer=False) as table:
+    with _opened(path) as table:
         for group in range(table.num_row_groups):
             for batch in table.read_row_group(group, columns=columns).combine_chunks().to_batches():
+                # The kernels trust that text is UTF-8, and NumPy that flags and numbers have no nulls.
+                batch.validate(full=True)
+                if odd := [name for name in ("part", "last") if name in batch.schema.names and batch[name].null_count]:
+                    raise pa.ArrowInvalid(f"column {odd[0]} has nulls")
                 yield batch.replace_schema_metadata(None)
 
 
 @contextmanager
-def _reporting_damage(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open one file of a table; UserError if it is damaged, or lacks a column."""
     try:
-        yield
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: damaged: {one_line(error)}; `dvc checkout` restores it") from None
+        with pq.ParquetFile(path, pre_buffer=False) as table:
+            for wanted in (*BASE, pa.field(CHARS, pa.int64())):
+                if (found := table.schema_arrow.field(wanted.name).type) != wanted.type:
+                    raise pa.ArrowInvalid(f"column {wanted.name} is {found}, allowed is {wanted.type}")
+            yield table
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise UserError(f"{path}: damaged: {one_line(error, most=200)}; `dvc checkout` restores it") from None

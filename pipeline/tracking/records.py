@@ -72,8 +72,6 @@ class SplitFigures(TypedDict):
 
     train_chars: Count
     eval_chars: Count
-    train_sha256: str
-    eval_sha256: str
 
 
 class TrainFigures(TypedDict):
@@ -83,8 +81,6 @@ class TrainFigures(TypedDict):
     parameters: Count
     precision: str
     device: str
-    start_from: NotRequired[str]
-    start_sha256: NotRequired[str]
 
 
 class EvaluateFigures(TypedDict):
@@ -92,8 +88,6 @@ class EvaluateFigures(TypedDict):
 
     perplexity: Number
     bits_per_char: Number
-    num_chars: Count
-    eval_sha256: str
     baseline_perplexity: NotRequired[Number]
     baseline: NotRequired[str]
 
