@@ -118,15 +118,17 @@ class CompletionResponse(Response):
         tail = {"usage": self._usage()} | ({"warnings": self.warnings} if self.warnings else {})
         parts = body_of(self.head, [pieces[number] for number in sorted(pieces)], self.symbols, tail)
         headers = [(b"content-type", b"application/json")]
-        if self.is_small:
-            body = b"".join(parts)
-            headers.append((b"content-length", str(len(body)).encode()))
-            parts = iter([body])
+        part, following = await self._part(parts), await self._part(parts)
+        if following is None:
+            headers.append((b"content-length", str(len(part or b"")).encode()))
         await self._start(send, headers)
-        while (part := await self._build(next, parts, None, small=self.is_small)) is not None:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        while part is not None:
+            await send({"type": "http.response.body", "body": part, "more_body": following is not None})
+            part, following = following, None if following is None else await self._part(parts)
         self._count_end()
+
+    async def _part(self, parts: Iterator[bytes]) -> bytes | None:
+        return await self._build(next, parts, None, small=self.is_small)
 
     async def _send_events(self, writing: Writing, send: Send) -> None:
         """Send server-sent events, the last one [DONE]."""

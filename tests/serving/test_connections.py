@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from serving.conftest import figure, running, served, wait_for
 
+from pipeline.serving import connections
 from pipeline.serving.completions import Limits
 from pipeline.serving.connections import OTHER_FILES, ConnectionLimits, within_open_files
 
@@ -235,7 +236,8 @@ def test_a_stream_that_is_read_too_slowly_ends_with_an_error_event():
         assert client.state.budget.held == 0
 
 
-def test_a_client_that_does_not_read_does_not_delay_a_stop():
+def test_a_client_that_does_not_read_does_not_delay_a_stop(monkeypatch):
+    monkeypatch.setattr(connections, "STOPPING_SECONDS", 0.5)
     body = b'{"max_tokens": 1500, "n": 40, "logprobs": 9, "seed": 1, "stream": true}'
     with (
         running() as client,

@@ -1,6 +1,8 @@
 """Large requests: their limits, and that others are answered meanwhile."""
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ from pipeline.core.seeds import sample_seed
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
 from pipeline.serving.completions import CompletionRequest, Limits
+from pipeline.serving.middleware import BODIES_HELD
 from pipeline.serving.pieces import SCORED_AT_ONCE, Choice, Piece, Scores, body_of
 
 WRITER = Writer(random_model())
@@ -160,26 +163,21 @@ def test_what_all_requests_hold_is_limited():
 
 
 def test_bodies_that_arrive_are_limited_all_together():
-    with running(limits=Limits(body_bytes=1000)) as client:
-        answers = []
-
-        def slowly():
-            def body():
-                yield b"a" * 900
-                done.wait(30)
-
-            try:
-                answers.append(httpx.post(f"{client.base_url}/v1/completions", content=body(), timeout=60).status_code)
-            except httpx.TransportError:
-                answers.append(None)
-
-        done = threading.Event()
-        threads = [threading.Thread(target=slowly) for _ in range(50)]
-        for thread in threads:
-            thread.start()
-        wait_for(lambda: figure(client, 'charlm_requests_total{route="/v1/completions",status="429"') >= 10)
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    with running(limits=Limits(body_bytes=1000)) as client, contextlib.ExitStack() as opened:
+        for _ in range(50):
+            one = opened.enter_context(socket.create_connection(("127.0.0.1", client.base_url.port)))
+            one.sendall(head + b"a" * 900)
+        refused = 'charlm_requests_total{route="/v1/completions",status="429"'
+        wait_for(lambda: figure(client, refused) == 50 - BODIES_HELD * 1000 // 900)
         assert client.get("/healthz").status_code == 200
-        done.set()
-        for thread in threads:
-            thread.join()
-        assert post(client, max_tokens=5)
+        opened.close()
+        wait_for(lambda: figure(client, 'charlm_requests_total{route="/v1/completions"') == 50)
+        post(client, max_tokens=5)
+
+
+def test_a_response_of_one_part_has_its_length(client):
+    for length, has_length in ((10, True), (20_000, True), (20_000, False)):
+        answer = client.post("/v1/completions", json={"max_tokens": length, "logprobs": None if has_length else 0})
+        assert ("content-length" in answer.headers) == has_length
+        assert answer.json()["usage"]["completion_tokens"] == length
