@@ -2,6 +2,7 @@
 # make test        checks, unit tests and one end-to-end test for each promise
 # make test-unit   the unit tests: about a minute
 # make test-all    also the slow tests: repeated kills, browsers, PostgreSQL, sweeps
+# make sbom        writes sbom.cdx.json: the name, version and license of every installed package (CycloneDX)
 # All can be run at any time. PIP_ARGS goes to pip, PYTEST_ARGS to pytest. A torch that is already in .venv stays if its
 # version is the one in constraints.txt.
 
@@ -14,7 +15,7 @@ export DVC_NO_ANALYTICS := true
 # Two processes; the tests of a file share a process, and with it the project that they run in.
 PYTEST := pytest -n 2 --dist loadfile
 
-.PHONY: repro test test-unit test-slow test-all check install install-dev
+.PHONY: repro test test-unit test-slow test-all check install install-dev sbom
 
 repro: install
 	@dvc repro $(DVC_ARGS)
@@ -56,4 +57,15 @@ install-dev: .venv/installed-dev
 	@touch .venv/installing
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PIP_ARGS) -e ".[dev]"
 	@rm -f .venv/installing
+	@touch $@
+
+# The tool has its own environment, so that the bill lists charlm's packages and not the tool's.
+sbom: .venv/sbom/installed
+	@.venv/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml -o sbom.cdx.json .venv
+	@echo "sbom.cdx.json"
+
+.venv/sbom/installed: .venv/installed
+	@echo "installing cyclonedx-bom into .venv/sbom"
+	@$(PYTHON) -m venv --clear .venv/sbom
+	@.venv/sbom/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) cyclonedx-bom==7.5.0
 	@touch $@

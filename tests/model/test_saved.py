@@ -1,5 +1,9 @@
 """Saving and loading a model, and refusing a damaged one."""
 
+import json
+import os
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.models import random_model
@@ -7,6 +11,8 @@ from support.models import random_model
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.model.saved import SavedModel
+from pipeline.ngram.kernels import COUNT_GROUPS
+from pipeline.ngram.ngram import NgramModel
 
 
 @pytest.fixture
@@ -67,3 +73,37 @@ def test_a_damaged_config_is_an_error(folder):
     (folder / "config.json").write_text('{"cell": "transformer"}')
     with pytest.raises(UserError, match="not a network's configuration"):
         SavedModel.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", "[" * 100_000, "config.json: not a network's configuration"),
+        ("config.json", {"num_layers": 10**9}, "config.json: not a network's configuration"),
+        ("config.json", {"vocab_size": None}, "config.json: not a network's configuration"),
+        ("dictionary.json", "[" * 100_000, "dictionary.json: not a dictionary"),
+        ("dictionary.json", {"characters": "abcdefgh \n"}, "dictionary.json: not a dictionary"),
+        ("dictionary.json", {"characters": ["\ud800", *"bcdefgh \n"]}, "dictionary.json: not a dictionary"),
+        ("dictionary.json", {"characters": [*"aacdefgh \n"]}, "dictionary.json: holds 'a' twice"),
+    ],
+)
+def test_odd_json_is_an_error(folder, name, content, message):
+    path = folder / name
+    text = content if isinstance(content, str) else json.dumps(json.loads(path.read_text()) | content)
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        SavedModel.load(folder)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_the_files_follow_the_umask(tmp_path):
+    ids = np.arange(1, 9, dtype=np.uint8).repeat(9)
+    ngram = NgramModel.fit(ids, vocab_size=11, order=2).with_weights(np.ones((9 * COUNT_GROUPS, 2), np.float32))
+    before = os.umask(0o027)
+    try:
+        replace(random_model(), ngram=ngram).save(tmp_path / "model")
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "model").iterdir()}
+    assert len(modes) == 4
+    assert set(modes.values()) == {"0o640"}

@@ -80,7 +80,7 @@ def _npy(content, chance):
     array = np.load(io.BytesIO(content))
     for kind, other in (
         ("no rows", array[:0]),
-        ("a number", array[:1].reshape(())),
+        ("a number", np.array(1, dtype=array.dtype)),
         ("two dimensions", array.reshape(-1, 1)),
         ("float64", array.astype(np.float64)),
         ("int8", array.astype(np.int8)),

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.files import read_json, write_json
 from pipeline.tracking.differences import MAX_CHANGES, Changes, changes
-from pipeline.tracking.execution import environment, execution_here
+from pipeline.tracking.execution import Session, environment, execution_here
 from pipeline.tracking.project import git, git_state, patch_since
 
 
@@ -128,3 +129,26 @@ def test_the_environment_is_what_bytes_may_depend_on():
     found = environment()
     assert set(found) == {"python", "system", "processor", "packages"}
     assert found["packages"]["torch"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seconds": []},
+        {"seconds": {"train": "long"}},
+        {"seconds": {"nothing": 1.0}},
+        {"published": "train"},
+        {"published": ["nothing"]},
+        {"tags": {"a": 1}},
+        {"live_step": "x"},
+        {"unsent": "../.."},
+        {"run_id": 5},
+        {"registered": []},
+    ],
+)
+def test_a_session_of_wrong_types_is_started_anew(tmp_path, change):
+    path = tmp_path / "session.json"
+    Session(key="k", path=path, run_id="r", seconds={"train": 1.0}, published=["train"]).save()
+    assert Session.read(path).published == ["train"]
+    write_json(path, read_json(path) | change)
+    assert Session.read(path) is None
