@@ -10,6 +10,7 @@ from rich.console import Console
 from pipeline.cli.compare import compare, curves
 from pipeline.cli.corpus import corpus
 from pipeline.cli.experiments import preset, report, sweep, sync
+from pipeline.cli.export import export
 from pipeline.cli.generate import generate, score
 from pipeline.cli.inputs import need_own_model
 from pipeline.cli.models import clean, models, promote, rollback, trace, verify
@@ -55,6 +56,7 @@ COMMANDS = (
     (clean, MODELS, "Show which files are no longer needed, and delete them."),
     (generate, SERVING, "Continue a text."),
     (score, SERVING, "Measure how well a model predicts a text."),
+    (export, SERVING, "Write a model as one HTML page that works without a server."),
     (serve, SERVING, "Serve a model over HTTP, with OpenAI's API."),
 )
 for command, panel, short_help in COMMANDS:
