@@ -11,7 +11,11 @@ export class Engine {
   #code;
   #memory = new WebAssembly.Memory({ initial: 1 });
   #used = PADDING;
-  #places = {};
+  #places = {}; // addresses
+  #layers; // those of each layer
+  #embedding;
+  #tiles;
+  #outputTiles;
   #known; // the ids whose rows of the input table are computed
 
   /** Return the engine of a model; `arrays` are typed arrays by their names. */
@@ -39,12 +43,22 @@ export class Engine {
     }
     this.#places.table = this.#allocate(this.vocab * this.width);
     this.#known = new Uint8Array(this.vocab);
-    this.#places.h = range(config.num_layers).map(() => this.#allocate(config.num_hidden));
-    this.#places.c = range(config.num_layers).map(() => this.#allocate(config.num_hidden));
+    this.#layers = [...Array(config.num_layers).keys()].map((layer) => ({
+      h: this.#allocate(config.num_hidden),
+      c: this.#allocate(config.num_hidden),
+      inputs: this.#places[`layers.${layer}.weight_ih_l0`],
+      bias: this.#places[`layers.${layer}.bias_ih_l0`],
+      hidden: this.#places[`layers.${layer}.weight_hh_l0`],
+      hiddenBias: this.#places[`layers.${layer}.bias_hh_l0`],
+    }));
     this.#places.projected = this.#allocate(this.width);
     this.#places.recurrent = this.#allocate(this.width);
     for (const name of ["logits", "line", "probs"]) this.#places[name] = this.#allocate(this.vocab + tile);
-    this.outputTiles = Math.ceil(this.vocab / tile);
+    this.#tiles = this.width / tile;
+    this.#outputTiles = Math.ceil(this.vocab / tile);
+    this.#embedding = this.#places["embedding.weight"];
+    this.#places.output = this.#places["output.weight"];
+    this.#places.outputBias = this.#places["output.bias"];
     if (ngram) {
       const [text, discounts, weights] = ["text", "discounts", "weights"].map((name) => arrays[`ngram.${name}`]);
       this.ngram = new Ngram({ text, discounts, weights, ...ngram });
@@ -78,7 +92,7 @@ export class Engine {
   /** The state of a text that has nothing yet. */
   start() {
     const { num_layers: layers, num_hidden: hidden } = this.config;
-    const zeros = () => range(layers).map(() => new Float32Array(hidden));
+    const zeros = () => Array.from({ length: layers }, () => new Float32Array(hidden));
     return { h: zeros(), c: zeros(), ngram: this.ngram?.start() ?? null };
   }
 
@@ -93,40 +107,40 @@ export class Engine {
   }
 
   #each(copy) {
-    for (const kind of ["h", "c"]) {
-      this.#places[kind].forEach((address, layer) =>
-        copy(new Float32Array(this.#memory.buffer, address, this.config.num_hidden), kind, layer),
-      );
-    }
+    this.#layers.forEach((own, layer) => {
+      for (const kind of ["h", "c"]) {
+        copy(new Float32Array(this.#memory.buffer, own[kind], this.config.num_hidden), kind, layer);
+      }
+    });
   }
 
   /** Read one id. */
   read(id) {
     const { multiply, [this.config.cell]: update } = this.#code;
-    const { num_layers: layers, num_hidden: hidden, tile } = this.config;
-    const { h, c, projected, recurrent, ...places } = this.#places;
-    const tiles = this.width / tile;
-    let input = this.#tableRow(id, tiles);
-    for (let layer = 0; layer < layers; layer++) {
-      const part = (kind) => places[`layers.${layer}.${kind}_l0`];
-      if (layer) {
-        multiply(projected, h[layer - 1], hidden, part("weight_ih"), part("bias_ih"), tiles);
+    const { projected, recurrent } = this.#places;
+    const size = this.config.num_hidden;
+    let input = this.#tableRow(id);
+    let below = 0; // the address of the layer below's h
+    for (const { h, c, inputs, bias, hidden, hiddenBias } of this.#layers) {
+      if (below) {
+        multiply(projected, below, size, inputs, bias, this.#tiles);
         input = projected;
       }
-      multiply(recurrent, h[layer], hidden, part("weight_hh"), part("bias_hh"), tiles);
-      update(h[layer], c[layer], input, recurrent, hidden);
+      multiply(recurrent, h, size, hidden, hiddenBias, this.#tiles);
+      update(h, c, input, recurrent, size);
+      below = h;
     }
     this.ngram?.advance(this.states, id);
   }
 
   /** The address of the first layer's input for `id`, computed when it is first needed. */
-  #tableRow(id, tiles) {
-    const { num_embed: embed } = this.config;
+  #tableRow(id) {
     const row = this.#places.table + 4 * this.width * id;
     if (!this.#known[id]) {
       this.#known[id] = 1;
-      const [weight, bias] = ["weight", "bias"].map((kind) => this.#places[`layers.0.${kind}_ih_l0`]);
-      this.#code.multiply(row, this.#places["embedding.weight"] + 4 * embed * id, embed, weight, bias, tiles);
+      const { inputs, bias } = this.#layers[0];
+      const embed = this.config.num_embed;
+      this.#code.multiply(row, this.#embedding + 4 * embed * id, embed, inputs, bias, this.#tiles);
     }
     return row;
   }
@@ -134,11 +148,8 @@ export class Engine {
   /** Predict the next id: sets `line`, the model's own logits, and `logits`, those with the n-gram model's `weight`.
    *  Returns the logarithm that normalises `line`. */
   predict(weight = 1) {
-    const { h, logits, ...places } = this.#places;
-    const last = h[this.config.num_layers - 1];
-    this.#code.multiply(
-      logits, last, this.config.num_hidden, places["output.weight"], places["output.bias"], this.outputTiles,
-    );
+    const { logits, line, probs, output, outputBias } = this.#places;
+    this.#code.multiply(logits, this.#layers.at(-1).h, this.config.num_hidden, output, outputBias, this.#outputTiles);
     this.line.set(this.logits);
     if (this.ngram) {
       this.ngram.mix(this.states, 1, this.line, this.probs);
@@ -147,7 +158,7 @@ export class Engine {
     }
     let best = -Infinity;
     for (let i = 0; i < this.vocab; i++) if (this.line[i] > best) best = this.line[i];
-    this.#code.exps(places.probs, places.line, this.vocab, best, 1);
+    this.#code.exps(probs, line, this.vocab, best, 1);
     let total = 0;
     for (let i = 0; i < this.vocab; i++) total += this.exps[i];
     return best + Math.log(total);
@@ -155,17 +166,13 @@ export class Engine {
 
   /** Choose the next id of `text`, of which `position` characters are written; see `choose`. */
   choose(text, position) {
-    const { probs, logits } = this.#places;
-    const exponentials = (_, least, factor) => {
-      this.#code.exps(probs, logits, this.vocab, least, factor);
-      return this.exps;
-    };
-    return choose(this.logits, text, uniform(text.options.seed, position), exponentials);
+    return choose(this.logits, text, uniform(text.options.seed, position), this.#exponentials);
   }
-}
 
-function range(count) {
-  return [...Array(count).keys()];
+  #exponentials = (_, least, factor) => {
+    this.#code.exps(this.#places.probs, this.#places.logits, this.vocab, least, factor);
+    return this.exps;
+  };
 }
 
 /** The matrix [rows, columns] that is stored as int8 with a scale for each row, or as the two bytes of bfloat16. */

@@ -108,7 +108,7 @@ class Queue {
 
 function charactersOf({ text, logProbs, rivals, rivalLogProbs }) {
   const each = text.length ? rivals.length / text.length : 0;
-  return text.map((id, at) => ({
+  return Array.from(text, (id, at) => ({
     char: symbols[id],
     logProb: logProbs[at],
     alternatives: Array.from({ length: each }, (_, rank) => [

@@ -2,30 +2,40 @@
 
 const LOWEST_TEMPERATURE = 1e-30;
 
+// A number of 64 bits, as its lower and upper half.
+let low = 0;
+let high = 0;
+
 /** The random number in [0, 1) for position `position` of a text with `seed`: SplitMix64, in numbers of 32 bits. */
 export function uniform(seed, position) {
-  const [low, high] = multiply([(position + 1) >>> 0, Math.floor((position + 1) / 2 ** 32)], [0x7f4a7c15, 0x9e3779b9]);
-  const sum = low + (seed % 2 ** 32);
-  let z = [sum >>> 0, (high + Math.floor(seed / 2 ** 32) + (sum >= 2 ** 32 ? 1 : 0)) >>> 0];
-  z = multiply(mixed(z, 30), [0x1ce4e5b9, 0xbf58476d]);
-  z = multiply(mixed(z, 27), [0x133111eb, 0x94d049bb]);
-  z = mixed(z, 31);
+  [low, high] = [(position + 1) >>> 0, 0];
+  multiply(0x7f4a7c15, 0x9e3779b9);
+  low += seed % 2 ** 32;
+  high = (high + Math.floor(seed / 2 ** 32) + (low >= 2 ** 32 ? 1 : 0)) >>> 0;
+  low >>>= 0;
+  shift(30);
+  multiply(0x1ce4e5b9, 0xbf58476d);
+  shift(27);
+  multiply(0x133111eb, 0x94d049bb);
+  shift(31);
   // The upper 53 bits.
-  return (z[1] * 2 ** 21 + (z[0] >>> 11)) / 2 ** 53;
+  return (high * 2 ** 21 + (low >>> 11)) / 2 ** 53;
 }
 
-/** The product of two numbers of 64 bits, as [low, high]. */
-function multiply([low, high], [otherLow, otherHigh]) {
+/** Multiply the number by another. */
+function multiply(otherLow, otherHigh) {
   const [a, b, c, d] = [low & 0xffff, low >>> 16, otherLow & 0xffff, otherLow >>> 16];
   const middle = b * c + ((a * c) >>> 16);
   const carried = a * d + (middle & 0xffff);
   const top = b * d + Math.floor(middle / 2 ** 16) + Math.floor(carried / 2 ** 16);
-  return [Math.imul(low, otherLow) >>> 0, (top + Math.imul(low, otherHigh) + Math.imul(high, otherLow)) >>> 0];
+  high = (top + Math.imul(low, otherHigh) + Math.imul(high, otherLow)) >>> 0;
+  low = Math.imul(low, otherLow) >>> 0;
 }
 
 /** z ^ (z >> bits), for bits below 32. */
-function mixed([low, high], bits) {
-  return [(low ^ ((low >>> bits) | (high << (32 - bits)))) >>> 0, (high ^ (high >>> bits)) >>> 0];
+function shift(bits) {
+  low = (low ^ ((low >>> bits) | (high << (32 - bits)))) >>> 0;
+  high = (high ^ (high >>> bits)) >>> 0;
 }
 
 /** The id of the next character. `logits` are changed; `text` has the options and what was written; `number` is in

@@ -10,6 +10,8 @@ import { Engine } from "./engine.js";
 const ALTERNATIVES = 5;
 // How long the worker computes before it looks for messages, in milliseconds.
 const TURN = 12;
+// The number of characters that are written between two looks at the clock.
+const LOOKS = 8;
 const KINDS = {
   uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array, float64: Float64Array,
 };
@@ -87,39 +89,43 @@ async function readAll(known, state, number) {
   }
 }
 
-/** Collects the characters of one message: their ids, and the likeliest ids with their log-probabilities. */
+/** The characters of one message: their ids, and the likeliest ids with their log-probabilities. */
 class Characters {
   text = [];
   logProbs = [];
   rivals = [];
   rivalLogProbs = [];
+  #best = new Int32Array(Math.min(ALTERNATIVES, engine.vocab));
 
+  /** Add a character that was predicted by `engine.line`. */
   add(id, normaliser) {
+    const { line, vocab } = engine;
+    const best = this.#best;
+    const most = best.length;
     this.text.push(id);
-    this.logProbs.push(engine.line[id] - normaliser);
-    const best = [];
-    for (let other = 0; other < engine.vocab; other++) {
-      const value = engine.line[other];
-      if (best.length === ALTERNATIVES && value <= engine.line[best[ALTERNATIVES - 1]]) continue;
-      let at = best.length;
-      while (at > 0 && engine.line[best[at - 1]] < value) at--;
-      best.splice(at, 0, other);
-      best.length = Math.min(best.length, ALTERNATIVES);
+    this.logProbs.push(line[id] - normaliser);
+    let found = 0;
+    for (let other = 0; other < vocab; other++) {
+      const value = line[other];
+      if (found === most && value <= line[best[most - 1]]) continue;
+      let at = found < most ? found++ : most - 1;
+      for (; at > 0 && line[best[at - 1]] < value; at--) best[at] = best[at - 1];
+      best[at] = other;
     }
-    for (const other of best) {
-      this.rivals.push(other);
-      this.rivalLogProbs.push(engine.line[other] - normaliser);
+    for (let at = 0; at < most; at++) {
+      this.rivals.push(best[at]);
+      this.rivalLogProbs.push(line[best[at]] - normaliser);
     }
   }
 
   /** Remove the first `count` characters, and return them as the content of a message. */
   take(count) {
-    const rivals = this.text.length ? this.rivals.length / this.text.length : 0;
+    const most = this.#best.length;
     return {
-      text: this.text.splice(0, count),
-      logProbs: this.logProbs.splice(0, count),
-      rivals: this.rivals.splice(0, count * rivals),
-      rivalLogProbs: this.rivalLogProbs.splice(0, count * rivals),
+      text: Int32Array.from(this.text.splice(0, count)),
+      logProbs: Float32Array.from(this.logProbs.splice(0, count)),
+      rivals: Int32Array.from(this.rivals.splice(0, count * most)),
+      rivalLogProbs: Float32Array.from(this.rivalLogProbs.splice(0, count * most)),
     };
   }
 }
@@ -134,8 +140,11 @@ async function write(number, request) {
     allowed: allowedOf(options.allowed),
     bias: biasOf(options.logit_bias),
     counts: new Int32Array(engine.vocab),
-    recent: options.repetition_window ? prompt.slice(-options.repetition_window) : [],
+    recent: [],
   };
+  // The last ids, which the repetition penalty looks at.
+  const window = options.repetition_penalty === 1 ? 0 : options.repetition_window;
+  if (window) text.recent = prompt.slice(-window);
   const { symbols, end: endSymbol } = header.dictionary;
   const stops = [options.stop ?? []].flat();
   const waiting = new Characters(); // some may be the beginning of a stop string
@@ -144,7 +153,7 @@ async function write(number, request) {
   for (let written = 0; reason === null && !stopped.has(number); await pause()) {
     engine.restore(state);
     let sure = 0;
-    const turn = performance.now() + (written ? TURN : 0);
+    const turn = performance.now() + (written ? TURN : 0); // the first characters at once
     do {
       const normaliser = engine.predict(options.ngram_weight);
       const id = engine.choose(text, written);
@@ -155,8 +164,7 @@ async function write(number, request) {
       waiting.add(id, normaliser);
       written++;
       text.counts[id]++;
-      text.recent.push(id);
-      if (text.recent.length > options.repetition_window) text.recent.shift();
+      if (window && text.recent.push(id) > window) text.recent.shift();
       const held = stops.length ? waiting.text.map((one) => symbols[one]).join("") : "";
       const found = stops.find((stop) => held.endsWith(stop));
       const longest = stops.reduce((most, stop) => (found && held.endsWith(stop) ? Math.max(most, stop.length) : most), 0);
@@ -164,7 +172,7 @@ async function write(number, request) {
       else if (written === options.max_tokens) [reason, sure] = ["length", waiting.text.length];
       else sure = waiting.text.length - [...held.slice(held.length - overlap(held, stops))].length;
       engine.read(id);
-    } while (reason === null && performance.now() < turn);
+    } while (reason === null && (written % LOOKS || performance.now() < turn));
     engine.save(state);
     if (sure || reason) postMessage({ number, ...waiting.take(sure), reason });
   }
