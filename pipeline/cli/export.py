@@ -47,7 +47,8 @@ def export(
     write = forms.get(target.suffix.lower())
     ngram_bytes = _bytes_of(ngram_size)
     if write is None:
-        raise UserError(f"{target}: found the ending {target.suffix or 'none'!r}, allowed is {' or '.join(forms)}")
+        ending = f"the ending {target.suffix!r}" if target.suffix else "no ending"
+        raise UserError(f"{target}: found {ending}, allowed is {' or '.join(forms)}")
     if target.is_dir():
         raise UserError(f"{target}: is a folder, allowed is the name of a file")
     if target.exists() and not force:
@@ -83,7 +84,9 @@ def _export_page(
     print(f"network     {decimal(done.network)} as {done.weights}, perplexity {done.weights_cost:+.2%}")
     if done.ngram_of:
         print(f"n-gram      {_ngram_line(done)}")
-    print(f"perplexity  {done.perplexity:.3f}, the model's own {done.own:.3f}, on {done.measured:,} characters of {done.text}")
+    print(
+        f"perplexity  {done.perplexity:.3f}, the model's own {done.own:.3f}, on {done.measured:,} characters of {done.text}"
+    )
 
 
 def _ngram_line(done: "Exported") -> str:

@@ -169,6 +169,9 @@ def page_of(payload: bytes, *, title: str, prompt: str) -> str:
             '  <script type="module" src="/page/app.js"></script>\n': "",
             "<title>charlm playground</title>": f"<title>{html.escape(title)}</title>",
             "<h1>charlm</h1>": f"<h1>{html.escape(title)}</h1>",
+            "one character after another.</p>": (
+                "one character after another. It runs in this page: nothing is sent anywhere.</p>"
+            ),
             ">The United States are</textarea>": f">{html.escape(prompt)}</textarea>",
             "</body>": (
                 f'<script type="text/plain" id="worker">{worker}</script>\n'
@@ -205,7 +208,9 @@ def bundle(entry: str) -> str:
                 add(other)
         del done[name]
         exported = ", ".join(name for _, name in EXPORT.findall(source))
-        source = EXPORT.sub(r"\1 \2", IMPORT.sub(lambda found: f"const {{ {found[1]} }} = {_name(found[2])};\n", source))
+        source = EXPORT.sub(
+            r"\1 \2", IMPORT.sub(lambda found: f"const {{ {found[1]} }} = {_name(found[2])};\n", source)
+        )
         done[name] = f'const {_name(name)} = (() => {{\n"use strict";\n{source}return {{ {exported} }};\n}})();\n'
 
     add(entry)

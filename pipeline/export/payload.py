@@ -21,6 +21,7 @@ from pipeline.export.wasm import TILE, assembled
 from pipeline.generation.engine import Engine
 from pipeline.generation.text import Writer
 from pipeline.model.saved import SavedModel
+from pipeline.ngram.kernels import Trie
 from pipeline.ngram.ngram import NgramModel
 from pipeline.params.sampling import Sampling
 
@@ -128,9 +129,17 @@ def payload_of(model: SavedModel, weights: Format, **header: Any) -> Payload:
         "ngram.discounts": trie.discounts,
         "ngram.weights": trie.weights,
     }
-    header["ngram"] = {"nodes": len(trie.counts), "begin": trie.begin, "uniform": trie.uniform}
+    header["ngram"] = {"levels": _levels(trie), "begin": trie.begin, "uniform": trie.uniform}
     data = _packed(header, arrays)
     return Payload(data, len(data) - without)
+
+
+def _levels(trie: Trie) -> list[int]:
+    """Return the number of grams of each length from 1."""
+    ends = [1]
+    for _ in range(len(trie.discounts) - 1):
+        ends.append(int(trie.first[ends[-1]]))
+    return np.diff(ends).tolist()
 
 
 def _dictionary(dictionary: Dictionary) -> dict[str, Any]:

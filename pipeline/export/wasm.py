@@ -164,7 +164,9 @@ def _cell(module: ir.Module, name: str, update: Callable[..., None]) -> str:
     return name
 
 
-def _lstm(builder: ir.IRBuilder, h: Value, c: Value, j: Value, p: Callable[..., Value], r: Callable[..., Value]) -> None:
+def _lstm(
+    builder: ir.IRBuilder, h: Value, c: Value, j: Value, p: Callable[..., Value], r: Callable[..., Value]
+) -> None:
     enter, keep, candidate, show = (builder.fadd(p(number), r(number)) for number in range(4))
     kept = builder.fmul(_sigmoid(builder, keep), _load(builder, c, j, _vector()))
     value = builder.fadd(kept, builder.fmul(_sigmoid(builder, enter), _tanh(builder, candidate)))

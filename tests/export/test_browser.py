@@ -1,6 +1,5 @@
 """An exported page in a real Chromium, opened from disk; skipped where there is none."""
 
-import json
 from itertools import count
 
 import numpy as np
@@ -94,7 +93,11 @@ def written(page, prompt, **options):
     found = ask(page, write={"prompt": prompt} | options)
     assert "error" not in found[-1], found[-1]
     ids = [one for answer in found for one in answer["text"]]
-    return "".join(symbols[one] for one in ids), [one for answer in found for one in answer["logProbs"]], found[-1]["reason"]
+    return (
+        "".join(symbols[one] for one in ids),
+        [one for answer in found for one in answer["logProbs"]],
+        found[-1]["reason"],
+    )
 
 
 MODELS = {

@@ -4,14 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.models import with_ngram, random_model
+from support.models import random_model, with_ngram
 
 from pipeline.dataset.splits import Split
 from pipeline.evaluation.perplexity import measure, whole_batches
 from pipeline.generation.text import Writer
 from pipeline.model.network import CharNetwork
-from pipeline.ngram.kernels import COUNT_GROUPS
-from pipeline.ngram.ngram import NgramModel
 from pipeline.params.sampling import Sampling
 
 MODEL = with_ngram(random_model())

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 from serving.conftest import running, served
-from support.browser import NEEDS_CHROMIUM, browser, text_of, until_written, write
+from support.browser import NEEDS_CHROMIUM, text_of, until_written, write
 from support.models import random_model
 
 from pipeline.generation.text import Writer

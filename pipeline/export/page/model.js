@@ -2,13 +2,14 @@
 // the model and the worker's code as text, so nothing is requested from anywhere.
 
 import { Failure } from "./failure.js";
+import { count } from "./words.js";
 
 // At most this many unknown characters are named.
 const SHOWN = 10;
 
 const worker = new Worker(URL.createObjectURL(new Blob([contentOf("worker")], { type: "text/javascript" })));
 const waiting = new Map(); // the queue of each text's messages, by its number
-let count = 0;
+let questions = 0;
 let symbols = [];
 
 const loaded = new Promise((resolve, reject) => {
@@ -61,7 +62,7 @@ export async function score(text, signal) {
   const characters = [...text].map((char) => (known[at]?.char === char ? known[at++] : { char, ...unknown }));
   const dropped = characters.filter((one) => one.logProb === null).map((one) => one.char);
   const lacking = [...new Set(dropped)].slice(0, SHOWN).join(" ");
-  const warning = `dropped ${dropped.length} characters that the model does not know: ${lacking}`;
+  const warning = `dropped ${count(dropped.length, "character")} that the model does not know: ${lacking}`;
   return { characters, warnings: dropped.length ? [warning] : [] };
 }
 
@@ -69,7 +70,7 @@ export async function score(text, signal) {
 async function* ask(question, signal) {
   await loaded;
   signal.throwIfAborted();
-  const number = count++;
+  const number = questions++;
   const queue = new Queue();
   waiting.set(number, queue);
   const stop = () => {

@@ -5,13 +5,14 @@
 const [ROOT, NONE, UNIQUE, ON_TEXT] = [0, -1, -2, -2];
 const COUNT_GROUPS = 6;
 const FLOOR = 1e-30;
+const IDS = 2 ** 21; // more than there are ids
 
 export class Ngram {
-  /** `text`: ids; `discounts` [longest + 1, 4]; `weights` [groups, 2]; `nodes`: the number of distinct grams. */
-  constructor({ text, discounts, weights, nodes, begin, uniform }) {
+  /** `text`: ids; `discounts` [longest + 1, 4]; `weights` [groups, 2]; `levels`: each length's number of distinct grams. */
+  constructor({ text, discounts, weights, levels, begin, uniform }) {
     Object.assign(this, { text, discounts, weights, begin, uniform });
     this.longest = discounts.length / 4 - 1;
-    this.parent = new Int32Array(nodes);
+    const nodes = levels.reduce((sum, count) => sum + count, 1);
     this.symbol = new Int32Array(nodes);
     this.counts = new Int32Array(nodes);
     this.where = new Int32Array(nodes);
@@ -20,26 +21,29 @@ export class Ngram {
     // The children of a node: its first one, and the next one with the same parent; 0 if there is none.
     this.child = new Int32Array(nodes);
     this.sibling = new Int32Array(nodes);
-    // A hash table of nodes by parent and symbol, at most half full.
-    this.mask = 2 ** Math.ceil(Math.log2(2 * nodes)) - 1;
-    this.table = new Int32Array(this.mask + 1);
-    this.#sum(this.#count(nodes));
+    const parent = new Int32Array(nodes);
+    this.#sum(parent, this.#count(parent, levels));
   }
 
-  /** Count the grams of the text, level by level; returns each level's first node. */
-  #count(nodes) {
-    const { text, begin, parent, symbol, counts, where } = this;
-    const occurrences = new Int32Array(nodes);
+  /** Count the grams of the text, level by level; returns each level's first node, and the end. */
+  #count(parent, levels) {
+    const { text, begin, symbol, counts, where } = this;
+    const occurrences = new Int32Array(parent.length);
     occurrences[ROOT] = 2;
     const own = new Int32Array(text.length); // the node of the gram that ends at each position
-    const levels = [0, 1];
-    let size = 1;
+    const starts = [0, 1];
     for (let level = 1; level <= this.longest; level++) {
+      // A hash table of this level's nodes, at most half full, by parent and symbol.
+      const mask = 2 ** Math.ceil(Math.log2(2 * levels[level - 1] + 2)) - 1;
+      const keys = new Float64Array(mask + 1);
+      const nodes = new Int32Array(mask + 1);
+      let size = starts[level];
       for (let i = text.length - 1; i >= 0; i--) {
         const shorter = own[i];
         if (shorter === NONE) continue;
         const prefix = i > 0 ? own[i - 1] : level === 1 ? ROOT : NONE;
-        if (level > 1 && text[i] === begin) {
+        const id = text[i];
+        if (level > 1 && id === begin) {
           own[i] = NONE; // no gram extends over the start of a document
           continue;
         }
@@ -47,32 +51,35 @@ export class Ngram {
         if (prefix === NONE) own[i] = NONE;
         else if (prefix === UNIQUE || occurrences[prefix] === 1) own[i] = UNIQUE;
         else {
-          const row = this.#row(prefix, text[i]);
-          let node = this.table[row];
-          isNew = node === 0;
+          const key = prefix * IDS + id + 1;
+          let row = Math.imul(Math.imul(prefix, 0x9e3779b1) + id, 0x85ebca6b);
+          row = (row ^ (row >>> 15)) & mask;
+          while (keys[row] !== key && keys[row] !== 0) row = (row + 1) & mask;
+          isNew = keys[row] === 0;
           if (isNew) {
-            node = this.table[row] = size++;
-            parent[node] = prefix;
-            symbol[node] = text[i];
-            where[node] = i;
+            keys[row] = key;
+            nodes[row] = size;
+            parent[size] = prefix;
+            symbol[size] = id;
+            where[size++] = i;
           }
-          occurrences[node]++;
-          own[i] = node;
+          own[i] = nodes[row];
+          occurrences[own[i]]++;
         }
         if (isNew && shorter >= 0) counts[shorter]++; // one more left neighbour
       }
-      levels.push(size);
+      starts.push(size);
     }
-    for (let node = levels[this.longest]; node < size; node++) counts[node] = occurrences[node];
-    for (let node = 0; node < size; node++) if (occurrences[node] !== 1) where[node] = -1 - where[node];
-    return levels;
+    for (let node = starts[this.longest]; node < parent.length; node++) counts[node] = occurrences[node];
+    for (let node = 0; node < parent.length; node++) if (occurrences[node] !== 1) where[node] = -1 - where[node];
+    return starts;
   }
 
   /** Link the children of each node, and sum their counts and discounts. */
-  #sum(levels) {
+  #sum(parent, starts) {
     for (let level = this.longest; level >= 1; level--) {
-      for (let node = levels[level + 1] - 1; node >= levels[level]; node--) {
-        const above = this.parent[node];
+      for (let node = starts[level + 1] - 1; node >= starts[level]; node--) {
+        const above = parent[node];
         this.sibling[node] = this.child[above];
         this.child[above] = node;
         if (this.symbol[node] === this.begin) continue; // never predicted
@@ -80,15 +87,6 @@ export class Ngram {
         this.reserved[above] += this.discounts[4 * level + Math.min(this.counts[node], 3)];
       }
     }
-  }
-
-  /** The row of the table that has the gram of `node` and `symbol`, or the empty one where it belongs. */
-  #row(node, symbol) {
-    const { table, mask, parent } = this;
-    let at = Math.imul(Math.imul(node, 0x9e3779b1) + symbol, 0x85ebca6b);
-    at = (at ^ (at >>> 15)) & mask;
-    while (table[at] !== 0 && (parent[table[at]] !== node || this.symbol[table[at]] !== symbol)) at = (at + 1) & mask;
-    return at;
   }
 
   /** The states of a reader that has read nothing; the last element is their number. */
@@ -108,7 +106,8 @@ export class Ngram {
       states[k] = carried;
       carried = NONE;
       if (state >= 0) {
-        const node = this.table[this.#row(state, symbol)];
+        let node = this.child[state];
+        while (node !== 0 && this.symbol[node] !== symbol) node = this.sibling[node];
         if (node !== 0) carried = this.where[node] < 0 ? node : ON_TEXT - this.where[node];
       } else if (this.#follows(state) && this.text[ON_TEXT - state + 1] === symbol) {
         carried = state - 1;
