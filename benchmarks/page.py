@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     given = parser.parse_args()
     models: dict[str, tuple[SavedModel, int]] = {
-        f"{layers} × {hidden}": (random_model(layers, hidden), goal) for (layers, hidden), goal in GOALS.items()
+        f"{layers} of {hidden}": (random_model(layers, hidden), goal) for (layers, hidden), goal in GOALS.items()
     }
     if given.model:
         models = {given.model.name: (SavedModel.load(given.model), 0)}

@@ -1,5 +1,6 @@
 """`charlm export`: a model as a file that others can use without charlm. The file's ending selects the form."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pipeline.export.payload import Format
     from pipeline.serving.model_source import Located
 
-UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1_000_000}
+UNITS = {"b": 1, "kb": 1000, "mb": 1_000_000}
 
 
 def export(
@@ -58,15 +59,10 @@ def export(
 
 def _bytes_of(size: str) -> int:
     """Return the number of bytes that `size` names; UserError if it is not a size."""
-    text = size.strip().lower().replace(" ", "")
-    number = text.rstrip("bkm")
-    try:
-        found = float(number) * UNITS[text[len(number) :]]
-        if not 0 <= found < float("inf"):
-            raise ValueError(found)
-    except (KeyError, ValueError):
-        raise UserError(f"--ngram-size: found {size!r}, allowed is a size like 900KB or 1MB, or 0") from None
-    return int(found)
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(b|kb|mb)?", size.strip().lower())
+    if not found:
+        raise UserError(f"--ngram-size: found {size!r}, allowed is a size like 900KB or 1MB, or 0")
+    return int(float(found[1]) * UNITS[found[2] or "b"])
 
 
 def _export_page(
@@ -84,9 +80,8 @@ def _export_page(
     print(f"network     {decimal(done.network)} as {done.weights}, perplexity {done.weights_cost:+.2%}")
     if done.ngram_of:
         print(f"n-gram      {_ngram_line(done)}")
-    print(
-        f"perplexity  {done.perplexity:.3f}, the model's own {done.own:.3f}, on {done.measured:,} characters of {done.text}"
-    )
+    measured = f"on {done.measured:,} characters of {done.text}"
+    print(f"perplexity  {done.perplexity:.3f}, the model's own {done.own:.3f}, {measured}")
 
 
 def _ngram_line(done: "Exported") -> str:

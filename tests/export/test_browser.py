@@ -4,7 +4,7 @@ from itertools import count
 
 import numpy as np
 import pytest
-from support.browser import NEEDS_CHROMIUM, browser, text_of, until, until_written, write  # noqa: F401  a fixture
+from support.browser import NEEDS_CHROMIUM, text_of, until, until_written, write
 from support.models import random_model, with_ngram
 
 from pipeline.export.page import export_page
@@ -36,6 +36,9 @@ number => answers.filter((one) => one.number === number).map((one) => Object.fro
   Object.entries(one).map(([name, value]) => [name, ArrayBuffer.isView(value) ? [...value] : value])
 ))
 """
+ADD = (
+    "() => {{ const one = document.createElement('{tag}'); one.textContent = '{content}'; document.body.append(one); }}"
+)
 NUMBERS = count(1000)
 TEXT = "abc habe\nfag a cab"
 
@@ -50,7 +53,7 @@ def exported(folder, model, *, weights="int8", ngram_bytes=10_000, prompt="abc")
 
 
 @pytest.fixture
-def opened(browser):  # noqa: F811
+def opened(browser):
     """Return a function that opens an address; afterwards, that nothing was requested or went wrong is checked."""
     contexts, asked, wrong = [], [], []
 
@@ -181,16 +184,16 @@ def test_an_option_out_of_range_is_refused(opened, tmp_path):
     assert ask(page, write={"allowed": "xyz"})[0]["error"] == "allowed: the model knows none of the characters"
 
 
-def test_the_policy_refuses_requests_and_eval(tmp_path, browser):  # noqa: F811
+def test_the_policy_refuses_requests_and_eval(tmp_path, browser):
     page = browser.new_context().new_page()
     page.goto(exported(tmp_path, random_model())[0])
     # By a timer, since what Playwright runs itself may use eval.
     for attempt, directive in {
         "() => fetch('https://example.invalid/').catch(() => 0)": "connect-src",
         "() => { new Image().src = 'https://example.invalid/a.png'; }": "img-src",
-        "() => { const s = document.createElement('script'); s.text = 'window.ran = 1'; document.body.append(s); }": "script-src-elem",
+        ADD.format(tag="script", content="window.ran = 1"): "script-src-elem",
         "() => { setTimeout(() => window.eval('1')); }": "script-src",
-        "() => { const s = document.createElement('style'); s.textContent = 'a {}'; document.body.append(s); }": "style-src-elem",
+        ADD.format(tag="style", content="a {}"): "style-src-elem",
     }.items():
         page.evaluate(
             "() => { window.refused = ''; document.addEventListener('securitypolicyviolation',"
