@@ -45,6 +45,7 @@ self.addEventListener("message", async ({ data }) => {
 });
 
 async function load(compressed) {
+  if (!self.DecompressionStream) throw new Error("this browser is too old: it must be from 2023 or later");
   const stream = new Blob([compressed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const payload = await new Response(stream).arrayBuffer();
   const length = new DataView(payload).getUint32(0, true);
@@ -143,8 +144,8 @@ async function write(number, request) {
     recent: [],
   };
   // The last ids, which the repetition penalty looks at.
-  const window = options.repetition_penalty === 1 ? 0 : options.repetition_window;
-  if (window) text.recent = prompt.slice(-window);
+  const most = options.repetition_penalty === 1 ? 0 : options.repetition_window;
+  if (most) text.recent = prompt.slice(-most);
   const { symbols, end: endSymbol } = header.dictionary;
   const stops = [options.stop ?? []].flat();
   const waiting = new Characters(); // some may be the beginning of a stop string
@@ -164,11 +165,10 @@ async function write(number, request) {
       waiting.add(id, normaliser);
       written++;
       text.counts[id]++;
-      if (window && text.recent.push(id) > window) text.recent.shift();
+      if (most && text.recent.push(id) > most) text.recent.shift();
       const held = stops.length ? waiting.text.map((one) => symbols[one]).join("") : "";
-      const found = stops.find((stop) => held.endsWith(stop));
-      const longest = stops.reduce((most, stop) => (found && held.endsWith(stop) ? Math.max(most, stop.length) : most), 0);
-      if (found) [reason, sure] = ["stop", [...held.slice(0, held.length - longest)].length];
+      const found = Math.max(0, ...stops.filter((stop) => held.endsWith(stop)).map((stop) => stop.length));
+      if (found) [reason, sure] = ["stop", [...held.slice(0, held.length - found)].length];
       else if (written === options.max_tokens) [reason, sure] = ["length", waiting.text.length];
       else sure = waiting.text.length - [...held.slice(held.length - overlap(held, stops))].length;
       engine.read(id);
