@@ -38,6 +38,7 @@ ELSEWHERE = {
 }
 # These name a command in a sentence, without the arguments that it needs.
 NAMES = [
+    "charlm export",
     "charlm generate",
     "charlm new SOURCE",
     "charlm promote",

@@ -1,15 +1,17 @@
 """An exported page in a real Chromium, opened from disk; skipped where there is none."""
 
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
 import pytest
 from support.browser import NEEDS_CHROMIUM, text_of, until, until_written, write
-from support.models import random_model, with_ngram
+from support.models import ORDER, random_model, with_ngram
 
 from pipeline.export.page import export_page
 from pipeline.export.payload import rounded
 from pipeline.generation.text import Writer
+from pipeline.ngram.ngram import NgramModel
 from pipeline.params.sampling import Sampling
 from pipeline.serving.model_source import Located
 
@@ -103,13 +105,25 @@ def written(page, prompt, **options):
     )
 
 
+def of_documents(network):
+    """Return `network` with an n-gram model of short documents that begin and end alike."""
+    model, dictionary = with_ngram(network), network.dictionary
+    random = np.random.default_rng(4)
+    texts = ["abc " + "".join(random.choice(list("abcdefgh \n"), 30)) + "fag" for _ in range(40)]
+    ids = np.concatenate([[dictionary.begin, *dictionary.encode(text), dictionary.end] for text in texts])
+    own = NgramModel.fit(ids, vocab_size=len(dictionary), order=ORDER, begin=dictionary.begin)
+    return replace(model, ngram=own.with_weights(model.ngram.trie.weights))
+
+
 MODELS = {
     "lstm": lambda: random_model("lstm", layers=1, hidden=50),
     "lstm-2": lambda: random_model("lstm", layers=2, hidden=33, unknown=True),
     "gru-2": lambda: random_model("gru", layers=2, hidden=31),
     "rnn": lambda: random_model("rnn", layers=1, hidden=40, scale=0.14),  # a larger scale makes it chaotic
     "ngram": lambda: with_ngram(random_model(hidden=24)),
-    "documents": lambda: with_ngram(random_model(hidden=24, bounded=True, unknown=True, ending=1.0)),
+    # More ids than a byte has, and characters beyond 16 bits.
+    "wide": lambda: with_ngram(random_model(characters="abcdefgh \n😀𝄞" + "".join(map(chr, range(0x4E00, 0x4F40))))),
+    "documents": lambda: of_documents(random_model(hidden=24, bounded=True, unknown=True, ending=-1.0)),
 }
 
 
@@ -163,7 +177,9 @@ OPTIONS = [
 
 @pytest.mark.parametrize("bounded", [False, True])
 def test_every_option_and_seed_gives_the_engines_text(opened, tmp_path, bounded):
-    address, writer = exported(tmp_path, with_ngram(random_model(hidden=24, bounded=bounded, ending=-1.0)))
+    address, writer = exported(
+        tmp_path, (of_documents if bounded else with_ngram)(random_model(bounded=bounded, ending=-1.0))
+    )
     page = opened(address)
     for options in OPTIONS:
         for seed in (0, 7, 2**31 + 5, 2**53 - 1):
