@@ -39,7 +39,7 @@ STREAMS = {(1, 96): 40, (2, 96): 40, (2, 256): 60, (3, 512): 25}
 BATCHES = {(1, 96): 2.5, (2, 96): None, (2, 256): None, (3, 512): 0.9}
 WIDTH = 64
 # The scale of the output weights with which a random network's loss is about 1.2 nats, as a trained one's.
-SURENESS = {(1, 96): 27, (2, 96): 50, (2, 256): 110, (3, 512): 75}
+SURENESS = {(1, 96): 27, (1, 384): 90, (2, 96): 50, (2, 256): 110, (3, 512): 75}
 OPTIONS_MAY_COST = 0.25
 WARM_SECONDS, COLD_SECONDS = 1.5, 10.0
 ALL_OPTIONS = {

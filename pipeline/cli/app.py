@@ -11,6 +11,7 @@ from rich.console import Console
 from pipeline.cli.compare import compare, curves
 from pipeline.cli.corpus import corpus
 from pipeline.cli.experiments import preset, report, sweep, sync
+from pipeline.cli.export import export, import_
 from pipeline.cli.generate import generate, score
 from pipeline.cli.inputs import need_own_model
 from pipeline.cli.models import clean, models, promote, rollback, trace, verify
@@ -60,10 +61,12 @@ COMMANDS = (
     (clean, MODELS, "Show which files are no longer needed, and delete them."),
     (generate, SERVING, "Continue a text."),
     (score, SERVING, "Measure how well a model predicts a text."),
+    (export, MODELS, "Write a model for others: a page, an ONNX file or a folder."),
+    (import_, MODELS, "Register a model that someone else exported."),
     (serve, SERVING, "Serve a model over HTTP, with OpenAI's API."),
 )
 for command, panel, short_help in COMMANDS:
-    app.command(rich_help_panel=panel, short_help=short_help)(command)
+    app.command(command.__name__.rstrip("_"), rich_help_panel=panel, short_help=short_help)(command)
 
 
 def show_version(wanted: bool) -> None:

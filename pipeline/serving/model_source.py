@@ -149,7 +149,12 @@ def load_served(address: str, *, precision: Precision = "fp32") -> Served:
     model = SavedModel.load(found.folder)
     writer = Writer(model, precision=precision)
     writer.warm_up()
-    return Served(writer, _card(model, found.folder) | {"name": found.name, "version": found.version})
+    return Served(writer, card_at(found, model))
+
+
+def card_at(found: Located, model: SavedModel) -> dict[str, Any]:
+    """Return the card of `model`, which is at `found`."""
+    return _card(model, found.folder) | {"name": found.name, "version": found.version}
 
 
 def _card(model: SavedModel, folder: Path) -> dict[str, Any]:

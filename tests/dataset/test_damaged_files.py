@@ -40,7 +40,8 @@ def test_any_damage_to_an_array_is_refused_or_leaves_an_array(tmp_path):
             try:
                 array = load_array(path)
             except UserError as error:
-                assert "\n" not in str(error), kind
+                message = str(error)
+                assert "\n" not in message, kind
             else:
                 assert (array.ndim, array.dtype.kind) == (1, "u"), kind
 

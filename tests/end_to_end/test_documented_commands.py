@@ -33,11 +33,12 @@ ELSEWHERE = {
     r"dvc exp (push|pull) origin .*": "needs a remote: lineage/test_lineage.py",
     r"dvc exp run --queue .*|dvc queue start .*": "starts a background worker: end_to_end/test_end_to_end.py",
     r"charlm sweep .*": "many trainings: end_to_end/test_sweep.py",
-    r"python -m benchmarks\.(training|generation|serving|corpus|ngram|mixture)": "minutes each; a test looks at them",
+    r"python -m benchmarks\.(training|generation|serving|corpus|ngram|mixture|page)": "minutes each; tests read them",
     r"(cp .* base|dvc exp run .*(charlm preset (base|tune)|train.start_from=base).*)": "end_to_end/test_start_from.py",
 }
 # These name a command in a sentence, without the arguments that it needs.
 NAMES = [
+    "charlm export",
     "charlm generate",
     "charlm new SOURCE",
     "charlm promote",
@@ -228,7 +229,7 @@ def test_the_tests_that_type_the_others_exist():
     assert {name for name in named if not (ROOT / "tests" / name).is_file()} == set()
 
 
-@pytest.mark.parametrize("name", ["training", "generation", "serving", "corpus", "ngram", "mixture"])
+@pytest.mark.parametrize("name", ["training", "generation", "serving", "corpus", "ngram", "mixture", "page"])
 def test_a_benchmark_can_be_started(name):
     source = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
     compile(source, name, "exec")

@@ -32,7 +32,7 @@ LONG = {"prompt": "abc", "max_tokens": 2000, "n": 20, "logprobs": 10, "stream": 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    print(f"\nCHARLM_SEED={SEED}")  # noqa: T201
+    print(f"\nCHARLM_SEED={SEED}")
     with serving(tmp_path_factory.mktemp("server"), *IMPATIENT) as one:
         yield one
 
@@ -231,6 +231,6 @@ def test_a_stop_does_not_wait_for_clients(tmp_path):
         begun = time.monotonic()
         # If it waited for them it would end after 30 seconds, and say so in the log, which `serving` checks.
         assert server.process.wait(60) in (0, -signal.SIGTERM)
-        print(f"stopped in {time.monotonic() - begun:.1f} s")  # noqa: T201
+        print(f"stopped in {time.monotonic() - begun:.1f} s")
         for one in connections:
             one.close()

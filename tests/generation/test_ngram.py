@@ -4,29 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.models import random_model
+from support.models import random_model, with_ngram
 
 from pipeline.dataset.splits import Split
 from pipeline.evaluation.perplexity import measure, whole_batches
 from pipeline.generation.text import Writer
 from pipeline.model.network import CharNetwork
-from pipeline.ngram.kernels import COUNT_GROUPS
-from pipeline.ngram.ngram import NgramModel
 from pipeline.params.sampling import Sampling
-
-ORDER = 4
-
-
-def with_ngram(network):
-    """Return `network` with an n-gram model of a text that repeats itself, and weights of all sizes."""
-    random = np.random.default_rng(3)
-    words = [random.integers(network.dictionary.first_id, len(network.dictionary), 5) for _ in range(8)]
-    ids = np.concatenate([words[at] for at in random.integers(0, 8, 200)])
-    ngram = NgramModel.fit(ids, vocab_size=len(network.dictionary), order=ORDER, begin=network.dictionary.begin)
-    weights = random.uniform(0.2, 1, ((ORDER + 1) * COUNT_GROUPS, 2)).astype(np.float32)
-    config = network.config.model_copy(update={"ngram_order": ORDER})
-    return replace(network, config=config, ngram=ngram.with_weights(weights))
-
 
 MODEL = with_ngram(random_model())
 WRITER, NETWORK_ALONE = Writer(MODEL), Writer(replace(MODEL, ngram=None))

@@ -78,7 +78,7 @@ def test_the_pages_numbers_have_the_options_bounds():
     controls = re.findall(
         r'field: "(\w+)".*?start: (\S+),.*?least: (\S+), most: ([\d *]+)', SETTINGS.read_text(), re.DOTALL
     )
-    assert len(controls) == 6
+    assert len(controls) == 7
     for field, start, least, most in controls:
         option = OPTIONS["max_new_chars" if field == "max_tokens" else field]
         high = Limits().max_tokens if field == "max_tokens" else option.high

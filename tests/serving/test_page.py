@@ -1,44 +1,19 @@
 """The page in a real Chromium; skipped where there is none (Debian: apt-get install chromium)."""
 
-import os
-import shutil
 import threading
-import time
 
 import pytest
 from serving.conftest import running, served
+from support.browser import NEEDS_CHROMIUM, text_of, until_written, write
 from support.models import random_model
 
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
 from pipeline.serving.completions import Limits
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page was not tested"),
-]
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+pytestmark = [pytest.mark.slow, NEEDS_CHROMIUM]
 HIDDEN = 256
 WRITER = Writer(random_model(hidden=HIDDEN))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,33 +35,6 @@ def page(browser, address):
     context.close()
     assert not [url for url in asked if not url.startswith((address, "data:"))]
     assert not [text for text in wrong if "429" not in text and "ERR_" not in text and "Failed to load" not in text]
-
-
-def write(page, prompt="abc", **settings):
-    page.fill("#prompt", prompt)
-    for name, value in settings.items():
-        page.locator(f"#{name.replace('_', '-')}").evaluate(
-            "(field, value) => { field.value = value;"
-            " for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind, {bubbles: true})); }",
-            str(value),
-        )
-    page.click("#write")
-
-
-def text_of(page, output="#output"):
-    return page.locator(output).evaluate("element => element.textContent")
-
-
-def until_written(page, length, output="#output"):
-    until(page, lambda: len(text_of(page, output)) >= length)
-
-
-def until(page, condition, seconds=20):
-    # Playwright's own wait_for_function evaluates a string, which the page's security policy refuses.
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        page.wait_for_timeout(20)
 
 
 def test_a_text_streams_in_and_the_same_seed_replays_it(page):

@@ -1,9 +1,15 @@
 """Models with random weights."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.model.saved import NetworkConfig, SavedModel
+from pipeline.ngram.kernels import COUNT_GROUPS
+from pipeline.ngram.ngram import NgramModel
+
+ORDER = 4
 
 
 def random_model(
@@ -32,3 +38,14 @@ def random_model(
     if dictionary.end is not None:
         weights["output.bias"][dictionary.end] += ending
     return SavedModel(config=config, weights=weights, dictionary=dictionary)
+
+
+def with_ngram(network):
+    """Return `network` with an n-gram model of a text that repeats itself, and weights of all sizes."""
+    random = np.random.default_rng(3)
+    words = [random.integers(network.dictionary.first_id, len(network.dictionary), 5) for _ in range(8)]
+    ids = np.concatenate([words[at] for at in random.integers(0, 8, 200)])
+    ngram = NgramModel.fit(ids, vocab_size=len(network.dictionary), order=ORDER, begin=network.dictionary.begin)
+    weights = random.uniform(0.2, 1, ((ORDER + 1) * COUNT_GROUPS, 2)).astype(np.float32)
+    config = network.config.model_copy(update={"ngram_order": ORDER})
+    return replace(network, config=config, ngram=ngram.with_weights(weights))

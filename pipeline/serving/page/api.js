@@ -1,20 +1,11 @@
 // The client of the server's HTTP API: requests, responses, and the kinds of failure.
 
 import { eventsOf } from "./events.js";
+import { Failure } from "./failure.js";
 
 const KEY = "charlm-key";
 // The number of alternatives requested for each character.
 const ALTERNATIVES = 5;
-
-/** A request that failed. `kind`: refused, key, large, busy, unavailable, silent (no server), broken (connection lost in mid-text) or other. */
-export class Failure extends Error {
-  constructor(kind, message, { param = null, wait = null } = {}) {
-    super(message);
-    this.kind = kind;
-    this.param = param;
-    this.wait = wait;
-  }
-}
 
 const KINDS = new Map([
   [400, "refused"],

@@ -78,6 +78,7 @@ async function loadCard() {
   const card = await showCard();
   if (!card) return;
   if (card.characters) alphabet = new Set(card.characters);
+  settings.showNgram(card.ngram_order > 0);
   showUnknown();
 }
 

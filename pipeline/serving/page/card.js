@@ -1,8 +1,9 @@
 // Shows the model's card.
 
-import { Failure, readCard } from "./api.js";
 import { showChart } from "./chart.js";
+import { Failure } from "./failure.js";
 import { showFigures } from "./figures.js";
+import { readCard } from "./model.js";
 import { decimal, whole } from "./words.js";
 
 /** Fetch and show the card. Returns it, or null if it is not available. */

@@ -1,10 +1,11 @@
 // Shows status messages, and errors with what the user can do about them.
 
-import { Failure, hasKey, keepKey } from "./api.js";
+import { Failure } from "./failure.js";
+import { hasKey, keepKey } from "./model.js";
 import { count } from "./words.js";
 
 const WORDS = {
-  refused: (message) => `The server refused this. ${message}`,
+  refused: (message) => `This was refused. ${message}`,
   large: () => "That is more text than the server accepts at once. Shorten it and try again.",
   busy: () => "The server is busy with other texts.",
   unavailable: (message) => `The server cannot handle this now. ${message}`,
@@ -87,8 +88,8 @@ function keyWords() {
   return hasKey() ? "The server does not accept this key. Enter another one." : "This server needs a key. It is saved until you close this tab.";
 }
 
-/** The server's message, as a sentence. */
+/** A message, as a sentence. */
 function sentence(message) {
-  const text = said.charAt(0).toUpperCase() + said.slice(1);
+  const text = message.charAt(0).toUpperCase() + message.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }

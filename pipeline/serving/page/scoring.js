@@ -1,7 +1,7 @@
-// Scores a pasted text: sends it to the server, shades it, and shows its figures.
+// Scores a pasted text: sends it to the model, shades it, and shows its figures.
 
-import { score } from "./api.js";
 import { showFigures } from "./figures.js";
+import { score } from "./model.js";
 import { summaryOf } from "./surprise.js";
 import { TextView } from "./text-view.js";
 import { count, decimal, whole } from "./words.js";

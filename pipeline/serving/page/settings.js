@@ -25,6 +25,10 @@ const CONTROLS = [
     hint: "Above 1, characters just used become less likely.",
   },
   {
+    id: "ngram-weight", field: "ngram_weight", label: "N-gram model", start: 1, low: 0, high: 1, step: 0.05, least: 0, most: 1,
+    hint: "How much the n-gram model counts. Lower copies less. 0: the network alone.",
+  },
+  {
     id: "length", field: "max_tokens", label: "Length", start: 400, low: 50, high: 2000, step: 50, least: 1, most: 20000, whole: true,
     hint: "The number of characters to generate.",
   },
@@ -96,6 +100,11 @@ export class Settings {
       this.#inputs.get(control.id).number.ariaInvalid = String(control.field === field);
     }
     this.#seed.ariaInvalid = String(field === "seed");
+  }
+
+  /** Show the control of the n-gram model, or hide it where the model has none. */
+  showNgram(shown) {
+    this.#inputs.get("ngram-weight").number.closest(".control").hidden = !shown;
   }
 
   #valueOf({ id, start, whole }) {

@@ -1,6 +1,6 @@
 // Generates texts: starts, stops and continues one or two columns, and reports how they ended.
 
-import { write } from "./api.js";
+import { write } from "./model.js";
 import { drawSeed } from "./settings.js";
 import { endingLoop, summaryOf } from "./surprise.js";
 import { TextView } from "./text-view.js";
