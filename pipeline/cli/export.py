@@ -9,6 +9,7 @@ from rich.filesize import decimal
 
 from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model
 from pipeline.core.errors import UserError, without_secrets
+from pipeline.core.files import SUBSTRINGS
 from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import PARAMS_FILE, read_group
 
@@ -25,7 +26,7 @@ UNITS = {"b": 1, "kb": 1000, "mb": 1_000_000}
 
 # The formats of weights that each form has; "auto" is the first choice of all. The other options of a form are its own.
 WEIGHTS = {".html": ("int8", "bf16"), ".onnx": ("fp32", "bf16"), "": ("fp32",)}
-OPTIONS = {".html": ("--ngram-size", "--title", "--prompt"), ".onnx": (), "": ("--licence",)}
+OPTIONS = {".html": ("--ngram-size", "--title", "--prompt"), ".onnx": (), "": ("--licence", "--ngram-size")}
 NGRAM_SIZE = "900KB"
 
 
@@ -40,7 +41,7 @@ def export(
     ] = "auto",
     ngram_size: Annotated[
         str | None,
-        typer.Option(help=f"Page: most bytes of the n-gram model, like 1MB; 0: without it. Default {NGRAM_SIZE}."),
+        typer.Option(help=f"Most bytes of a page's n-gram model, like 1MB (default {NGRAM_SIZE}); 0: without it."),
     ] = None,
     title: Annotated[str | None, typer.Option(help="Page: its title; by default the model's name.")] = None,
     prompt: Annotated[
@@ -71,7 +72,9 @@ def export(
     elif form == ".onnx":
         _export_onnx(found, path, weights="bf16" if weights == "bf16" else "fp32")
     else:
-        _export_folder(found, path, licence=licence)
+        if ngram_size is not None and ngram_bytes:
+            raise UserError(f"--ngram-size: found {ngram_size} with {target}, allowed is 0: all of it or nothing")
+        _export_folder(found, path, licence=licence, ngram=ngram_size is None)
 
 
 def _forms_with(option: str) -> list[str]:
@@ -105,7 +108,7 @@ SAMPLES = ((0.5, 1), (0.8, 2), (1.0, 3))
 SAMPLE_CHARS = 300
 
 
-def _export_folder(found: "Located", target: Path, *, licence: str | None) -> None:
+def _export_folder(found: "Located", target: Path, *, licence: str | None, ngram: bool) -> None:
     from pipeline.export.hub_folder import write_hub_folder  # numba: not for --help
     from pipeline.generation.text import Writer
     from pipeline.model.saved import SavedModel
@@ -113,15 +116,29 @@ def _export_folder(found: "Located", target: Path, *, licence: str | None) -> No
     from pipeline.serving.model_source import card_at
 
     model = SavedModel.load(found.folder)
+    card = card_at(found, model) | {"name": target.name}
+    if model.ngram is not None and not ngram:
+        # The figures are those of the whole model.
+        model = model.without_ngram()
+        card |= {"ngram_order": 0, "perplexity": None, "baseline_perplexity": None, "bits_per_char": None}
     samplings = [Sampling(max_new_chars=SAMPLE_CHARS, temperature=heat, seed=seed) for heat, seed in SAMPLES]
     done = Writer(model).generate([""] * len(samplings), samplings)
     samples = [
         (f"temperature {heat:g}, seed {seed}", one.completion) for (heat, seed), one in zip(SAMPLES, done, strict=True)
     ]
-    card = card_at(found, model) | {"name": target.name}
-    write_hub_folder(found.folder, target, card=card, samples=samples, licence=licence)
+    substrings = found.folder / SUBSTRINGS.name
+    write_hub_folder(
+        model,
+        target,
+        card=card,
+        samples=samples,
+        licence=licence,
+        substrings=substrings if substrings.is_file() else None,
+    )
     size = sum(path.stat().st_size for path in target.iterdir())
     print(f"{target}/: {decimal(size)}; read {target}/README.md before you publish it")
+    if model.ngram is not None:
+        print("ngram.safetensors contains the training text; --ngram-size 0 leaves it out")
 
 
 def import_(
@@ -136,8 +153,9 @@ def import_(
         raise UserError(
             f"--name: found {name or own!r}, allowed are 1 to 100 letters, digits, spaces and the characters . _ -"
         )
+    origin = without_secrets(address) if "://" in address else PurePosixPath(address).name
     with opened(address) as (folder, model, card):
-        print(register_import(folder, model, card, name=name or own, origin=without_secrets(address)))
+        print(register_import(folder, model, card, name=name or own, origin=origin))
 
 
 def _bytes_of(size: str) -> int:

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import SUBSTRINGS, sha256_of, whole_folder, write_json
-from pipeline.model.saved import CONFIG, DICTIONARY, HUB_WEIGHTS, NGRAM, WEIGHTS, weights_path
+from pipeline.model.saved import CONFIG, DICTIONARY, HUB_WEIGHTS, NGRAM, WEIGHTS, SavedModel
 from pipeline.serving.model_source import CARD
 
 MANIFEST, README = "manifest.json", "README.md"
 # The files of a model's folder, by their names in an exported one.
 FILES = {HUB_WEIGHTS: WEIGHTS, CONFIG: CONFIG, DICTIONARY: DICTIONARY, NGRAM: NGRAM, SUBSTRINGS.name: SUBSTRINGS.name}
 REQUIRED = (HUB_WEIGHTS, CONFIG, DICTIONARY)
+COPIES = " A lower `ngram_weight` copies less. **`ngram.safetensors` contains the training text.**"
 LIMITS = """\
 The model knows only the characters below, and drops others from a prompt. It has learned spelling, words and style;
 what it states is not true except by chance. It can repeat passages of its training text."""
@@ -35,23 +36,28 @@ CURVE_ROWS = 10
 
 
 def write_hub_folder(
-    model: Path,
+    model: SavedModel,
     target: Path,
     *,
     card: Mapping[str, Any],
     samples: Sequence[tuple[str, str]],
     licence: str | None = None,
+    substrings: Path | None = None,
 ) -> None:
-    """Write the model in the folder `model` to the folder `target`, which is replaced completely or not at all.
+    """Write `model` to the folder `target`, which is replaced completely or not at all.
 
     `card` is the model's (`load_served`), `samples` are settings and texts, `licence` is a hub's identifier such as
-    "mit". Raises OSError if the folder cannot be written.
+    "mit", `substrings` is the file of that name next to the model, if there is one. Raises OSError if the folder cannot
+    be written.
     """
     with whole_folder(target) as part:
+        model.save(part / "model")
         for name, own in FILES.items():
-            path = weights_path(model) if own == WEIGHTS else model / own
-            if path.exists():
-                shutil.copyfile(path, part / name)
+            if (part / "model" / own).exists():
+                (part / "model" / own).rename(part / name)
+        (part / "model").rmdir()
+        if substrings is not None:
+            shutil.copyfile(substrings, part / SUBSTRINGS.name)
         write_json(part / CARD, dict(card))
         manifest = {
             path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(part.iterdir())
@@ -91,7 +97,7 @@ model = charlm.load("{name}")
 print(model.generate("The ", temperature=0.8, seed=7).text)
 ```""",
         "## Limits",
-        LIMITS + (" A lower `ngram_weight` copies less." if card.get("ngram_order") else ""),
+        LIMITS + (COPIES if card.get("ngram_order") else ""),
         f"Its {len(card['characters'])} characters: {_code(card['characters'])}",
         "## How it was made",
         _origin(card, weights_sha256),

@@ -77,7 +77,7 @@ def with_ngram_of(model: SavedModel, most_bytes: int) -> SavedModel:
     while count > 1 and (size := _text_size(text[-count:], model)) > most_bytes:
         count = min(count - 1, int(count * most_bytes / size * FULL))
     if count <= 1:
-        return replace(model, config=model.config.model_copy(update={"ngram_order": 0}), ngram=None)
+        return model.without_ngram()
     if count == len(text):
         return model
     own = model.ngram

@@ -7,7 +7,7 @@ dictionary.json       Dictionary
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,10 @@ class SavedModel:
     weights: Weights
     dictionary: Dictionary
     ngram: NgramModel | None = None
+
+    def without_ngram(self) -> "SavedModel":
+        """Return the network alone."""
+        return replace(self, config=self.config.model_copy(update={"ngram_order": 0}), ngram=None)
 
     def save(self, folder: Path) -> None:
         """Write the files; `folder` is replaced completely or not at all."""

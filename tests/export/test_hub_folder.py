@@ -47,7 +47,7 @@ def exported(tmp_path, model):
     model.save(tmp_path / "own")
     target = tmp_path / "charlm-book"
     samples = [("temperature 0.8", "a text\nwith ``` in it")]
-    write_hub_folder(tmp_path / "own", target, card=card_of(model) | FIGURES, samples=samples, licence="mit")
+    write_hub_folder(model, target, card=card_of(model) | FIGURES, samples=samples, licence="mit")
     return target
 
 
