@@ -33,7 +33,7 @@ OUTPUTS = {
     "register": ["models/registration.json"],
 }
 MEGABYTES = 24
-PROGRESS = re.compile(r"epoch |\w+: [\d.,]+ [kMG]?B in ")
+PROGRESS = re.compile(r"epoch |\w+: .+ in [\d.]+ s, [\d,]+ MB/s")
 # From <sys/prctl.h> and <linux/capability.h>: root may write everywhere only with these capabilities.
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 
