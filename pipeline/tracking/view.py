@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from pipeline.core.errors import without_secrets
 from pipeline.core.files import read_json, write_json
+from pipeline.evaluation.measurement import MEASUREMENT_ID
 from pipeline.tracking.differences import differing
 from pipeline.tracking.project import state_folder
 from pipeline.tracking.records import metric_name
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "charlm: best first"
 PERPLEXITY = metric_name("evaluate", "perplexity")
+MEASUREMENT_TAG = f"evaluate.{MEASUREMENT_ID}"
 COLUMNS = (
     PERPLEXITY,
     metric_name("evaluate", "baseline_perplexity"),
@@ -62,13 +64,17 @@ SAMPLE_CHARS = 400
 SAMPLE_WIDTH = 80
 
 
-def view_state(params: Collection[str], metrics: Collection[str]) -> str:
-    """Return the view as JSON: the lowest perplexity first, with columns for the figures and for params that differ."""
+def view_state(params: Collection[str], metrics: Collection[str], *, measured_alike: bool = True) -> str:
+    """Return the view as JSON: the lowest perplexity first, with columns for the figures and for params that differ.
+
+    If the runs were not `measured_alike`, a column next to perplexity shows which ones can be compared.
+    """
     figures = [_column("metrics", name) for name in COLUMNS if name in metrics or name == PERPLEXITY]
     first = [column for column in figures if column.endswith("perplexity`")]
     differ = [_column("params", key) for key in list(params)[:MAX_PARAMS]]
     # Params come right after the perplexities, since the last columns are not visible at a width of 1400 pixels.
-    columns = [*first, *differ, *(column for column in figures if column not in first)]
+    which = [] if measured_alike else [_column("tags", MEASUREMENT_TAG)]
+    columns = [*first, *which, *differ, *(column for column in figures if column not in first)]
     state = {
         "orderByKey": _column("metrics", PERPLEXITY),
         "orderByAsc": True,
@@ -142,7 +148,9 @@ def update_view(client: "MlflowClient", experiment_id: str, uri: str) -> None:
     runs = client.search_runs([experiment_id], max_results=MAX_RUNS)
     _color(client, runs)
     params = differing([run.data.params for run in runs if run.data.params])
-    state = view_state(params, {name for run in runs for name in run.data.metrics})
+    measurements = {run.data.tags.get(MEASUREMENT_TAG) for run in runs if PERPLEXITY in run.data.metrics}
+    metrics = {name for run in runs for name in run.data.metrics}
+    state = view_state(params, metrics, measured_alike=len(measurements) <= 1)
     before = client.get_experiment(experiment_id).tags.get(TAG)
     if before is None or _state_of(before) != state:
         client.set_experiment_tag(experiment_id, TAG, _envelope(state))

@@ -33,7 +33,7 @@ def project(tmp_path_factory):
         for command in commands
     ]
     try:
-        project.outputs = [process.communicate(timeout=1200)[0] for process in started]
+        project.outputs = [process.communicate(timeout=3000)[0] for process in started]
     finally:
         for process in started:
             process.kill()

@@ -32,3 +32,14 @@ def test_learning_curves_and_perplexity_are_the_first_charts_and_other_groups_ar
     assert {chart["metricSectionId"] for chart in state["compareRunCharts"]} == {first["uuid"]}
     assert first["display"]
     assert not any(section["display"] for section in others)
+
+
+def test_runs_that_were_not_measured_alike_have_a_column_that_says_so():
+    column = "tags.`evaluate.measurement_id`"
+    assert column not in json.loads(view_state([], METRICS))["selectedColumns"]
+    columns = json.loads(view_state(["model.num_hidden"], METRICS, measured_alike=False))["selectedColumns"]
+    assert (
+        columns.index("metrics.`evaluate/perplexity`")
+        < columns.index(column)
+        < columns.index("params.`model.num_hidden`")
+    )
