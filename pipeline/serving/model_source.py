@@ -25,6 +25,10 @@ CARD = "card.json"
 MOST_POINTS = 200
 
 
+class _Registration(Registration):
+    perplexity: Number
+
+
 class _Card(TypedDict, total=False):
     """What a registered model's card.json may say; a model's own facts (see `card_of`) are not read from it."""
 
@@ -154,7 +158,7 @@ def _missing(address: str) -> str:
 def _own_perplexity(folder: Path) -> float | None:
     """Return the perplexity of the last run's model; None if `folder` holds another one."""
     try:
-        registration = read_checked(folder.parent / "registration.json", Registration)
+        registration = read_checked(folder.parent / "registration.json", _Registration)
         is_same = registration["weights_sha256"] == sha256_of(folder / WEIGHTS)
         return registration["perplexity"] if is_same else None
     except (OSError, UserError):

@@ -104,7 +104,6 @@ class Registration(TypedDict):
     """models/registration.json."""
 
     model_name: str | None
-    perplexity: Number
     weights_sha256: str
 
 
