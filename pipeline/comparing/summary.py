@@ -112,7 +112,7 @@ def _model(registration: Registration) -> tuple[Text, str | None]:
         return Text("not registered (register.enabled is false)"), None
     if registry_is_remote():
         return Text(f"{name}; `charlm models` shows its version on the server"), f"models:/{name}@{CHAMPION}"
-    key = model_key(registration["weights_sha256"], registration["perplexity"], registration.get(MEASUREMENT_ID))
+    key = model_key(registration["weights_sha256"], registration.get("perplexity"), registration.get(MEASUREMENT_ID))
     found = local_versions(name).get(key) if key else None
     if found is None:
         return Text(f"{name}: not in the registry yet; `charlm sync` registers it"), None

@@ -183,7 +183,7 @@ def _own_perplexity(folder: Path) -> float | None:
     try:
         registration = read_checked(folder.parent / "registration.json", Registration)
         is_same = registration["weights_sha256"] == sha256_of(weights_path(folder))
-        return registration["perplexity"] if is_same else None
+        return registration.get("perplexity") if is_same else None
     except (OSError, UserError):
         return None
 

@@ -76,7 +76,7 @@ class Session:
     tags: dict[str, str] = field(default_factory=dict)
     live_step: int = 0
     registered: bool = False
-    unsent: Annotated[str, Field(pattern="^[0-9a-f-]+$")] | None = None
+    unsent: Annotated[str, Field(pattern=r"^[\w-]+$")] | None = None
 
     @classmethod
     def current(cls) -> "Session":

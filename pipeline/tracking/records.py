@@ -105,7 +105,7 @@ class Registration(TypedDict):
     """models/registration.json."""
 
     model_name: str | None
-    perplexity: Number
+    perplexity: NotRequired[Number]
     weights_sha256: str
     measurement_id: NotRequired[str]
 

@@ -58,7 +58,7 @@ class Checkpoints:
             if sha256_of(path)[:HASH_DIGITS] == path.stem.partition("-")[2]:
                 try:
                     return _read(path)
-                except (SafetensorError, ValueError, KeyError):
+                except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
                     pass
             self.damaged.append(path.name)
         return None

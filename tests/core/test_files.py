@@ -3,11 +3,14 @@ import os
 import sqlite3
 import subprocess
 import sys
+from typing import Annotated, NotRequired
 
 import pytest
+from pydantic import Field
+from typing_extensions import TypedDict
 
-from pipeline.core.errors import DiskError, disk_problem
-from pipeline.core.files import read_json, sha256_of, whole_file, whole_folder, write_json
+from pipeline.core.errors import DiskError, UserError, disk_problem
+from pipeline.core.files import read_checked, read_json, sha256_of, whole_file, whole_folder, write_json
 from pipeline.core.seeds import derive_seed
 
 
@@ -133,3 +136,44 @@ def test_the_cause_of_an_error_is_found_behind_a_librarys_error(error, problem):
     wrapped = RuntimeError("a library's error")
     wrapped.__cause__ = error
     assert disk_problem(wrapped, folder="/project") == problem
+
+
+class Figures(TypedDict):
+    perplexity: Annotated[float, Field(allow_inf_nan=False)]
+    text: NotRequired[str]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        ("", "Invalid JSON"),
+        ("[" * 100_000, "recursion limit"),
+        ('{"perplexity": 1.5, "text": "\\ud800"}', "Invalid JSON"),
+        ('{"perplexity": NaN}', "perplexity: Input should be a finite number"),
+        ('{"perplexity": "1.5"}', "perplexity: Input should be a valid number"),
+        ('{"perplexity": true}', "perplexity: Input should be a valid number"),
+        ('{"text": "x"}', "perplexity: Field required"),
+        ("[]", "should be an object"),
+    ],
+)
+def test_json_of_another_kind_is_refused_with_one_line(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=message) as refused:
+        read_checked(path, Figures)
+    assert "a.json: missing or damaged: " in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_json_may_have_more_keys(tmp_path):
+    write_json(tmp_path / "a.json", {"perplexity": 2, "more": [1]})
+    assert read_checked(tmp_path / "a.json", Figures) == {"perplexity": 2, "more": [1]}
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '["\\ud800"]', '{"\\uD800": 1}'])
+def test_json_that_could_not_be_written_again_is_a_value_error(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ValueError, match=r"nested too deeply|surrogates"):
+        read_json(tmp_path / "a.json")

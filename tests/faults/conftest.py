@@ -5,7 +5,6 @@ CHARLM_FAULT_SEED sets the seed, which is printed; CHARLM_FAULT_CASES the number
 
 import os
 import random
-import shutil
 
 import pytest
 from ruamel.yaml import YAML
@@ -25,7 +24,7 @@ def seed(request):
 
 @pytest.fixture(scope="module")
 def server():
-    with ForkServer(*(f"stages.{stage}" for stage in STAGES), "pipeline.cli.app", "charlm", "mlflow") as running:
+    with ForkServer(*(f"stages.{stage}" for stage in STAGES), "pipeline.cli.app", "support.reads", "mlflow") as running:
         yield running
 
 
@@ -37,6 +36,7 @@ def made(folder, server, **groups):
     (folder / "texts").mkdir()
     for number, paragraph in enumerate(TEXT.split("\n\n")):
         (folder / f"texts/{number:03d}.txt").write_text(f"{number}. {paragraph}")
+    (folder / "text.txt").write_text(TEXT)  # what `charlm score` reads
     params["data"]["source"] = "texts"
     YAML(typ="safe").dump(params, folder / "params.yaml")
     for stage in STAGES:
@@ -48,8 +48,3 @@ def made(folder, server, **groups):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, server):
     return made(tmp_path_factory.mktemp("finished"), server, split=DOCUMENTS, train={"threads": 1})
-
-
-def copied(project, target):
-    """Return a copy of `project`, without MLflow's artifacts, of which there are many."""
-    return shutil.copytree(project, target, ignore=shutil.ignore_patterns("mlruns"))

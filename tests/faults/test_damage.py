@@ -14,8 +14,6 @@ from ruamel.yaml import YAML
 from support.damage import damages
 from support.projects import ROOT
 
-from faults.conftest import copied
-
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 DVC = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -89,6 +87,11 @@ def problem(done, folder):
     for path in (*folder.glob("metrics/*.json"), *folder.glob("samples/*.json")) if done.code == 0 else ():
         json.loads(path.read_text(), parse_constant=lambda name, path=path: pytest.fail(f"{path.name}: {name}"))
     return None
+
+
+def copied(project, target):
+    """Return a copy of `project`, without MLflow's artifacts, of which there are many."""
+    return shutil.copytree(project, target, ignore=shutil.ignore_patterns("mlruns"))
 
 
 def try_all(read, project, chosen, tmp_path):

@@ -36,7 +36,9 @@ class ForkServer:
         self._process = subprocess.Popen(
             [sys.executable, __file__, *modules],
             cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"} | environment,
+            env=os.environ
+            | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+            | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
