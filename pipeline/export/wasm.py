@@ -1,7 +1,8 @@
 """Compiles the page's inner loops to WebAssembly, with the compiler that numba brings (LLVM).
 
 LLVM writes an object file, which is a module without exports; `assembled` adds these. The page supplies the memory.
-All arrays are float32, and padded: each may be read and written up to a vector beyond its end.
+All arrays are float32. Columns are computed in whole tiles and vectors, so each array may be read and written beyond
+its end: `start` and `out` up to a tile, the others up to a vector.
 
     multiply(out, x, depth, matrix, start, tiles)      out = start + x @ matrix, which is cut into tiles of columns
     lstm, gru, rnn(h, c, projected, recurrent, size)   the cell, as in `pipeline/generation/kernels/loops.py`

@@ -33,7 +33,7 @@ ELSEWHERE = {
     r"dvc exp (push|pull) origin .*": "needs a remote: lineage/test_lineage.py",
     r"dvc exp run --queue .*|dvc queue start .*": "starts a background worker: end_to_end/test_end_to_end.py",
     r"charlm sweep .*": "many trainings: end_to_end/test_sweep.py",
-    r"python -m benchmarks\.(training|generation|serving|corpus|ngram|mixture|page)": "minutes each; tests read them",
+    r"python -m benchmarks\.(training|generation|serving|corpus|ngram|mixture|page)": "minutes; a test looks at them",
     r"(cp .* base|dvc exp run .*(charlm preset (base|tune)|train.start_from=base).*)": "end_to_end/test_start_from.py",
 }
 # These name a command in a sentence, without the arguments that it needs.

@@ -2,11 +2,17 @@
 
 import { levelOf } from "./surprise.js";
 
+// Browsers lay out a whole paragraph again when it grows: a text longer than this number of characters grows in larger
+// steps, the longer it is, so that the page stays responsive.
+const SMOOTH = 2000;
+const WAIT_PER_CHARACTER = 0.05; // milliseconds
+
 export class TextView {
   #element;
   #popover;
   #records = new Map();
   #waiting = [];
+  #timer = 0;
   #frame = 0;
 
   /** `element` contains only the text's spans; `popover` shows the details of one. */
@@ -26,17 +32,19 @@ export class TextView {
     return this.characters.map((one) => one.char).join("");
   }
 
-  /** Add characters; they appear with the next frame. */
+  /** Add characters; they appear soon. */
   add(characters) {
     this.characters.push(...characters);
     this.#waiting.push(...characters);
-    this.#frame ||= requestAnimationFrame(() => this.flush());
+    const wait = WAIT_PER_CHARACTER * Math.max(0, this.characters.length - SMOOTH);
+    this.#timer ||= setTimeout(() => (this.#frame = requestAnimationFrame(() => this.flush())), wait);
   }
 
   /** Show added characters now. */
   flush() {
+    clearTimeout(this.#timer);
     cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
+    this.#timer = this.#frame = 0;
     const batch = document.createDocumentFragment();
     for (const record of this.#waiting) {
       const span = document.createElement("span");
