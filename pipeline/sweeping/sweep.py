@@ -19,7 +19,8 @@ import optuna
 from filelock import FileLock
 from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler, TPESampler
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage
+from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,14 +40,12 @@ STARTUP, BEFORE_PRUNING = 6, 4
 WARMUP = 0.3
 # Curves are compared at the same twentieth of an epoch, since evaluations differ slightly with the batch size.
 STEPS_PER_EPOCH = 20
-# A trial without a heartbeat for GRACE_SECONDS is repeated, and one that loses its worker, at most so many times.
+# A trial without a heartbeat for GRACE_SECONDS is repeated. One that loses its worker fails after MAX_RETRIES.
 HEARTBEAT_SECONDS, GRACE_SECONDS, MAX_RETRIES = 3, 15, 2
 # The outputs of DVC that determine a training besides params.
 DATA = ("data/split", "data/start")
 # The attribute of a trial that says whether its values were tried before.
 REPEAT = "repeat"
-
-retry = RetryHeartbeatStaleTrialCallback(MAX_RETRIES)
 
 
 class NotCountedError(Exception):
@@ -82,7 +81,7 @@ class NumberedSampler(RandomSampler):
     ) -> Any:
         """Return the value of one param."""
         before = study.get_trials(deepcopy=False)[: trial.number]
-        proposals = sum(not retry.retry_history(one) for one in before)
+        proposals = sum(not Retry.retry_history(one) for one in before)
         seed = derive_seed(self._root, "sweep", proposals, param_name) % 2**32
         # After a repeat TPE might propose the same again.
         is_random = self._kind == "random" or proposals < STARTUP or before[-1].user_attrs.get(REPEAT)
@@ -105,7 +104,7 @@ def open_study(address: str | None, definition: Definition, name: str) -> Iterat
                     engine_kwargs={} if address else {"connect_args": {"timeout": 60}},
                     heartbeat_interval=HEARTBEAT_SECONDS,
                     grace_period=GRACE_SECONDS,
-                    heartbeat_stale_trial_callback=retry,
+                    heartbeat_stale_trial_callback=Retry(),
                 )
                 study = optuna.create_study(
                     storage=storage,
@@ -160,7 +159,7 @@ class Sweep:
         finally:
             trials = self.study.get_trials()
             for number in self._lost:
-                retry(self.study, trials[number])
+                Retry()(self.study, trials[number])
             self._lost.clear()
 
     def _objective(self, trial: Trial) -> float:
@@ -176,7 +175,7 @@ class Sweep:
             with self.pool.lend() as worker:
                 last = self._train(trial, worker, self.definition.params(values), curve)
         except WorkerLostError:
-            if self.pool.is_closed or len(retry.retry_history(own)) < MAX_RETRIES:
+            if self.pool.is_closed or len(Retry.retry_history(own)) < MAX_RETRIES:
                 self._lost.append(trial.number)
                 if self.pool.is_closed:
                     self.study.stop()
