@@ -60,7 +60,7 @@ def trial_lines(output):
 
 
 def wait_for_end(processes):
-    gone, alive = psutil.wait_procs(processes, timeout=30)
+    _, alive = psutil.wait_procs(processes, timeout=30)
     assert not alive, alive
 
 

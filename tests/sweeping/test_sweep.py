@@ -2,11 +2,13 @@
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from support.postgresql import BINARIES, postgresql
 
 from pipeline.core.errors import UserError
 from pipeline.core.where import WorkerLostError, WorkerPool
@@ -292,6 +294,32 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password(folder)
             run_sweep(definition, WorkerPool(FakeWorker), label="s", jobs=1, storage=address)
         assert "secret" not in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.end_to_end
+@pytest.mark.skipif(not BINARIES, reason="PostgreSQL is not installed: a shared database is not tested")
+def test_machines_share_a_sweep_in_a_database(folder, capsys):
+    class Slow(FakeWorker):
+        def answer(self):
+            time.sleep(0.05)
+            return super().answer()
+
+    class OfOther(Slow):
+        started: ClassVar = []
+
+    definition = load_sweep(folder / "sweep.yaml", [], 10)
+    with postgresql("sweeps") as address, ThreadPoolExecutor(2) as machines:
+        storage = address.replace("charlm@", "charlm:secret@")
+        both = [
+            machines.submit(run_sweep, definition, WorkerPool(kind), label="s", jobs=1, storage=storage)
+            for kind in (Slow, OfOther)
+        ]
+        best = [one.result(timeout=100) for one in both]
+    assert best[0] == best[1]
+    assert min(len(Slow.started), len(OfOther.started)) > 1
+    assert len(Slow.started) + len(OfOther.started) == len({*Slow.started, *OfOther.started}) == 10
+    assert "secret" not in capsys.readouterr().out
 
 
 def test_optuna_is_silent(folder, capsys, recwarn):
