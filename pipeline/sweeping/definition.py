@@ -19,14 +19,12 @@ from pipeline.params.reader import PARAMS_FILE, flatten, parse_value, read_group
 
 KEYS = ("trials", "sampler", "set", "search")
 SAMPLERS, RANGE = ("tpe", "random"), ("low", "high", "log", "step")
-MAX_TRIALS = 10_000
 # Trials read data that DVC has prepared with params.yaml, and their figures must be comparable: only these may differ.
 ALLOWED, PREPARED = ("model", "train"), "train.start_from"
 # Params that change at most the last digits of a result.
 NEUTRAL = ("train.checkpoint_seconds", "train.threads", "train.device")
 # Drawn values are rounded to this number of significant digits, so that the printed value is exactly the trained one.
-DIGITS = 4
-MAX_CORNERS = 512
+DIGITS, MAX_CORNERS, MAX_TRIALS = 4, 512, 10_000
 
 Dimension = CategoricalDistribution | FloatDistribution | IntDistribution
 
@@ -78,10 +76,7 @@ class Definition:
 
 
 def load_sweep(path: Path, options: Sequence[str], trials: int | None) -> Definition:
-    """Return the sweep in the file `path`, with -S `options`, over params.yaml; UserError if any value is invalid.
-
-    `trials` overrides the file's number of trials.
-    """
+    """Return the sweep in a file, with -S `options` and a number of `trials`; UserError if any value is invalid."""
     read_groups(GROUPS)
     base = flatten(read_yaml(PARAMS_FILE))
     found = read_sweep(path, base)
@@ -162,8 +157,6 @@ def _dimension(place: str, value: Any) -> Dimension:
                 raise UserError(f"{place}: found {json.dumps(choices)}, allowed are distinct values")
             return CategoricalDistribution(texts)
         case {"low": int() | float() as low, "high": int() | float() as high} if value.keys() <= {*RANGE}:
-            if not low < high:
-                raise UserError(f"{place}: found low {low} and high {high}, allowed is a low under high")
             log, step = value.get("log", False), value.get("step")
             try:
                 with warnings.catch_warnings():

@@ -58,8 +58,7 @@ def format_perplexity(trial: FrozenTrial) -> str:
 class Output:
     """Prints trials to standard output, and sends them to MLflow in a thread: a slow server delays no trial.
 
-    The first failure of MLflow is reported, and ends the sending. Results are in Optuna's storage, from where the same
-    command sends later what MLflow lacks.
+    The first failure of MLflow ends the sending. Optuna's storage has the results: the same command sends them later.
     """
 
     def __init__(self, name: str, label: str, definition: Definition) -> None:

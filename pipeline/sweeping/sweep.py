@@ -1,8 +1,7 @@
 """Runs a sweep: DVC prepares the data, Optuna proposes and remembers, workers train, and the best is printed.
 
-All that must survive this process is in Optuna's storage. A trial whose process was killed has no heartbeat any more,
-and Optuna repeats its values. Trials that ended are complete or pruned; one that failed is pruned with a reason, since
-the sampler then avoids its values. Trials in Optuna's state FAIL do not count: they were lost, or would be repeats.
+Optuna's storage has all that must survive this process. Trials that ended are complete or pruned; one that failed is
+pruned with a reason, so that the sampler avoids it. Trials in the state FAIL do not count: they were lost, or repeats.
 """
 
 import subprocess
@@ -19,9 +18,9 @@ import optuna
 from filelock import FileLock
 from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler, TPESampler
-from optuna.storages import RDBStorage
 from optuna.storages import RetryHeartbeatStaleTrialCallback as Retry
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.core.errors import UserError, one_line
@@ -42,10 +41,6 @@ WARMUP = 0.3
 STEPS_PER_EPOCH = 20
 # A trial without a heartbeat for GRACE_SECONDS is repeated. One that loses its worker fails after MAX_RETRIES.
 HEARTBEAT_SECONDS, GRACE_SECONDS, MAX_RETRIES = 3, 15, 2
-# The outputs of DVC that determine a training besides params.
-DATA = ("data/split", "data/start")
-# The attribute of a trial that says whether its values were tried before.
-REPEAT = "repeat"
 
 
 class NotCountedError(Exception):
@@ -63,7 +58,7 @@ def prepare_data() -> list[str]:
     if subprocess.run(command, env=environment, check=False).returncode:
         raise UserError("sweep: DVC could not prepare the data, see above; `dvc repro validate` shows more")
     outputs = [out for stage in read_yaml(LOCK_FILE)["stages"].values() for out in stage.get("outs", [])]
-    return [out["md5"] for out in outputs if out["path"] in DATA]
+    return [out["md5"] for out in outputs if out["path"] in {"data/split", "data/start"}]
 
 
 class NumberedSampler(RandomSampler):
@@ -84,7 +79,7 @@ class NumberedSampler(RandomSampler):
         proposals = sum(not Retry.retry_history(one) for one in before)
         seed = derive_seed(self._root, "sweep", proposals, param_name) % 2**32
         # After a repeat TPE might propose the same again.
-        is_random = self._kind == "random" or proposals < STARTUP or before[-1].user_attrs.get(REPEAT)
+        is_random = self._kind == "random" or proposals < STARTUP or before[-1].user_attrs.get("repeat")
         sampler = RandomSampler(seed) if is_random else TPESampler(n_startup_trials=2, seed=seed)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
@@ -94,18 +89,22 @@ def open_study(address: str | None, definition: Definition, name: str) -> Iterat
     """Open the study `name` in a database, by default a file in .charlm/; UserError if it cannot be used."""
     folder, params = state_folder() / "sweeps", definition.params({})
     folder.mkdir(parents=True, exist_ok=True)
+    url = address or f"sqlite:///{folder}/optuna.db"
+    is_sqlite = url.startswith("sqlite")
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna's hints are for its Python users
         try:
             with FileLock(folder / "lock"):  # only one process creates the tables
-                storage = RDBStorage(
-                    address or f"sqlite:///{folder}/optuna.db",
-                    engine_kwargs={} if address else {"connect_args": {"timeout": 60}},
+                storage = optuna.storages.RDBStorage(
+                    url,
+                    engine_kwargs={"connect_args": {"timeout": 60, "isolation_level": None}} if is_sqlite else {},
                     heartbeat_interval=HEARTBEAT_SECONDS,
                     grace_period=GRACE_SECONDS,
                     heartbeat_stale_trial_callback=Retry(),
                 )
+                if is_sqlite:  # it locks when it writes, and two threads would begin the same waiting trial
+                    event.listen(storage.engine, "begin", lambda one: one.exec_driver_sql("BEGIN IMMEDIATE"))
                 study = optuna.create_study(
                     storage=storage,
                     study_name=name,
@@ -157,9 +156,8 @@ class Sweep:
                     self.pool.close()
                     raise
         finally:
-            trials = self.study.get_trials()
             for number in self._lost:
-                Retry()(self.study, trials[number])
+                Retry()(self.study, self.study.trials[number])
             self._lost.clear()
 
     def _objective(self, trial: Trial) -> float:
@@ -167,7 +165,7 @@ class Sweep:
         trials = self.study.get_trials(deepcopy=False)
         own, others = trials[trial.number], [one for one in trials[: trial.number] if one.state != TrialState.FAIL]
         repeat = any(one.params == own.params for one in others)
-        trial.set_user_attr(REPEAT, repeat)
+        trial.set_user_attr("repeat", repeat)
         if repeat or len(others) >= self.definition.wanted():  # another machine was faster
             raise NotCountedError
         curve: list[Point] = []
@@ -215,8 +213,8 @@ def run_sweep(
         output, wanted = Output(name, label, definition), definition.wanted()
         states = [one.state for one in study.get_trials(deepcopy=False)]
         ended, running = sum(state in ENDED for state in states), states.count(TrialState.RUNNING)
-        done = f"{ended} of {wanted} trials done" if ended else f"{wanted} trials"
-        output.say(f"sweep {name}: {done}{', all that the space has' if wanted < definition.trials else ''}")
+        exhausted = ", all that the space has" if wanted < definition.trials else ""
+        output.say(f"sweep {name}: {ended} of {wanted} trials done{exhausted}")
         if running:
             output.say(f"{running} more run in another process, or are repeated if it was killed")
         try:

@@ -21,8 +21,7 @@ Job = tuple[Mapping[str, Any], Path]
 class Progress:
     """What has happened since the last step: the new points of the curve, the last with an eval perplexity.
 
-    Once the trial is done, `perplexity` is that of the stage `evaluate`, and `seconds` how long it took. `error` is why
-    it has failed.
+    At the end, `perplexity` is that of the stage `evaluate` and `seconds` how long it took, or `error` why it failed.
     """
 
     points: list[Point]
@@ -32,10 +31,7 @@ class Progress:
 
 
 def run_trial(params: Mapping[str, Any], folder: Path) -> Iterator[Progress]:
-    """Train on the data in the project's `folder`; yields after every evaluation, and once more with the result.
-
-    Errors are those of a training: UserError if the loss explodes, RuntimeError if the memory is exhausted.
-    """
+    """Train on the data in the project's `folder`; yields after every evaluation, and once more with the result."""
     from pipeline.dataset.splits import load_split
     from pipeline.evaluation.perplexity import measure, total, window_batches  # torch: 2 s, only in a worker
     from pipeline.model.network import CharNetwork
@@ -69,8 +65,7 @@ def run_trial(params: Mapping[str, Any], folder: Path) -> Iterator[Progress]:
 class TrialRunner:
     """What a worker holds: runs one trial after the other, so that torch is loaded once."""
 
-    def __init__(self) -> None:
-        self._steps: Iterator[Progress] = iter(())
+    _steps: Iterator[Progress] = iter(())
 
     def step(self, job: Job | None) -> Progress:
         """Run the trial to its next evaluation or to its end; `job` starts a new trial, and drops the one before."""

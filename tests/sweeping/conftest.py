@@ -2,6 +2,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from optuna.storages import RDBStorage
 
 from pipeline.sweeping import sweep
 
@@ -15,10 +16,20 @@ search:
 """
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """Optuna's tables, which take a second to create."""
+    path = tmp_path_factory.mktemp("optuna") / "optuna.db"
+    RDBStorage(f"sqlite:///{path}").engine.dispose()
+    return path
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, empty_database, monkeypatch):
     """A project with params and a sweep, whose data is prepared, and whose tracking server is unreachable."""
     shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
+    (tmp_path / ".charlm/sweeps").mkdir(parents=True)
+    shutil.copy(empty_database, tmp_path / ".charlm/sweeps")
     (tmp_path / "sweep.yaml").write_text(SWEEP)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sweep, "prepare_data", lambda: ["data"])

@@ -53,7 +53,7 @@ def test_a_sweep_of_the_project_is_valid_and_starts_with_the_present_params(fold
         ),
         (
             "search: {model.num_hidden: {low: 9, high: 8}}",
-            "sweep.yaml: search.model.num_hidden: found low 9 and high 8, allowed is a low under high",
+            "sweep.yaml: search.model.num_hidden: `low <= high` must hold, but got (low=9, high=8)",
         ),
         (
             "search: {model.num_hidden: {low: x, high: 8}}",

@@ -68,7 +68,7 @@ def test_a_sweep_prints_its_trials_and_returns_the_best(folder, capsys):
     best = sweep(folder)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("sweep s-")
-    assert lines[0].endswith(": 6 trials")
+    assert lines[0].endswith(": 0 of 6 trials done")
     assert sum(" s  lr " in line for line in lines) == 6
     (warning,) = [line for line in lines if line.startswith("warning: ")]
     assert warning.startswith(
@@ -269,7 +269,7 @@ def test_an_exhausted_space_ends_the_sweep(folder, capsys):
     (folder / "sweep.yaml").write_text("search: {train.optimizer.lr: {choices: [0.008, 0.01, 0.02]}}")
     sweep(folder, jobs=2)
     assert sorted(lr for lr, _ in FakeWorker.started) == [0.008, 0.01, 0.02]
-    assert ": 3 trials, all that the space has\n" in capsys.readouterr().out
+    assert ": 0 of 3 trials done, all that the space has\n" in capsys.readouterr().out
 
 
 def test_a_machine_does_not_run_more_trials_than_are_wanted(folder):
@@ -284,7 +284,6 @@ def test_a_machine_does_not_run_more_trials_than_are_wanted(folder):
 
 def test_a_database_that_cannot_be_used_is_one_line_without_its_password(folder):
     path = folder / ".charlm/sweeps/optuna.db"
-    path.parent.mkdir(parents=True)
     path.write_text("no database, but long enough to be taken for one" * 50)
     with pytest.raises(UserError, match=r"--storage: the sweep's database cannot be used: file is not a database"):
         sweep(folder)
