@@ -168,7 +168,7 @@ def sweep(
                 pool = WorkerPool(lambda: LocalWorker(TrialRunner))
             if threads and not definition.params({})[THREADS]:
                 definition = replace(definition, fixed=definition.fixed | {THREADS: threads})
-            best = run_sweep(definition, stack.enter_context(closing(pool)), label=label, jobs=jobs, storage=storage)
+            best = run_sweep(definition, stack.enter_context(closing(pool)), label=label, jobs=jobs, url=storage)
     except KeyboardInterrupt:
         print("sweep: interrupted; the same command resumes it", file=sys.stderr)
         sys.exit(INTERRUPTED)

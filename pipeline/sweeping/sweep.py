@@ -85,12 +85,13 @@ class NumberedSampler(RandomSampler):
 
 
 @contextmanager
-def open_study(address: str | None, definition: Definition, name: str) -> Iterator[optuna.Study]:
+def open_study(url: str | None, definition: Definition, name: str) -> Iterator[optuna.Study]:
     """Open the study `name` in a database, by default a file in .charlm/; UserError if it cannot be used."""
     folder, params = state_folder() / "sweeps", definition.params({})
     folder.mkdir(parents=True, exist_ok=True)
-    url = address or f"sqlite:///{folder}/optuna.db"
-    is_sqlite = url.startswith("sqlite")
+    url = url or f"sqlite:///{folder}/optuna.db"
+    options = {"connect_args": {"timeout": 60, "isolation_level": None}} if url.startswith("sqlite") else {}
+    warmup = round(WARMUP * STEPS_PER_EPOCH * params["train.epochs"])
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna's hints are for its Python users
@@ -98,21 +99,19 @@ def open_study(address: str | None, definition: Definition, name: str) -> Iterat
             with FileLock(folder / "lock"):  # only one process creates the tables
                 storage = optuna.storages.RDBStorage(
                     url,
-                    engine_kwargs={"connect_args": {"timeout": 60, "isolation_level": None}} if is_sqlite else {},
+                    options,
                     heartbeat_interval=HEARTBEAT_SECONDS,
                     grace_period=GRACE_SECONDS,
                     heartbeat_stale_trial_callback=Retry(),
                 )
-                if is_sqlite:  # it locks when it writes, and two threads would begin the same waiting trial
+                if options:  # it locks when it writes, and two threads would begin the same waiting trial
                     event.listen(storage.engine, "begin", lambda one: one.exec_driver_sql("BEGIN IMMEDIATE"))
                 study = optuna.create_study(
                     storage=storage,
                     study_name=name,
                     load_if_exists=True,
                     sampler=NumberedSampler(params["train.seed"], definition.sampler),
-                    pruner=optuna.pruners.MedianPruner(
-                        BEFORE_PRUNING, round(WARMUP * STEPS_PER_EPOCH * params["train.epochs"]), n_min_trials=3
-                    ),
+                    pruner=optuna.pruners.MedianPruner(BEFORE_PRUNING, warmup, n_min_trials=3),
                 )
                 if not study.get_trials(deepcopy=False) and (start := definition.start()):
                     study.add_trial(start)
@@ -201,15 +200,13 @@ class Sweep:
             job = None
 
 
-def run_sweep(
-    definition: Definition, pool: WorkerPool, *, label: str, jobs: int, storage: str | None
-) -> dict[str, Any]:
+def run_sweep(definition: Definition, pool: WorkerPool, *, label: str, jobs: int, url: str | None) -> dict[str, Any]:
     """Run the sweep, or what is left of it, and print the best trials; returns the searched values of the best.
 
     UserError if the data cannot be prepared, the database cannot be used, or no trial has a result.
     """
     name, status = f"{label}-{definition.identity(prepare_data())}", "KILLED"
-    with open_study(storage, definition, name) as study:
+    with open_study(url, definition, name) as study:
         output, wanted = Output(name, label, definition), definition.wanted()
         states = [one.state for one in study.get_trials(deepcopy=False)]
         ended, running = sum(state in ENDED for state in states), states.count(TrialState.RUNNING)

@@ -58,8 +58,7 @@ def run_trial(params: Mapping[str, Any], folder: Path) -> Iterator[Progress]:
     network.load_weights(saved.weights)
     split = load_split(folder / SPLITS / "eval")
     batches = window_batches(split, window=evaluate.window, batch_size=evaluate.batch_size)
-    perplexity = total(measure(network, batches, ngram=saved.ngram)).perplexity
-    yield Progress([], perplexity, time.perf_counter() - started)
+    yield Progress([], total(measure(network, batches, ngram=saved.ngram)).perplexity, time.perf_counter() - started)
 
 
 class TrialRunner:

@@ -49,7 +49,7 @@ def _started():
 
 def sweep(folder, *options, trials=6, jobs=1, worker=FakeWorker, label="s"):
     definition = load_sweep(folder / "sweep.yaml", options, trials)
-    return run_sweep(definition, WorkerPool(worker), label=label, jobs=jobs, storage=None)
+    return run_sweep(definition, WorkerPool(worker), label=label, jobs=jobs, url=None)
 
 
 def trials_of(folder, *options, label="s"):
@@ -290,9 +290,18 @@ def test_a_database_that_cannot_be_used_is_one_line_without_its_password(folder)
     definition = load_sweep(folder / "sweep.yaml", [], 1)
     for address in ("postgresql://u:secret@127.0.0.1:9/x", "nothing", "nosuch://u:secret@h/x"):
         with pytest.raises(UserError, match="--storage: the sweep's database cannot be used: ") as caught:
-            run_sweep(definition, WorkerPool(FakeWorker), label="s", jobs=1, storage=address)
+            run_sweep(definition, WorkerPool(FakeWorker), label="s", jobs=1, url=address)
         assert "secret" not in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_threads_that_start_together_begin_different_waiting_trials(folder):
+    definition = load_sweep(folder / "sweep.yaml", [], None)
+    with open_study(None, definition, "s") as study, ThreadPoolExecutor(4) as threads:
+        for number in range(1, 8):
+            study.enqueue_trial({"train.optimizer.lr": number / 1000})
+        asked = [threads.submit(study.ask) for _ in range(8)]
+        assert sorted(one.result().number for one in asked) == list(range(8))
 
 
 @pytest.mark.slow
@@ -311,7 +320,7 @@ def test_machines_share_a_sweep_in_a_database(folder, capsys):
     with postgresql("sweeps") as address, ThreadPoolExecutor(2) as machines:
         storage = address.replace("charlm@", "charlm:secret@")
         both = [
-            machines.submit(run_sweep, definition, WorkerPool(kind), label="s", jobs=1, storage=storage)
+            machines.submit(run_sweep, definition, WorkerPool(kind), label="s", jobs=1, url=storage)
             for kind in (Slow, OfOther)
         ]
         best = [one.result(timeout=100) for one in both]
