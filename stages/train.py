@@ -11,7 +11,6 @@ import typer
 
 from pipeline.core.files import (
     CURVE,
-    DICTIONARY,
     MODEL,
     SPLITS,
     START,
@@ -21,12 +20,7 @@ from pipeline.core.files import (
     sha256_of,
     write_json,
 )
-from pipeline.core.seeds import derive_seed
-from pipeline.dataset.arrays import count_ids
-from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.splits import load_split
-from pipeline.model.network import CharNetwork, initialise, start_at_frequencies
-from pipeline.model.saved import NGRAM, WEIGHTS, NetworkConfig, SavedModel
+from pipeline.model.saved import NGRAM, WEIGHTS
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams, ModelParams, TrainParams
 from pipeline.tracking.progress import show_training
@@ -35,48 +29,20 @@ from pipeline.tracking.records import Point
 from pipeline.tracking.stage import StageRun, stage
 from pipeline.training.checkpoint import ResumableTraining, open_checkpoints, training_key
 from pipeline.training.curve import StepMetrics, curve_row, is_tutorial, write_curve, write_tutorial
-from pipeline.training.loop import Trainer
-from pipeline.training.mixture import fit_ngram, held_out
-from pipeline.training.setup import choose_device, choose_precision, make_deterministic
-from pipeline.training.start_model import adapted_weights, load_start_model
+from pipeline.training.prepare import prepare_training
 
 
 def main() -> None:
     with stage("train") as run:
         params, model_params = read_group("train", TrainParams), read_group("model", ModelParams)
         window = read_group("evaluate", EvaluateParams).window
-        device = choose_device(params.device)
-        dtype = choose_precision(params.precision, device)
-        dictionary = Dictionary.load(DICTIONARY)
-        splits = {name: load_split(SPLITS / name, vocab_size=len(dictionary)) for name in ("train", "eval")}
-        make_deterministic(threads=params.threads)
-        config = NetworkConfig.of(model_params, vocab_size=len(dictionary))
-        network = CharNetwork(config)
-        generator = torch.Generator().manual_seed(derive_seed(params.seed, "weights"))
-        initialise(network, magnitude=model_params.init_magnitude, generator=generator)
-        counts = count_ids(splits["train"].ids, len(dictionary))
-        if model_params.init_output == "unigram":
-            start_at_frequencies(network, counts, generator=generator)
-        if params.start_from is not None:
-            base = load_start_model(START, model_params, address=params.start_from, root=Path.cwd())
-            network.load_weights(adapted_weights(base, network.weights(), dictionary, counts))
-        train = splits["train"]
-        if model_params.ngram.order:
-            train, _ = held_out(train, model_params.ngram, vocab_size=len(dictionary))
-        trainer = Trainer(
-            network,
-            train=train,
-            evaluation=splits["eval"],
-            params=params,
-            window=window,
-            device=device,
-            dtype=dtype,
-        )
+        prepared = prepare_training(model_params, params, window=window, folder=Path())
+        trainer = prepared.trainer
         settings = {
             "model": model_params.model_dump(),
             "train": params.model_dump(exclude={"checkpoint_seconds", "start_from"}),
             "window": window,
-            "machine": [device.type, str(dtype), torch.get_num_threads(), torch.__version__],
+            "machine": [trainer.device.type, str(trainer.dtype), torch.get_num_threads(), torch.__version__],
         }
         with open_checkpoints(state_folder() / "checkpoints", training_key(settings, _inputs())) as checkpoints:
             write_tutorial(TUTORIAL_CURVE, compare=is_tutorial(model_params, params))
@@ -88,22 +54,13 @@ def main() -> None:
             if training.resumed_from is not None:
                 run.say(f"resuming from the checkpoint after update {training.resumed_from} of {trainer.steps}")
             _train(run, training, params)
-            weights = trainer.best or trainer.network.weights()
-            ngram, started = None, time.perf_counter()
-            if model_params.ngram.order:
-                network.load_weights(weights)
-                ngram = fit_ngram(
-                    network,
-                    splits["train"],
-                    model_params.ngram,
-                    dictionary=dictionary,
-                    window=window,
-                    device=device,
-                )
-            SavedModel(config=config, weights=weights, dictionary=dictionary, ngram=ngram).save(MODEL)
+            started = time.perf_counter()
+            saved = prepared.model()
+            ngram_seconds = time.perf_counter() - started
+            saved.save(MODEL)
             # For the leakage check of trainings that will start from this model.
             shutil.copyfile(SUBSTRINGS, MODEL / SUBSTRINGS.name)
-            _write_metrics(training, time.perf_counter() - started, len(splits["train"].ids), params.start_from)
+            _write_metrics(training, ngram_seconds, len(prepared.train.ids), params.start_from)
             checkpoints.remove()
 
 

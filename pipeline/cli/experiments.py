@@ -1,11 +1,14 @@
 """`charlm preset`, `sweep`, `report`, `curves` and `sync`: sets of params, and experiments with them."""
 
 import json
+import re
+import shlex
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +19,11 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
 from pipeline.params.groups import write_values
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml, stages_in_step
+from pipeline.tracking.project import dvc_environment
 
 if TYPE_CHECKING:
     from pipeline.reporting.project import Project
+    from pipeline.sweeping.definition import Definition
 
 
 PRESETS = Path(__file__).parents[2] / "presets"
@@ -34,9 +39,14 @@ class Preset:
 
     def options(self) -> Iterator[str]:
         """Yield "-S" and "key=value" in turn."""
-        for key, value in flatten(self.params).items():
-            yield "-S"
-            yield f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+        yield from set_options(flatten(self.params))
+
+
+def set_options(params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield "-S" and "key=value" in turn, for params by dotted key."""
+    for key, value in params.items():
+        yield "-S"
+        yield f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
 
 
 def list_presets() -> list[Preset]:
@@ -77,42 +87,97 @@ def preset(
 
 
 INTERRUPTED = 130
+THREADS = "train.threads"
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}")
+
+
+SWEEPS = PRESETS / "sweeps"
+
+
+def list_sweeps() -> "list[Definition]":
+    """Return the sweeps that come with the project, sorted by name."""
+    from pipeline.sweeping.definition import read_sweep  # optuna: not for --help
+
+    return [read_sweep(path, {}) for path in sorted(SWEEPS.glob("*.yaml"))]
+
+
+def find_sweep(name: str) -> Path:
+    """Return the file of a sweep by its name, or by its path; UserError if there is none."""
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return Path(name)
+    names = [path.stem for path in sorted(SWEEPS.glob("*.yaml"))]
+    if name not in names:
+        raise UserError(f"sweep: found {name!r}, allowed are {', '.join(names)}, or the path of a .yaml file")
+    return SWEEPS / f"{name}.yaml"
 
 
 def sweep(
     name: Annotated[str | None, typer.Argument(help="A sweep's name or file; without it, all are listed.")] = None,
     trials: Annotated[int | None, typer.Option(min=1, max=10_000, help="Number of trials, with earlier ones.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Trials that run at once; they share the cores.")] = 1,
-    label: Annotated[str | None, typer.Option("--name", help="The name of its experiments.")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, max=256, help="Trials at once: 1, or with --ray what the cluster has space for."),
+    ] = None,
+    label: Annotated[str | None, typer.Option("--name", help="What the sweep is called, by default its file.")] = None,
     set_param: Annotated[
         list[str] | None, typer.Option("-S", "--set-param", help="key=value for all trials, as for dvc exp run.")
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(envvar="CHARLM_STORAGE", metavar="URL", help="A database that several machines share."),
+    ] = None,
+    cpus: Annotated[float | None, typer.Option(min=0.01, help="With --ray: CPUs of a trial, by default 1.")] = None,
+    gpus: Annotated[float | None, typer.Option(min=0, help="With --ray: GPUs of a trial, by default 0.")] = None,
+    *,
+    ray: Annotated[bool, typer.Option("--ray", help="Train on the Ray cluster RAY_ADDRESS, or on one here.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Then run the pipeline with the best params.")] = False,
 ) -> None:
-    """Search for better params: each trial is a DVC experiment, and is stopped early if it falls behind.
+    """Search for better params: each trial is a training, and is stopped early if it falls behind.
 
     To resume a sweep, run the same command again; with more --trials it continues the search.
     """
-    from pipeline.sweeping.definition import find_sweep, list_sweeps, load_sweep  # optuna and mlflow: not for --help
-
     if name is None:
         for one in list_sweeps():
             print(f"{one.name:12} {one.trials:3} trials  {one.title}")
         return
+    if not ray and (cpus is not None or gpus is not None):
+        raise UserError("--cpus, --gpus: found without --ray, allowed are --jobs here, or these with --ray")
     path = find_sweep(name)
-    definition = load_sweep(path, set_param or [], trials)
-    from pipeline.sweeping.process import DvcTrials
-    from pipeline.sweeping.runner import run_sweep
+    from pipeline.core.threads import available_cores
+    from pipeline.core.where import LocalWorker, RayCluster, WorkerPool
+    from pipeline.sweeping.definition import load_sweep
+    from pipeline.sweeping.sweep import run_sweep  # optuna and mlflow
+    from pipeline.sweeping.trial import TrialRunner
 
+    definition = load_sweep(path, set_param or [], trials)
+    label = label or definition.name
+    if not LABEL.fullmatch(label):
+        raise UserError(f"--name: found {label!r}, allowed are up to 61 letters, digits, - and _, no - or _ first")
     # Shells ignore SIGINT in background jobs, and child processes inherit that.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        run_sweep(definition, DvcTrials(), label=label or definition.name, jobs=jobs)
+        with ExitStack() as stack:
+            if ray:
+                cluster = stack.enter_context(closing(RayCluster(cpus=cpus or 1, gpus=gpus or 0)))
+                jobs, threads = min(jobs or cluster.slots, cluster.slots), max(1, int(cpus or 1))
+                pool = WorkerPool(lambda: cluster.start(TrialRunner))
+            else:
+                jobs = jobs or 1
+                threads = max(1, available_cores() // jobs) if jobs > 1 else 0
+                pool = WorkerPool(lambda: LocalWorker(TrialRunner))
+            if threads and not definition.params({})[THREADS]:
+                definition = replace(definition, fixed=definition.fixed | {THREADS: threads})
+            best = run_sweep(definition, stack.enter_context(closing(pool)), label=label, jobs=jobs, url=storage)
     except KeyboardInterrupt:
         print("sweep: interrupted; the same command resumes it", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except OSError as error:
         raise UserError(f"sweep: {error.strerror or error}: {error.filename}") from None
+    command = ["dvc", "exp", "run", *set_options(definition.fixed | best)]
+    print(f"\n{shlex.join(command)}", flush=True)
+    if apply:
+        sys.exit(subprocess.run([sys.executable, "-m", *command], env=dvc_environment(), check=False).returncode)
 
 
 def sync() -> None:

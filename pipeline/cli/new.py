@@ -1,6 +1,5 @@
 """`charlm new`: makes a model of your own text in one command."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -150,9 +149,11 @@ def _prepare_undo() -> str:
 
 def _run_pipeline(undo: str) -> None:
     """Run `dvc repro` and show its output. If it stops, UserError says what state params.yaml is in."""
+    from pipeline.tracking.project import dvc_environment
+
     command = [sys.executable, "-m", "dvc", "repro"]
     state = f"{PARAMS_FILE} has the values above: continue with `dvc repro`, or undo: {undo}"
-    process = subprocess.Popen(command, env=_environment())
+    process = subprocess.Popen(command, env=dvc_environment())
     try:
         code = process.wait()
     except KeyboardInterrupt:
@@ -161,9 +162,3 @@ def _run_pipeline(undo: str) -> None:
         raise typer.Exit(INTERRUPTED) from None
     if code:
         raise UserError(f"dvc repro stopped, its message is above; {state}")
-
-
-def _environment() -> dict[str, str]:
-    """Return an environment in which the stages run with this Python, even if it is not activated."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "true", "PYTHONUNBUFFERED": "1"}

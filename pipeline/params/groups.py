@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
 from pipeline.params.base import Group
 from pipeline.params.generation import GenerateParams, RegisterParams
-from pipeline.params.reader import parse_value
+from pipeline.params.reader import nested, parse_group, parse_value
 from pipeline.params.text import CleanParams, DataParams, SplitParams, ValidateParams
 from pipeline.params.training import EvaluateParams, ModelParams, TrainParams
 
@@ -54,7 +54,7 @@ def override(values: Mapping[str, Any], options: Sequence[str], *, groups: Seque
         if not equals:
             raise UserError(f"-S {option}: found no value, allowed is key=value, as in -S data.encoding=latin-1")
         if key not in known:
-            raise UserError(f"-S {option}: unknown key {key}{_suggestion(key, known, groups)}")
+            raise UserError(f"-S {option}: unknown key {key}{suggestion(key, known, groups)}")
         if key.partition(".")[0] not in groups:
             raise UserError(f"-S {option}: {key} changes nothing here; allowed are keys of {', '.join(groups)}")
         *parents, last = key.split(".")
@@ -67,6 +67,13 @@ def override(values: Mapping[str, Any], options: Sequence[str], *, groups: Seque
     return changed
 
 
+def check_params(params: Mapping[str, Any], file: str) -> None:
+    """Validate all params, by dotted key; the UserError names `file` as their origin."""
+    groups = nested(params)
+    for name, kind in GROUPS.items():
+        parse_group(name, groups.get(name), kind, file=file)
+
+
 def _keys(kind: type[BaseModel], prefix: str) -> list[str]:
     keys = []
     for name, field in kind.model_fields.items():
@@ -77,7 +84,7 @@ def _keys(kind: type[BaseModel], prefix: str) -> list[str]:
     return keys
 
 
-def _suggestion(key: str, known: Sequence[str], groups: Sequence[str]) -> str:
+def suggestion(key: str, known: Sequence[str], groups: Sequence[str]) -> str:
     """Return the known key with the same name in another group, or else the key with the most similar spelling."""
     name = key.rpartition(".")[2]
     names = {one.rpartition(".")[2]: one for one in reversed(known)}

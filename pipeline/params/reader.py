@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
@@ -150,6 +151,18 @@ def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = inner
     return flat
+
+
+def nested(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return params by dotted key as mappings within mappings: the opposite of `flatten`."""
+    result: dict[str, Any] = {}
+    for key, value in params.items():
+        *groups, last = key.split(".")
+        at = result
+        for group in groups:
+            at = at.setdefault(group, {})
+        at[last] = value
+    return result
 
 
 def _message(group: str, kind: type[Group], errors: list[ErrorDetails]) -> str:

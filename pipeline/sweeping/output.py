@@ -1,179 +1,155 @@
-"""The output of a sweep: on the terminal, and its run in MLflow, the parent of its trials' runs."""
+"""The output of a sweep: on the terminal, and in MLflow, as a run for the sweep with one under it for each trial."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
 from rich.table import Table
 
 from pipeline.core.errors import one_line
 from pipeline.sweeping.definition import Definition
-from pipeline.sweeping.space import Choices, Dimension
-from pipeline.sweeping.study import Outcome, ranking
 from pipeline.tracking.differences import short_names
-from pipeline.tracking.execution import PARENT_TAG, PARENT_VARIABLE
+from pipeline.tracking.execution import MAX_VALUE, PARENT_TAG
+from pipeline.tracking.project import baseline
+from pipeline.tracking.publish import curve_metrics, log_metrics, log_params
+from pipeline.tracking.records import metric_name
 from pipeline.tracking.store import open_store
 
-SHOWN = 5
-NOTED = 20
-STYLES = {"done": "", "pruned": "dim", "diverged": "yellow", "failed": "red"}
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+# The attribute of a trial that ended: its values, seconds, curve, and the reason if it failed.
+FOUND = "found"
+SHOWN, NOTED = 5, 20
+SWEEP_TAG, TRIAL_TAG = "charlm.sweep", "charlm.trial"
+# The states of trials that ended: how they are printed, and what MLflow calls them.
+STATES = {"done": ("", "FINISHED"), "pruned": ("dim", "KILLED"), "failed": ("red", "FAILED")}
 
 
-class Screen:
-    """Prints to standard output; `keys` are the searched params."""
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
-        self._names = short_names(list(keys))
-        self._status = Status("", console=self.console) if self.console.is_terminal else None
-
-    def __enter__(self) -> Self:
-        if self._status:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status:
-            self._status.stop()
-
-    def say(self, line: str) -> None:
-        """Print a line."""
-        self.console.print(escape(line))
-
-    def ended(self, outcome: Outcome, *, is_best: bool) -> None:
-        """Print the line of a trial that ended."""
-        values = "  ".join(f"{name} {format_value(outcome.values[key])}" for key, name in self._names.items())
-        line = f"{outcome.number:04}  {format_perplexity(outcome):18}  {outcome.seconds:5.0f} s  {values}"
-        style = STYLES[outcome.state]
-        self.console.print(escape(line + ("  best so far" if is_best else "")), style="bold" if is_best else style)
-        if outcome.reason:
-            self.console.print(escape(f"      {outcome.reason}"), style=style)
-
-    def progress(self, *, ended: int, wanted: int, running: Mapping[str, float | None]) -> None:
-        """Show the number of ended trials, and the last perplexity of each running trial."""
-        if self._status:
-            each = ", ".join(f"{name} {f'{last:.3f}' if last else '…'}" for name, last in running.items())
-            self._status.update(f"{ended} of {wanted} trials" + (f"   running: {each}" if each else ""))
-
-    def leaderboard(self, label: str, outcomes: list[Outcome]) -> None:
-        """Print the best trials."""
-        best = ranking(outcomes)[:SHOWN]
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for column in ("experiment", "perplexity", "seconds", *self._names.values()):
-            table.add_column(column, justify="left" if column == "experiment" else "right", no_wrap=True)
-        for one in best:
-            values = [format_value(one.values[key]) for key in self._names]
-            table.add_row(
-                f"{label}-{one.number:04}", format_perplexity(one), f"{one.seconds:.0f}", *map(escape, values)
-            )
-        self.console.print()
-        self.console.print(table)
+def ranking(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials with a result, the best first."""
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return sorted(done, key=lambda one: (one.value, one.number))
 
 
-def format_value(value: Any) -> str:
-    """Return a param's value as readable text."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return value if isinstance(value, str) else json.dumps(value)
+def state_of(trial: FrozenTrial) -> str:
+    """Return whether a trial that ended is done, pruned or failed; one that failed has a reason."""
+    unfinished = "failed" if trial.user_attrs[FOUND]["reason"] else "pruned"
+    return "done" if trial.state == TrialState.COMPLETE else unfinished
 
 
-def format_perplexity(outcome: Outcome) -> str:
+def number_of(trial: FrozenTrial) -> str:
+    """Return a trial's number as it is shown, from 0001."""
+    return f"{trial.number + 1:04}"
+
+
+def format_perplexity(trial: FrozenTrial) -> str:
     """Return a trial's perplexity, or its state if it has no result."""
-    perplexity = "" if outcome.perplexity is None else f"{outcome.perplexity:.3f}"
-    if outcome.state == "done":
-        return perplexity
-    return f"{outcome.state} at {perplexity}" if perplexity and outcome.state != "failed" else outcome.state
+    if trial.state == TrialState.COMPLETE:
+        return f"{trial.value:.3f}"
+    points = trial.intermediate_values
+    return state_of(trial) + (f" at {points[max(points)]:.3f}" if points else "")
 
 
-def note(definition: Definition, outcomes: list[Outcome]) -> str:
-    """Return the description of the sweep's MLflow run, in Markdown."""
-    names = short_names(list(definition.search))
-    lines = [definition.title, "", "| param | searched |", "| --- | --- |"]
-    lines += [f"| {key} | {_format_dimension(dimension)} |" for key, dimension in definition.search.items()]
-    ended = {state: sum(one.state == state for one in outcomes) for state in ("done", "pruned", "diverged", "failed")}
-    counts = ", ".join(f"{count} {state}" for state, count in ended.items() if count) or "none yet"
-    lines += ["", f"Trials: {counts}; {definition.trials} wanted.", ""]
-    if best := ranking(outcomes)[:NOTED]:
-        lines += [f"| trial | perplexity | {' | '.join(names.values())} |", f"| --- | --- |{' --- |' * len(names)}"]
-        for one in best:
-            values = " | ".join(format_value(one.values[key]) for key in names)
-            lines.append(f"| {one.number:04} | {one.perplexity:.3f} | {values} |")
-    return "\n".join(lines)
+class Output:
+    """Prints trials to standard output, and sends them to MLflow in a thread: a slow server delays no trial.
 
-
-def _format_dimension(dimension: Dimension) -> str:
-    if isinstance(dimension, Choices):
-        return ", ".join(format_value(choice) for choice in dimension.choices)
-    step = f", step {format_value(dimension.step)}" if dimension.step is not None else ""
-    return f"{format_value(dimension.low)} to {format_value(dimension.high)}{', log' if dimension.log else ''}{step}"
-
-
-class ParentRun:
-    """The MLflow run of sweep `label`; `run_id` is the run to resume, if the sweep was started before.
-
-    If MLflow fails, that is reported once and then ignored, since the sweep can do without it.
+    The first failure of MLflow ends the sending. Optuna's storage has the results: the same command sends them later.
     """
 
-    def __init__(self, label: str, run_id: str | None, *, warn: Callable[[str], None]) -> None:
-        self.label = label
-        self.run_id = run_id
-        self._warn = warn
-        self._works = True
+    def __init__(self, name: str, label: str, definition: Definition) -> None:
+        self._name, self._label, self._definition = name, label, definition
+        self._names = short_names(list(definition.search))
+        self._header = ["trial", "perplexity", "seconds", *self._names.values()]
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._pool, self._works = ThreadPoolExecutor(1), True
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment variables that make this run the parent of the trials' runs."""
-        return {PARENT_VARIABLE: self.run_id} if self.run_id else {}
+    def say(self, line: str, style: str = "") -> None:
+        """Print a line."""
+        self._console.print(escape(line), style=style)
 
-    def open(self) -> None:
-        """Set the run's status to running; creates the run if there is none."""
-
-        def open_or_create(client: MlflowClient, experiment_id: str) -> None:
-            found = client.search_runs([experiment_id], f"tags.`charlm.sweep` = '{self.label}'")
-            if self.run_id in {run.info.run_id for run in found if run.info.lifecycle_stage == LifecycleStage.ACTIVE}:
-                client.update_run(self.run_id, status="RUNNING")
-                return
-            tags = {"charlm.sweep": self.label, "mlflow.source.name": "charlm sweep"}
-            self.run_id = str(client.create_run(experiment_id, run_name=self.label, tags=tags).info.run_id)
-
-        self._do(open_or_create)
-
-    def update(self, note: str, best: float | None, *, step: int) -> None:
-        """Replace the description (Markdown), and log the best perplexity so far, if there is one."""
-
-        def write(client: MlflowClient, _: str) -> None:
-            client.set_tag(self.run_id, "mlflow.note.content", note)
-            if best is not None:
-                client.log_metric(self.run_id, "sweep/best_perplexity", best, step=step)
-
-        self._do(write)
-
-    def mark_killed(self, name: str, *, pruned: bool) -> None:
-        """Set the run of experiment `name` to killed, and tag it if the sweep has pruned it."""
-
-        def mark(client: MlflowClient, experiment_id: str) -> None:
-            wanted = f"tags.`dvc.experiment` = '{name}' and tags.`{PARENT_TAG}` = '{self.run_id}'"
-            for run in client.search_runs([experiment_id], wanted):
-                if pruned:
-                    client.set_tag(run.info.run_id, "charlm.pruned", "true")
-                client.set_terminated(run.info.run_id, status="KILLED")
-
-        self._do(mark)
-
-    def end(self, status: str) -> None:
-        """End the run with an MLflow status."""
-        self._do(lambda client, _: client.set_terminated(self.run_id, status=status))
-
-    def _do(self, action: Callable[[MlflowClient, str], None]) -> None:
-        if not self._works:
+    def ended(self, study: Study, trial: FrozenTrial) -> None:
+        """Print the line of a trial that ended, and why it failed, and send it; Optuna calls this."""
+        if trial.state not in ENDED:
             return
+        trials, reason = study.get_trials(deepcopy=False), trial.user_attrs[FOUND]["reason"]
+        number, perplexity, seconds, *values = self._row(trial)
+        each = (f"{name} {value}" for name, value in zip(self._names.values(), values, strict=True))
+        best = "  best so far" if ranking(trials)[:1] == [trials[trial.number]] else ""
+        style = "bold" if best else STATES[state_of(trial)][0]
+        self.say(f"{number}  {perplexity:18}  {seconds:>5} s  {'  '.join(each)}{best}", style)
+        if reason:
+            self.say(f"      {reason}", style)
+        self.send(trials, "RUNNING")
+
+    def leaderboard(self, trials: Sequence[FrozenTrial]) -> None:
+        """Print the best trials."""
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column in self._header:
+            table.add_column(column, justify="left" if column == "trial" else "right", no_wrap=True)
+        for one in ranking(trials)[:SHOWN]:
+            table.add_row(*map(escape, self._row(one)))
+        self._console.print()
+        self._console.print(table)
+
+    def send(self, trials: Sequence[FrozenTrial], status: str, *, wait: bool = False) -> None:
+        """Send MLflow what it lacks of `trials`, later; `status` is the sweep's. With `wait`, the last time, now."""
+        self._pool.submit(self._try, [trial for trial in trials if trial.state in ENDED], status)
+        if wait:
+            self._pool.shutdown()
+
+    def _row(self, trial: FrozenTrial) -> list[str]:
+        """Return a trial's number, perplexity, seconds and searched values as text."""
+        found = trial.user_attrs[FOUND]
+        texts = (one if isinstance(one, str) else json.dumps(one) for one in map(found["values"].get, self._names))
+        return [number_of(trial), format_perplexity(trial), f"{found['seconds']:.0f}", *texts]
+
+    def _try(self, trials: list[FrozenTrial], status: str) -> None:
         try:
-            with open_store() as (client, experiment_id):
-                action(client, experiment_id)
+            if self._works:
+                self._send(trials, status)
         except Exception as error:  # noqa: BLE001  whatever it is, the sweep continues
             self._works = False
-            self._warn(f"warning: MLflow does not accept the sweep's run: {one_line(error)}")
+            self.say(f"warning: MLflow lacks the trials ({one_line(error)}); this command, run again, sends them")
+
+    def _send(self, trials: list[FrozenTrial], status: str) -> None:
+        with open_store() as (client, experiment_id):
+            found = client.search_runs([experiment_id], f"tags.`{SWEEP_TAG}` = '{self._name}'", max_results=50_000)
+            runs = {run.data.tags.get(TRIAL_TAG, ""): run.info for run in found}
+            tags = {SWEEP_TAG: self._name, "mlflow.source.name": "charlm sweep", "mlflow.source.git.commit": baseline()}
+            parent = runs.get("") or client.create_run(experiment_id, run_name=self._name, tags=tags).info
+            for trial in trials:
+                info = runs.get(number_of(trial))
+                if info is None or info.status == "RUNNING":  # a sweep that was killed may have sent a part of it
+                    own = tags | {PARENT_TAG: parent.run_id, TRIAL_TAG: number_of(trial)}
+                    name, start = f"{self._label}-{number_of(trial)}", _milliseconds(trial.datetime_start)
+                    info = info or client.create_run(experiment_id, start, own, name).info
+                    self._send_trial(client, info.run_id, trial)
+            for best in ranking(trials)[:1]:
+                client.log_metric(parent.run_id, "sweep/best_perplexity", best.value, step=len(trials))
+            counts = [f"{sum(state_of(trial) == state for trial in trials)} {state}" for state in STATES]
+            rows = [self._header, ["---"] * len(self._header), *map(self._row, ranking(trials)[:NOTED])]
+            lines = [f"{self._definition.title}: {', '.join(counts)}", "", *(f"| {' | '.join(row)} |" for row in rows)]
+            client.set_tag(parent.run_id, "mlflow.note.content", "\n".join(lines))
+            (client.update_run if status == "RUNNING" else client.set_terminated)(parent.run_id, status)
+
+    def _send_trial(self, client: MlflowClient, run_id: str, trial: FrozenTrial) -> None:
+        end, found = _milliseconds(trial.datetime_complete), trial.user_attrs[FOUND]
+        values = self._definition.params(found["values"])
+        log_params(client, run_id, {key: str(value)[:MAX_VALUE] for key, value in values.items()})
+        curve = [{metric_name("train", key): value for key, value in point.items()} for point in found["curve"]]
+        points = [(int(point.pop("train/step")), point.pop("train/seconds"), point) for point in curve]
+        log_metrics(client, run_id, curve_metrics(points, end=end) if points else [])
+        if trial.state == TrialState.COMPLETE:
+            client.log_metric(run_id, metric_name("evaluate", "perplexity"), trial.value, timestamp=end)
+        if found["reason"]:
+            client.set_tag(run_id, "charlm.error", found["reason"][:MAX_VALUE])
+        client.set_terminated(run_id, STATES[state_of(trial)][1], end)
+
+
+def _milliseconds(moment: datetime | None) -> int:
+    return int(moment.timestamp() * 1000) if moment else 0

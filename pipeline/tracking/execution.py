@@ -7,7 +7,6 @@ Nothing here imports MLflow.
 """
 
 import hashlib
-import os
 import platform
 import shutil
 from collections.abc import Sequence
@@ -41,8 +40,8 @@ from pipeline.tracking.store import store_hash, tracking_uri
 
 # Sessions on disk: older ones are deleted.
 MAX_SESSIONS = 200
-# A sweep names its MLflow run in this variable; its trials' runs get it as the tag that MLflow groups by.
-PARENT_VARIABLE, PARENT_TAG = "CHARLM_PARENT_RUN", "mlflow.parentRunId"
+# The tag that MLflow groups runs by: a sweep's trials have it.
+PARENT_TAG = "mlflow.parentRunId"
 # MLflow's own limit for the length of a tag or a param.
 MAX_VALUE = 5000
 
@@ -152,8 +151,6 @@ def execution_here() -> Execution:
     }
     if name:
         tags["dvc.experiment"] = name
-    if parent := os.environ.get(PARENT_VARIABLE):
-        tags[PARENT_TAG] = parent
     return Execution(
         folder=Path.cwd(),
         name=run_name(name, changed_params(commit), default=f"repro {datetime.now(tz=UTC):%Y-%m-%d %H:%M:%S}"),

@@ -3,6 +3,7 @@
 import argparse
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -180,6 +181,12 @@ def project_root() -> Path:
 def state_folder() -> Path:
     """Return the folder for files that are neither inputs nor outputs: sessions, downloads, locks."""
     return project_root() / ".charlm"
+
+
+def dvc_environment() -> dict[str, str]:
+    """Return the environment variables of a dvc command: this Python comes first in PATH, for the stages."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "true", "PYTHONUNBUFFERED": "1"}
 
 
 def experiment_name() -> str | None:

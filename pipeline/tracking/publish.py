@@ -121,9 +121,7 @@ def _create_run(client: MlflowClient, experiment_id: str, execution: Execution) 
     tags = {key: value[:MAX_VALUE] for key, value in execution.tags.items()}
     start = _milliseconds(execution.ended)
     run = client.create_run(experiment_id, run_name=execution.name, tags=tags, start_time=start)
-    params = [Param(key, value) for key, value in execution.params().items()]
-    for at in range(0, len(params), PARAMS_PER_CALL):
-        client.log_batch(run.info.run_id, params=params[at : at + PARAMS_PER_CALL])
+    log_params(client, run.info.run_id, execution.params())
     with tempfile.TemporaryDirectory(prefix="charlm-") as temporary:
         (Path(temporary) / "changes.patch").write_bytes(execution.patch)
         write_json(Path(temporary) / "environment.json", execution.environment or environment())
@@ -135,11 +133,11 @@ def _send(client: MlflowClient, run_id: str, record: Record, seconds: float | No
     now = _milliseconds(execution.ended)
     metrics = [Metric(key, value, now, 0) for key, value in record.metrics.items()]
     if record.curve:
-        metrics += _curve_metrics(record.curve, end=now)
+        metrics += curve_metrics(record.curve, end=now)
     tags = [RunTag(key, value[:MAX_VALUE]) for key, value in record.tags.items()]
     if seconds is not None:
         tags.append(RunTag(f"seconds.{record.stage}", f"{seconds:.1f}"))
-    _log_metrics(client, run_id, metrics)
+    log_metrics(client, run_id, metrics)
     client.log_batch(run_id, tags=tags)
     if record.stage == "split" and record.tags:
         log_datasets(client, run_id, record, execution.folder)
@@ -164,7 +162,7 @@ def _log_report(client: MlflowClient, run_id: str, execution: Execution) -> None
         client.set_tag(run_id, "charlm.report_error", one_line(problem)[:MAX_VALUE])
 
 
-def _curve_metrics(points: Sequence[Point], *, end: int) -> list[Metric]:
+def curve_metrics(points: Sequence[Point], *, end: int) -> list[Metric]:
     """Return the points of a curve whose last one was measured at `end` (Unix milliseconds).
 
     They get the times at which they were measured, so that curves can be compared by time as well as by step.
@@ -177,7 +175,15 @@ def _curve_metrics(points: Sequence[Point], *, end: int) -> list[Metric]:
     ]
 
 
-def _log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    """Log any number of params; one call of MLflow takes PARAMS_PER_CALL."""
+    entities = [Param(key, value) for key, value in params.items()]
+    for at in range(0, len(entities), PARAMS_PER_CALL):
+        client.log_batch(run_id, params=entities[at : at + PARAMS_PER_CALL])
+
+
+def log_metrics(client: MlflowClient, run_id: str, metrics: list[Metric]) -> None:
+    """Log any number of metrics; one call of MLflow takes METRICS_PER_CALL."""
     for at in range(0, len(metrics), METRICS_PER_CALL):
         client.log_batch(run_id, metrics=metrics[at : at + METRICS_PER_CALL])
 
@@ -231,9 +237,9 @@ class LiveCurve:
         self._num_sent += 1
         metrics = [Metric(f"system/{name}", value, now, self._num_sent) for name, value in _load().items()]
         if points:
-            metrics += _curve_metrics(points, end=now)
+            metrics += curve_metrics(points, end=now)
         with open_store() as (client, _):
-            _log_metrics(client, self.run_id, metrics)
+            log_metrics(client, self.run_id, metrics)
         if points:
             self.sent_to_step = points[-1][0]
 

@@ -6,7 +6,6 @@ up to date, `summary` publishes what is missing. A stage that fails publishes at
 (`validate` loads MLflow too if there may be a champion to compare with.)
 """
 
-import json
 import os
 import sys
 import tempfile
@@ -24,8 +23,6 @@ from pipeline.tracking.project import project_root, will_register
 from pipeline.tracking.records import STAGES, Point, metric_name, stages_before
 from pipeline.tracking.store import open_store, set_up_mlflow
 
-# A program that watches the training, as a sweep does, names a file for the curve in this variable.
-CURVE_VARIABLE = "CHARLM_CURVE"
 PUBLISHING = ("train", "evaluate", "generate", "register")
 # The records of these stages can wait for `register`.
 DEFERRED = ("evaluate", "generate")
@@ -70,13 +67,6 @@ def champion_artifact(artifact: str) -> ChampionArtifact | None:
             return ChampionArtifact(str(champion.version), path.read_text(encoding="utf-8"))
 
 
-def append_point(step: int, seconds: float, values: Mapping[str, float]) -> None:
-    """Add a point to the file that CHARLM_CURVE names, if it is set; if that fails, training continues."""
-    if name := os.environ.get(CURVE_VARIABLE):
-        with suppress(OSError), Path(name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "seconds": seconds, **values}) + "\n")
-
-
 class StageRun:
     """One running stage."""
 
@@ -96,7 +86,7 @@ class StageRun:
         """Give a function that sends a point of the curve (step, seconds, values) to MLflow, without waiting for it.
 
         The points go to this session's run and to `continues`, the run whose interrupted training is resumed. That run
-        already has the points `known`; this session's run gets them too, and so does the file of CHARLM_CURVE.
+        already has the points `known`; this session's run gets them too.
         """
         from pipeline.tracking.publish import live_curves  # loads MLflow
 
@@ -104,12 +94,10 @@ class StageRun:
         earlier = continues if continues != own else None
         with live_curves([run_id for run_id in (own, earlier) if run_id]) as curves:
             for step, seconds, values in known:
-                append_point(step, seconds, values)
                 for curve in curves[:1]:
                     curve.add(step, seconds, self._named(values))
 
             def add(step: int, seconds: float, values: Mapping[str, float]) -> None:
-                append_point(step, seconds, values)
                 for curve in curves:
                     curve.add(step, seconds, self._named(values))
 

@@ -80,7 +80,9 @@ def test_sweeps_are_listed_and_wrong_ones_are_one_line():
     assert all(path.stem in listed for path in (PRESETS / "sweeps").glob("*.yaml"))
     for arguments, message in (
         (["quik"], "error: sweep: found 'quik', allowed are quick, regularise, or the path of a .yaml file\n"),
-        (["quick", "-S", "model.layers=2"], "error: -S model.layers: no such param in params.yaml"),
+        (["quick", "-S", "model.layers=2"], "error: -S model.layers: no such param"),
+        (["quick", "--cpus", "1"], "error: --cpus, --gpus: found without --ray, allowed are --jobs here"),
+        (["quick", "-S", "clean.lowercase=true"], "error: -S clean.lowercase: the data and the measurement are those"),
         (["quick", "--name", "a b"], "error: --name: found 'a b', allowed are up to 61 letters, digits, - and _"),
     ):
         done = charlm("sweep", *arguments)

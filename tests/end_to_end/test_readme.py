@@ -7,9 +7,9 @@ import pytest
 from typer.main import get_command
 
 from pipeline.cli.app import app
-from pipeline.cli.experiments import list_presets
+from pipeline.cli.experiments import list_presets, list_sweeps
 from pipeline.params.reader import flatten, read_yaml
-from pipeline.sweeping.definition import list_sweeps, load_sweep
+from pipeline.sweeping.definition import load_sweep
 
 # The docs show on purpose what happens with this key.
 MISSPELT = {"model.num_hiden"}

@@ -1,22 +1,17 @@
 """A team's server: MLflow on PostgreSQL with proxied artifacts, for real. Skipped where PostgreSQL is not installed."""
 
-import getpass
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 from mlflow import MlflowClient
+from support.postgresql import BINARIES, free_port, postgresql
 from support.projects import Project
 
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
     pytest.mark.end_to_end,
     pytest.mark.slow,
@@ -24,33 +19,10 @@ pytestmark = [
 ]
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def database():
-    """The address of an empty database in a cluster of its own, on loopback."""
-    place, port = Path(tempfile.mkdtemp(prefix="charlm-pg-")), free_port()
-    as_owner = []
-    if getpass.getuser() == "root":  # PostgreSQL refuses to run as root
-        shutil.chown(place, "postgres")
-        as_owner = ["runuser", "-u", "postgres", "--"]
-
-    def run(name, *arguments):
-        subprocess.run([*as_owner, BINARIES[-1].with_name(name), *arguments], check=True, capture_output=True, cwd="/")
-
-    run("initdb", "-D", place / "data", "-U", "charlm", "-A", "trust")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={place} -c fsync=off"
-    run("pg_ctl", "-D", place / "data", "-w", "-l", place / "log", "-o", options, "start")
-    try:
-        run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "charlm", "mlflow")
-        yield f"postgresql://charlm@127.0.0.1:{port}/mlflow"
-    finally:
-        run("pg_ctl", "-D", place / "data", "-m", "immediate", "stop")
-        shutil.rmtree(place)
+    with postgresql("mlflow") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

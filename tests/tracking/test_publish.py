@@ -215,27 +215,6 @@ def test_the_notes_sample_has_no_line_that_widens_the_page(tmp_path):
     assert lines[-3:] == ["", "Look", "```"]
 
 
-def test_a_watching_program_gets_the_curve_and_sets_the_parent_run(project, monkeypatch, tmp_path):
-    monkeypatch.setenv("CHARLM_CURVE", str(tmp_path / "curve.jsonl"))
-    monkeypatch.setenv("CHARLM_PARENT_RUN", "f" * 32)
-    with stage("train") as run:
-        run.start_publishing()
-        with run.live_curve(continues=None, known=[(1, 0.1, {"epoch": 0.5})]) as send:
-            send(2, 0.2, {"epoch": 1.0})
-            lines = (tmp_path / "curve.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [
-        {"step": 1, "seconds": 0.1, "epoch": 0.5},
-        {"step": 2, "seconds": 0.2, "epoch": 1.0},
-    ]
-    assert runs()[0].data.tags["mlflow.parentRunId"] == "f" * 32
-
-
-def test_a_curve_file_that_cannot_be_written_does_not_stop_training(project, monkeypatch, tmp_path):
-    monkeypatch.setenv("CHARLM_CURVE", str(tmp_path / "gone/curve.jsonl"))
-    with stage("train") as run, run.live_curve(continues=None) as send:
-        send(1, 0.1, {"epoch": 0.5})
-
-
 @pytest.fixture
 def registering(monkeypatch):
     """As in `dvc repro` without targets, which continues to `register`."""
