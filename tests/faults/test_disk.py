@@ -150,9 +150,11 @@ def test_a_command_on_a_full_disk_is_one_line_or_succeeds(finished, command):
 
 def test_output_to_a_full_disk_is_one_line(project):
     with Path("/dev/full").open("w") as full:
-        words = [sys.executable, "-m", "pipeline.cli.app", "generate", "The", "--chars", "5"]
+        words = [sys.executable, "-m", "pipeline.cli.app", "generate", "The", "--num-chars", "5"]
         done = subprocess.run(words, cwd=project, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True)
-    assert_one_line(done, "the disk is full")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "error: the disk is full"
 
 
 @pytest.mark.parametrize("stage", ["ingest", "split", "train", "register"])
