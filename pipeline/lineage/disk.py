@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -272,7 +272,7 @@ def relocate(root: Path) -> tuple[str, int]:
     if not path.exists():
         raise UserError(f"mlflow.db: no such file in {root.name}; nothing was logged here yet")
     check_database(path)
-    with sqlite3.connect(path) as database:  # one transaction
+    with closing(sqlite3.connect(path)) as database, database:  # one transaction
         found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
         if found is None:
             raise UserError(f"mlflow.db: no experiment {EXPERIMENT!r}")

@@ -18,6 +18,8 @@ import pytest
 from ruamel.yaml import YAML
 from support.projects import ROOT, STAGES, TEXT, TINY
 
+from pipeline.lineage.disk import relocate
+
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
 
 # What each stage writes; summary only prints.
@@ -63,9 +65,16 @@ def finished(tmp_path_factory):
     return folder
 
 
+def copied(finished, target):
+    """Return a copy of the project, whose store has its artifacts in the copy too."""
+    shutil.copytree(finished, target)
+    relocate(target)
+    return target
+
+
 @pytest.fixture
 def project(finished, tmp_path):
-    return shutil.copytree(finished, tmp_path / "project")
+    return copied(finished, tmp_path / "project")
 
 
 @contextmanager
@@ -115,7 +124,7 @@ def assert_one_line(done, *words):
 @pytest.mark.parametrize("stage", OUTPUTS)
 def test_a_full_disk_is_one_line_and_the_stage_succeeds_later(finished, stage):
     with small_disk() as disk:
-        project = shutil.copytree(finished, disk / "project")
+        project = copied(finished, disk / "project")
         before = contents(project, OUTPUTS[stage])
         assert before
         filler = fill(disk)
@@ -130,7 +139,7 @@ def test_a_full_disk_is_one_line_and_the_stage_succeeds_later(finished, stage):
 
 def test_a_disk_that_fills_while_the_model_is_written(finished):
     with small_disk() as disk:
-        project = shutil.copytree(finished, disk / "project")
+        project = copied(finished, disk / "project")
         before = contents(project, ["models/charlm"])
         fill(disk, left=24 << 10)
         assert_one_line(run(project, "stages.train"), "models/charlm", "the disk is full", "bytes of it were written")
@@ -140,7 +149,7 @@ def test_a_disk_that_fills_while_the_model_is_written(finished):
 @pytest.mark.parametrize("command", [["promote", "1", "--force"], ["sync"], ["relocate"], ["models"]])
 def test_a_command_on_a_full_disk_is_one_line_or_succeeds(finished, command):
     with small_disk() as disk:
-        project = shutil.copytree(finished, disk / "project")
+        project = copied(finished, disk / "project")
         fill(disk)
         done = run(project, "pipeline.cli.app", *command)
         assert "Traceback" not in done.stderr
@@ -150,9 +159,11 @@ def test_a_command_on_a_full_disk_is_one_line_or_succeeds(finished, command):
 
 def test_output_to_a_full_disk_is_one_line(project):
     with Path("/dev/full").open("w") as full:
-        words = [sys.executable, "-m", "pipeline.cli.app", "generate", "The", "--chars", "5"]
+        words = [sys.executable, "-m", "pipeline.cli.app", "generate", "The", "--num-chars", "5"]
         done = subprocess.run(words, cwd=project, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True)
-    assert_one_line(done, "the disk is full")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == "error: the disk is full"
 
 
 @pytest.mark.parametrize("stage", ["ingest", "split", "train", "register"])
