@@ -7,7 +7,7 @@ import typer
 from pipeline.core.files import DICTIONARY, MODEL, SAMPLES, SPLITS, metrics_of, whole_folder, write_json
 from pipeline.core.seeds import sample_seed
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.splits import load_split
+from pipeline.dataset.splits import load_ids
 from pipeline.evaluation.samples import copied_shares, known_words, longest_repeat, words_in
 from pipeline.generation.text import Writer
 from pipeline.params.generation import GenerateParams
@@ -24,7 +24,7 @@ def main() -> None:
         requests = [(prompt, mode, sampling) for prompt in params.prompts for mode, sampling in _modes(params)]
         completions = writer.generate([prompt for prompt, _, _ in requests], [sampling for _, _, sampling in requests])
         # The training text may be far larger than memory: it is read in chunks, once for each of the two figures.
-        train = load_split(SPLITS / "train", vocab_size=len(dictionary)).ids
+        train = load_ids(SPLITS / "train", len(dictionary))
         texts = [one.completion for one in completions]
         copied, vocabulary = copied_shares(texts, train, dictionary), words_in(train, dictionary, texts)
 

@@ -227,22 +227,28 @@ def load_split(folder: Path, *, vocab_size: int | None = None) -> Split:
     lengths = tuple(layout["buckets"])
     if list(lengths) != sorted(set(lengths)):
         raise UserError(f"{folder / SAMPLES_FILE}: found buckets {list(lengths)}, allowed are rising lengths")
-    ids = load_array(folder / "ids.npy")
+    ids = load_array(folder / "ids.npy") if vocab_size is None else load_ids(folder, vocab_size)
     if layout["samples"] == "stream":
         split = Split(ids, cut_windows(len(ids), lengths))
     else:
         tables = {length: Table(load_array(bucket_file(folder, length), np.int64, width=2)) for length in lengths}
         split = Split(ids, tables, load_array(folder / "documents.npy", np.int64))
     if vocab_size is not None:
-        _check_ranges(folder, split, vocab_size)
+        _check_ranges(folder, split)
     return split
 
 
-def _check_ranges(folder: Path, split: Split, vocab_size: int) -> None:
-    """Raise UserError if an id, a sample or a document of `split` is out of range."""
-    size = len(split.ids)
-    if not size or max(int(chunk.max()) for chunk in chunks_of(split.ids)) >= vocab_size:
+def load_ids(folder: Path, vocab_size: int) -> Ids:
+    """Return the ids of the split in `folder`, memory-mapped; UserError if one is not less than `vocab_size`."""
+    ids = load_array(folder / "ids.npy")
+    if not len(ids) or max(int(chunk.max()) for chunk in chunks_of(ids)) >= vocab_size:
         raise UserError(f"{folder / 'ids.npy'}: empty, or with ids from {vocab_size} on, which the dictionary lacks")
+    return ids
+
+
+def _check_ranges(folder: Path, split: Split) -> None:
+    """Raise UserError if a sample or a document of `split` is out of range."""
+    size = len(split.ids)
     for length, samples in split.buckets.items():
         if isinstance(samples, Windows):
             continue

@@ -48,7 +48,7 @@ def test_odd_yaml_is_refused_with_one_line(tmp_path, odd):
 
 
 @given(text=TEXTS)
-@settings(max_examples=60, derandomize=True, deadline=SLOWEST_MS, suppress_health_check=QUIET, database=None)
+@settings(max_examples=30, derandomize=True, deadline=SLOWEST_MS, suppress_health_check=QUIET, database=None)
 def test_any_text_is_read_or_refused(tmp_path, text):
     read(tmp_path, text)
 
