@@ -84,7 +84,8 @@ def _forms_with(option: str) -> list[str]:
 def _check_target(path: Path, *, is_folder: bool, force: bool) -> None:
     """Raise UserError if `path` cannot be written, or may not be replaced."""
     if path.is_dir() != is_folder and path.exists():
-        raise UserError(f"{path}: is a {'file' if is_folder else 'folder'}, which is not replaced by the other")
+        found, allowed = ("file", "folder") if is_folder else ("folder", "file")
+        raise UserError(f"{path}: is a {found}, allowed is the name of a {allowed}")
     if path.exists() and not force:
         raise UserError(f"{path}: already exists; --force replaces it")
     if is_folder and path.exists() and not (path / "manifest.json").is_file():

@@ -5,7 +5,7 @@ import os
 import re
 
 # The user name and password in an address, which come before the host; a password may contain a slash.
-LOGIN = re.compile(r"(?<=://)(?:[^/?\s:@'\"]*:(?!\d+/)[^@\s'\"]*|[^/?\s]*)@")
+LOGIN = re.compile(r"(?<=://)(?:[^/?\s]*|[^/?\s:@'\"]*:(?!\d+/)[^@\s'\"]*)@")
 # What looks like a credential in the query of an address: the value of `sig`, `access_token`, `password`, …
 SECRET = re.compile(r"(?i)([?&#][\w.-]*(?:sig|token|key|secret|pass|pwd|auth|cred)[\w.-]*=)[^\s&'\"]+")
 

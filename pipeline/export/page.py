@@ -93,7 +93,8 @@ def export_page(
     known = set(prompt) <= set(model.dictionary.characters)
     payload = payload_of(smaller, form, card=card, options=_options())
     content = page_of(payload.data, title=title, prompt=prompt if known else "").encode()
-    _write(path, content)
+    with whole_file(path) as part:
+        part.write_bytes(content)
     ngram = int(payload.ngram_bytes * BASE64)
     return Exported(
         size=len(content),
@@ -109,14 +110,6 @@ def export_page(
         measured=sum(len(ids) - 1 for ids in texts),
         text=name,
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
 def _eval_text(found: Located, model: SavedModel) -> list[npt.NDArray[np.int64]] | None:

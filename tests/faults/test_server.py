@@ -4,7 +4,7 @@
 
 Meanwhile /healthz has to answer on new connections, and memory, threads and open files have limits. Afterwards a text
 is the same as before, and SIGTERM ends the process without a traceback. With -s each test prints what it measured.
-CHARLM_SEED repeats a run with the seed that was printed; CHARLM_REQUESTS sets the number of requests (20,000).
+CHARLM_FAULT_SEED repeats a run with the seed that was printed; CHARLM_FAULT_REQUESTS sets the number of requests (20,000).
 """
 
 import os
@@ -22,8 +22,8 @@ from support.servers import HEALTH, HEAVIEST, TEXT, read_until, request, serving
 
 pytestmark = pytest.mark.slow
 
-SEED = int(os.environ.get("CHARLM_SEED") or secrets.randbelow(1 << 32))
-REQUESTS = int(os.environ.get("CHARLM_REQUESTS") or 20_000)
+SEED = int(os.environ.get("CHARLM_FAULT_SEED") or secrets.randbelow(1 << 32))
+REQUESTS = int(os.environ.get("CHARLM_FAULT_REQUESTS") or 20_000)
 DISCONNECTS = 500
 RELOADS = 50
 IMPATIENT = ("--header-seconds=1", "--body-seconds=1", "--send-seconds=1", "--keep-alive=2", "--connections=100")
@@ -32,7 +32,7 @@ LONG = {"prompt": "abc", "max_tokens": 2000, "n": 20, "logprobs": 10, "stream": 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    print(f"\nCHARLM_SEED={SEED}")
+    print(f"\nCHARLM_FAULT_SEED={SEED}")
     with serving(tmp_path_factory.mktemp("server"), *IMPATIENT) as one:
         yield one
 

@@ -229,8 +229,8 @@ def test_a_damaged_split_is_reported(split_folder, name):
 
 @pytest.mark.parametrize("width", [None, 2])
 def test_arrays_are_written_row_by_row(tmp_path, width):
-    rows = np.arange(20, dtype=np.int64).reshape(-1, 2) if width else np.arange(20, dtype=np.int64)
-    with array_writer(tmp_path / "a.npy", np.int64, width=width) as writer:
+    rows = np.arange(20, dtype=np.uint16).reshape(-1, 2) if width else np.arange(20, dtype=np.uint16)
+    with array_writer(tmp_path / "a.npy", np.uint16, width=width) as writer:
         writer.append(rows[:3])
         writer.append(rows[3:])
     assert np.array_equal(load_array(tmp_path / "a.npy"), rows)

@@ -291,7 +291,7 @@ def test_a_missing_split_is_named(make, lost):
     project = make("stream")
     project.write()
     shutil.rmtree(project.folder / "data/split" / lost)
-    with pytest.raises(UserError, match=rf"data/split/{lost}/ids.npy: not an array.*`dvc repro` or `dvc checkout`"):
+    with pytest.raises(UserError, match=rf"data/split/{lost}/samples.json: missing.*`dvc repro` or `dvc checkout`"):
         validate.main()
 
 
