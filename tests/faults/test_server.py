@@ -4,7 +4,7 @@
 
 Meanwhile /healthz has to answer on new connections, and memory, threads and open files have limits. Afterwards a text
 is the same as before, and SIGTERM ends the process without a traceback. With -s each test prints what it measured.
-CHARLM_FAULT_SEED repeats a run with the seed that was printed; CHARLM_FAULT_REQUESTS is the number of requests (20,000).
+CHARLM_FAULT_SEED repeats a run with the printed seed; CHARLM_FAULT_REQUESTS is the number of requests (20,000).
 """
 
 import os
