@@ -31,7 +31,7 @@ EXTRAS = {
     "optuna": "sweep",
     "onnx": "export",
     # Missing only where someone left them out, to serve a model from a folder: examples/deploy/requirements.txt.
-    **dict.fromkeys(("dvc", "mlflow", "torch"), ""),
+    **dict.fromkeys(("dvc", "filelock", "mlflow", "torch"), ""),
 }
 
 DATA, EXPERIMENTS, MODELS, SERVING = "Data", "Experiments", "Models", "Writing and serving"

@@ -49,7 +49,9 @@ def test_the_perplexity_is_that_of_the_model_in_use(tmp_path):
     folder = tmp_path / "models/charlm"
     random_model().save(folder)
     weights = sha256_of(folder / "weights.safetensors")
-    write_json(tmp_path / "models/registration.json", {"perplexity": 3.5, "weights_sha256": weights})
+    write_json(
+        tmp_path / "models/registration.json", {"model_name": "charlm", "perplexity": 3.5, "weights_sha256": weights}
+    )
     assert charlm("score", cwd=tmp_path, input="abc").stderr == "model: models/charlm, perplexity 3.500\n"
     random_model(seed=1).save(folder)  # another model than the one that was measured
     assert charlm("score", cwd=tmp_path, input="abc").stderr == "model: models/charlm\n"

@@ -233,7 +233,7 @@ def test_arrays_are_written_row_by_row(tmp_path, width):
     with array_writer(tmp_path / "a.npy", np.uint16, width=width) as writer:
         writer.append(rows[:3])
         writer.append(rows[3:])
-    assert np.array_equal(load_array(tmp_path / "a.npy"), rows)
+    assert np.array_equal(load_array(tmp_path / "a.npy", width=width), rows)
     with array_writer(tmp_path / "empty.npy", np.uint8, width=width):
         pass
-    assert load_array(tmp_path / "empty.npy").shape == ((0, 2) if width else (0,))
+    assert load_array(tmp_path / "empty.npy", width=width).shape == ((0, 2) if width else (0,))
