@@ -3,13 +3,14 @@
 import errno
 import gc
 import ipaddress
+import json
 import logging
 import os
 import re
 import socket
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.serving.connections import ConnectionLimits
 
 KEY_VARIABLE = "CHARLM_API_KEY"
+LogFormat = Literal["line", "json"]
 SWITCH_SECONDS = 0.0005
 # What a browser sends as Origin.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
@@ -49,6 +51,7 @@ def serve(
     cors: Annotated[
         list[str] | None, typer.Option(help="An origin whose pages may call the server: https://example.com.")
     ] = None,
+    log_format: Annotated[LogFormat, typer.Option(help="json: an object a line, with ids and sizes.")] = "line",
     *,
     access_log: Annotated[
         bool, typer.Option(help="Log each request: time, path, status, latency; never a prompt.")
@@ -103,7 +106,7 @@ def serve(
     # What was loaded until now stays: Python need not look through it again, which would take a tenth of a second.
     gc.collect()
     gc.freeze()
-    run(app, listening, of_connections, access_log=access_log)
+    run(app, listening, of_connections, access_log=access_log, log_format=log_format)
 
 
 def is_loopback(host: str) -> bool:
@@ -125,17 +128,33 @@ class Formatter(logging.Formatter):
         return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def log_config(*, access: bool) -> dict[str, Any]:
+class JsonFormatter(Formatter):
+    """Formats a record as an object: time, level, logger, and the fields of a request or a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line of JSON."""
+        head = {"time": self.formatTime(record), "level": record.levelname, "logger": record.name}
+        request = getattr(record, "request", None)
+        rest = dict(request) if isinstance(request, dict) else {"message": record.getMessage()}
+        if record.exc_info:
+            rest["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(head | rest, ensure_ascii=False)
+
+
+def log_config(*, access: bool, form: LogFormat = "line") -> dict[str, Any]:
     """Return the configuration for `logging`: requests to standard output (if `access`), the rest to standard error."""
     from pipeline.serving.middleware import ACCESS, SERVER
 
     def handler(stream: str) -> dict[str, Any]:
-        return {"class": "logging.StreamHandler", "formatter": "line", "stream": f"ext://sys.{stream}"}
+        return {"class": "logging.StreamHandler", "formatter": form, "stream": f"ext://sys.{stream}"}
 
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"()": Formatter, "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "formatters": {
+            "line": {"()": Formatter, "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+            "json": {"()": JsonFormatter},
+        },
         "handlers": {"out": handler("stdout"), "err": handler("stderr")},
         "loggers": {
             "uvicorn": {"handlers": ["err"], "level": "WARNING", "propagate": False},
@@ -168,7 +187,9 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError(f"--host: cannot listen at {host}: {error.strerror or error}") from None
 
 
-def run(app: "ASGIApp", listening: socket.socket, limits: "ConnectionLimits", *, access_log: bool) -> None:
+def run(
+    app: "ASGIApp", listening: socket.socket, limits: "ConnectionLimits", *, access_log: bool, log_format: LogFormat
+) -> None:
     """Serve `app` until Ctrl-C or SIGTERM; requests in flight then have STOP_SECONDS to finish."""
     import uvicorn  # not for --help
 
@@ -177,7 +198,7 @@ def run(app: "ASGIApp", listening: socket.socket, limits: "ConnectionLimits", *,
     config = server_config(
         app,
         limits,
-        log_config=log_config(access=access_log),
+        log_config=log_config(access=access_log, form=log_format),
         log_level=logging.WARNING,
         timeout_graceful_shutdown=STOP_SECONDS,
     )

@@ -4,6 +4,7 @@ import hmac
 import ipaddress
 import logging
 import re
+import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
@@ -213,7 +214,8 @@ class AccessLog:
     """Counts and logs each request when its response ends.
 
     Requests are counted by route and status; unknown paths count as "none". The log has the path without its query and
-    never a body, so no prompt. If the client disconnected before the end, the status is 499.
+    never a body, so no prompt. If the client disconnected before the end, the status is 499. A record has all fields as
+    its attribute `request`, for a log in JSON; the response has the request's id as a header.
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]], requests: Counter) -> None:
@@ -228,13 +230,15 @@ class AccessLog:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        status, ended = 500, False
+        request_id, status, ended, sent = secrets.token_hex(8), 500, False, 0
 
         async def observed_send(message: MutableMapping[str, Any]) -> None:
-            nonlocal status, ended
+            nonlocal status, ended, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
+            sent += len(message.get("body", b""))
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
@@ -242,11 +246,23 @@ class AccessLog:
         finally:
             status = status if ended else CLIENT_CLOSED
             self.requests.labels(getattr(scope.get("route"), "path", "none"), str(status)).inc()
-            ACCESS.info(
-                "client=%s method=%s path=%s status=%d ms=%.1f",
-                (scope.get("client") or ("-",))[0],
-                scope["method"],
-                quote(scope["path"])[:LOGGED_PATH_CHARS],
-                status,
-                1000 * (time.perf_counter() - started),
-            )
+            request = {
+                "client": (scope.get("client") or ("-",))[0],
+                "method": scope["method"],
+                "path": quote(scope["path"])[:LOGGED_PATH_CHARS],
+                "status": status,
+                "ms": round(1000 * (time.perf_counter() - started), 1),
+            }
+            sizes = {"request_bytes": _content_length(scope), "response_bytes": sent}
+            line = " ".join(f"{name}={value}" for name, value in request.items())
+            ACCESS.info(line, extra={"request": {"id": request_id, **request, **sizes}})
+
+
+def _content_length(scope: MutableMapping[str, Any]) -> int:
+    """Return the size of a request's body as its header states it, 0 without one."""
+    value = Headers(scope=scope).get("content-length", "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < MOST_DIGITS else 0
+
+
+# More digits than any size has.
+MOST_DIGITS = 19

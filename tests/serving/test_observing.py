@@ -1,6 +1,7 @@
 """The log of requests and their count."""
 
 import contextlib
+import json
 import logging
 import logging.config
 import re
@@ -100,6 +101,34 @@ def test_a_reload_is_logged(lines):
         assert client.post("/admin/reload", headers={"authorization": "Bearer k"}).status_code == 200
         wait_for(lambda: len(lines) == 2)
     assert lines[0].endswith("Z INFO charlm.server model reloaded: version 2, before 1")
+
+
+def test_json_has_an_id_times_and_sizes_and_no_prompt(client, capsys):
+    logging.config.dictConfig(log_config(access=True, form="json"))
+    body = {"prompt": "secret words", "max_tokens": 20}
+    answer = client.post("/v1/completions?prompt=secret", json=body)
+    printed = []
+    wait_for(lambda: printed.append(capsys.readouterr().out) or "status" in "".join(printed))
+    SERVER.warning("a message\nof two lines")
+    message = json.loads(capsys.readouterr().err)
+    ACCESS.handlers.clear()
+    SERVER.handlers.clear()
+    (line,) = "".join(printed).splitlines()
+    found = json.loads(line)
+    assert found.pop("time").endswith("Z")
+    assert found.pop("ms") > 0
+    assert found == {
+        "level": "INFO",
+        "logger": "charlm.access",
+        "id": answer.headers["x-request-id"],
+        "client": "127.0.0.1",
+        "method": "POST",
+        "path": "/v1/completions",
+        "status": 200,
+        "request_bytes": len(answer.request.content),
+        "response_bytes": len(answer.content),
+    }
+    assert message["message"] == "a message\nof two lines"
 
 
 def test_requests_are_printed_only_if_wanted(capsys):
