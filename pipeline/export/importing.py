@@ -162,8 +162,8 @@ IMPORTED_TAG = "imported.from"
 def register_import(folder: Path, model: SavedModel, card: Card, *, name: str, origin: str) -> str:
     """Register the model in `folder`, checked by `opened`, as a version of `name`; returns what happened, in a line.
 
-    It becomes the champion only if there is none: its figures are claims of whoever exported it, so they are shown but
-    not compared.
+    It becomes the champion only if there is none: its figures were not measured here, so they are shown but not
+    compared.
     `origin` is saved as a tag; it must not contain a password.
     """
     import mlflow  # 3 to 4 s
