@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.browser import browser  # noqa: F401  a fixture of the tests of both pages
+from support.browser import browser  # noqa: F401  a fixture of the tests of pages
 from support.tables import TEXT, tables
 
 from pipeline.params.text import SplitParams

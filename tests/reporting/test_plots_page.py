@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from reporting.test_page import CHROMIUM, FLAGS
+from support.browser import NEEDS_CHROMIUM
 from support.projects import ROOT
 
 from pipeline.reporting.plots_page import PAGE, install_plots_page
@@ -53,23 +53,19 @@ def test_the_users_own_page_stays(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the plots were not looked at")
-def test_every_plot_is_drawn_without_a_network(shown):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = browser.new_context(offline=True)
-        page = context.new_page()
-        errors, requests = [], []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto((shown / "dvc_plots/index.html").as_uri())
-        page.wait_for_selector("canvas, svg.marks")
-        page.wait_for_timeout(1000)
-        drawn = page.locator("canvas, svg.marks").count()
-        widths = page.evaluate("[...document.querySelectorAll('canvas, svg.marks')].map(one => one.clientWidth)")
-        browser.close()
+@NEEDS_CHROMIUM
+def test_every_plot_is_drawn_without_a_network(shown, browser):
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    errors, requests = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto((shown / "dvc_plots/index.html").as_uri())
+    page.wait_for_selector("canvas, svg.marks")
+    page.wait_for_timeout(1000)
+    drawn = page.locator("canvas, svg.marks").count()
+    widths = page.evaluate("[...document.querySelectorAll('canvas, svg.marks')].map(one => one.clientWidth)")
+    context.close()
     assert errors == []
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
     # Perplexity, learning rate, position, characters, mistakes; the tutorial's curve may be empty.

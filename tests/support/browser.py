@@ -1,4 +1,4 @@
-"""A real Chromium, and what the tests of both pages do in it."""
+"""A real Chromium, and what the tests of charlm's pages do in it."""
 
 import os
 import shutil

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from mlflow import MlflowClient
+from support.browser import NEEDS_CHROMIUM
 
 from pipeline.core.files import write_json
 from pipeline.tracking.execution import Execution, Session
@@ -23,7 +23,6 @@ from pipeline.tracking.records import stages_before
 from pipeline.tracking.store import tracking_uri
 from pipeline.tracking.view import TAG, compare_link, note_experiment
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 QUERY = "viewStateShareKey=charlm&workflowType=machine_learning"
 
 
@@ -120,21 +119,19 @@ def address(project):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: MLflow's page was not tested")
-def test_the_page_shows_the_best_run_first_and_why_without_a_click(project, address):
-    from playwright.sync_api import expect, sync_playwright
+@NEEDS_CHROMIUM
+def test_the_page_shows_the_best_run_first_and_why_without_a_click(project, address, browser):
+    from playwright.sync_api import expect
 
     publish_run(project / "best", hidden=32, perplexity=3.125)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.set_default_timeout(120_000)
-        page.goto(compare_link().replace("http://127.0.0.1:5000", address))
-        cell = page.locator('.ag-row[row-index="0"] [col-id="metrics.`evaluate/perplexity`"]')
-        expect(cell).to_have_text("3.125", timeout=120_000)
-        expect(cell).to_be_in_viewport()
-        header = page.locator('.ag-header-cell[col-id="metrics.`evaluate/perplexity`"]')
-        expect(header).to_contain_text("evaluate/perplexity")
-        name = page.locator('.ag-row[row-index="0"] [col-id="attributes.`Run Name`"]')
-        expect(name).to_contain_text("num_hidden=32")
-        browser.close()
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.set_default_timeout(120_000)
+    page.goto(compare_link().replace("http://127.0.0.1:5000", address))
+    cell = page.locator('.ag-row[row-index="0"] [col-id="metrics.`evaluate/perplexity`"]')
+    expect(cell).to_have_text("3.125", timeout=120_000)
+    expect(cell).to_be_in_viewport()
+    header = page.locator('.ag-header-cell[col-id="metrics.`evaluate/perplexity`"]')
+    expect(header).to_contain_text("evaluate/perplexity")
+    name = page.locator('.ag-row[row-index="0"] [col-id="attributes.`Run Name`"]')
+    expect(name).to_contain_text("num_hidden=32")
+    page.close()
