@@ -64,7 +64,11 @@ def compare(
         raise UserError("nothing to compare: no figures in the workspace, HEAD or an experiment; run `dvc repro` first")
     texts = by_measurement(found.entries)
     keys = differing([one.params for one in found.entries])
-    models = aliases(found.entries, registered_versions())
+    try:
+        models = aliases(found.entries, registered_versions())
+    except UserError as error:  # the figures are DVC's: they can be compared without the registry
+        print(f"warning: the models' aliases are not shown: {error}", file=sys.stderr)
+        models = {}
     if as_json:
         print(json.dumps(_as_data(texts, keys, models), indent=2, ensure_ascii=False))
         return

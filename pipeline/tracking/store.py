@@ -219,9 +219,10 @@ def registry_is_remote() -> bool:
 def registered_versions() -> dict[Key, Registered]:
     """Return the registered versions by `model_key`, without loading MLflow for a local registry.
 
-    Errors of MLflow are passed on.
+    UserError if a local registry is damaged. Errors of MLflow are passed on.
     """
-    if not registry_is_remote():
+    if path := _registry_file():
+        check_database(path)
         return local_versions()
     from pipeline.tracking.registry import versions
 

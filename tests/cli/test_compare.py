@@ -216,3 +216,13 @@ def test_what_cannot_be_compared_is_one_line(repository, tmp_path_factory):
     assert done.stderr == (
         "error: nothing to compare: no figures in the workspace, HEAD or an experiment; run `dvc repro` first\n"
     )
+
+
+def test_a_damaged_registry_is_named_and_the_figures_are_shown(repository):
+    repository.register("wider", "champion")
+    repository.write("mlflow.db", "not a database")
+    done = repository.charlm()
+    assert done.stderr.startswith("warning: the models' aliases are not shown: mlflow.db: not an SQLite database")
+    assert done.stderr.count("\n") == 1
+    assert names(done.stdout)[1:] == ["wider", repository.head[:7], "slower"]
+    assert "champion" not in done.stdout
