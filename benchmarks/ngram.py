@@ -35,7 +35,7 @@ from pipeline.cleaning.rules import rule_of
 from pipeline.dataset.dictionary import Dictionary, Ids
 from pipeline.dataset.splits import Split
 from pipeline.evaluation.baseline import total, whole_rows, window_rows
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
 from pipeline.params.text import CleanParams
 
 ROOT = Path(__file__).parents[1]

@@ -29,8 +29,8 @@ from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement, measurement_id
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork
+from pipeline.model.ngram import NgramModel
 from pipeline.model.saved import WEIGHTS, SavedModel
-from pipeline.ngram.ngram import NgramModel
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams
 from pipeline.tracking.stage import stage

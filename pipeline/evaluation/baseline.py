@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.dataset.arrays import release_pages
 from pipeline.dataset.splits import Samples, Spans, Split, Table, chunks_of_samples, cut_documents, cut_windows
 from pipeline.evaluation.perplexity import MAX_NLL, Total
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
 
 # Characters of the whole text that are read at once, and windows: only memory depends on it.
 PIECE, WINDOWS = 1 << 16, 1 << 12

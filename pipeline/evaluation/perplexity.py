@@ -18,8 +18,8 @@ from torch.nn import functional
 from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import Batch, Split, gather, ordered_batches
 from pipeline.model.network import CharNetwork, State
-from pipeline.ngram.kernels import mix_inputs
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
+from pipeline.model.ngram_kernels import mix_inputs
 
 # The tutorial floors probabilities at 1e-15 before the logarithm.
 MAX_NLL = -math.log(1e-15)

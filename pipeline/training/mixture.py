@@ -8,9 +8,9 @@ from pipeline.dataset.dictionary import PADDING, Dictionary
 from pipeline.dataset.splits import Split, hold_out
 from pipeline.evaluation.baseline import window_rows
 from pipeline.evaluation.perplexity import predictions, window_batches
+from pipeline.model.mixture import fit_weights
 from pipeline.model.network import CharNetwork
-from pipeline.ngram.mixture import fit_weights
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
 from pipeline.params.training import NgramParams
 
 # What is held out has at least this number of ids, if that is not more than this share of the text.

@@ -12,7 +12,7 @@ from pipeline.evaluation.baseline import baseline_figures, total, whole_rows, wi
 from pipeline.evaluation.perplexity import MAX_NLL, measure, whole_batches, window_batches
 from pipeline.evaluation.perplexity import total as network_total
 from pipeline.model.network import CharNetwork
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
 
 RANDOM = np.random.default_rng(0)
 TRAIN = RANDOM.integers(1, 11, 2000).astype(np.uint8)
