@@ -23,8 +23,7 @@ from pipeline.core.files import MODEL, SPLITS
 from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import load_split
-from pipeline.evaluation.baseline import window_rows
-from pipeline.evaluation.perplexity import predictions, window_batches
+from pipeline.evaluation.perplexity import predictions, window_batches, window_rows
 from pipeline.evaluation.samples import copied_shares
 from pipeline.generation.text import Writer
 from pipeline.model.mixture import fit_weights

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline.cleaning.rules import UNKNOWN, Changes, Cleaner
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
-from pipeline.core.threads import available_cores, ordered_map
+from pipeline.core.reproducible import available_cores, ordered_map
 from pipeline.params.text import CleanParams
 from pipeline.text.columns import (
     Counts,

@@ -143,7 +143,7 @@ def sweep(
     if not ray and (cpus is not None or gpus is not None):
         raise UserError("--cpus, --gpus: found without --ray, allowed are --jobs here, or these with --ray")
     path = find_sweep(name)
-    from pipeline.core.threads import available_cores
+    from pipeline.core.reproducible import available_cores
     from pipeline.core.where import LocalWorker, RayCluster, WorkerPool
     from pipeline.sweeping.definition import load_sweep
     from pipeline.sweeping.sweep import run_sweep  # optuna and mlflow

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_text
 from pipeline.core.errors import UserError
-from pipeline.core.seeds import sample_seed
+from pipeline.core.reproducible import sample_seed
 from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import PARAMS_FILE, read_group
 from pipeline.params.sampling import Precision, Sampling, sampling_options

@@ -22,7 +22,7 @@ from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_checked
-from pipeline.core.seeds import derive_seed
+from pipeline.core.reproducible import derive_seed
 from pipeline.dataset.arrays import chunks_of, load_array, release_pages
 from pipeline.dataset.dictionary import PADDING, Ids
 

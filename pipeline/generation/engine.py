@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.threads import available_cores
+from pipeline.core.reproducible import available_cores
 from pipeline.generation.drawing import RULE, log_probs
 from pipeline.generation.kernels import aligned, pack, project, read, write
 from pipeline.model.ngram import NO_TRIE

@@ -45,7 +45,7 @@ MODULES = (
     "pipeline/core/errors.py",
     "pipeline/core/files.py",
     "pipeline/core/kernel_cache.py",
-    "pipeline/core/threads.py",
+    "pipeline/core/reproducible.py",
     "pipeline/dataset/__init__.py",
     "pipeline/dataset/dictionary.py",
     "pipeline/generation/__init__.py",

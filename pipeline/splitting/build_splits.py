@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
-from pipeline.core.threads import available_cores, ordered_map
+from pipeline.core.reproducible import available_cores, ordered_map
 from pipeline.dataset.arrays import ArrayWriter, array_writer, load_array
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK, UNKNOWN, UNKNOWN_SIGN, Dictionary, Ids
 from pipeline.dataset.splits import SAMPLES_FILE, Split, bucket_file, cut_documents, load_split

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
-from pipeline.core.threads import available_cores, ordered_map
+from pipeline.core.reproducible import available_cores, ordered_map
 from pipeline.dataset.arrays import chunks_of
 from pipeline.dataset.dictionary import UNKNOWN, Dictionary, Ids
 from pipeline.params.text import SplitParams

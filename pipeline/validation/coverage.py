@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.threads import available_cores, ordered_map
+from pipeline.core.reproducible import available_cores, ordered_map
 from pipeline.dataset.arrays import chunks_of
 from pipeline.dataset.dictionary import PADDING, Dictionary, Ids
 from pipeline.dataset.splits import Samples, Spans, Split, chunks_of_samples, gather
