@@ -18,7 +18,7 @@ from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK, UNKNOWN, UNKNOWN_S
 from pipeline.dataset.splits import SAMPLES_FILE, Split, bucket_file, cut_documents, load_split
 from pipeline.params.text import SplitParams
 from pipeline.splitting.sides import EVAL, NAMES, TEST, TRAIN, Chunk, Tables, streams
-from pipeline.text.columns import Counts, count_characters
+from pipeline.text.documents import Counts, count_characters
 from pipeline.text.utf8_kernels import CODES, encode
 
 

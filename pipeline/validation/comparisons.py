@@ -16,7 +16,7 @@ from pipeline.dataset.arrays import chunks_of
 from pipeline.dataset.dictionary import UNKNOWN, Dictionary, Ids
 from pipeline.params.text import SplitParams
 from pipeline.splitting.sides import NAMES, TRAIN, side_rule
-from pipeline.text.columns import Hashes, buffers, flags, hash_texts, join_hashes
+from pipeline.text.documents import Hashes, buffers, flags, hash_texts, join_hashes
 from pipeline.validation.kernels import add_keys, find_substrings, hash_substrings
 
 LENGTH = 50

@@ -17,7 +17,7 @@ from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import Samples, Split, chunks_of_samples
 from pipeline.params.text import SplitParams
 from pipeline.splitting.sides import NAMES, TRAIN
-from pipeline.text.columns import SeenTexts, flags, hash_texts
+from pipeline.text.documents import SeenTexts, flags, hash_texts
 from pipeline.validation.coverage import READ, Covered, within
 
 COLUMNS = ("document", "part", "last", "text")

@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
 from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK, Dictionary, Ids
-from pipeline.text.columns import Hashes
+from pipeline.text.documents import Hashes
 from pipeline.validation.comparisons import LENGTH, pieces
 from pipeline.validation.kernels import hash_substrings
 
