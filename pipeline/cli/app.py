@@ -137,7 +137,7 @@ def relocate() -> None:
 @app.command("summary", rich_help_panel=EXPERIMENTS, short_help="Show the last result and what to do next.")
 def show_summary() -> None:
     """Show the last run's perplexity, a sample and the commands for what comes next."""
-    from pipeline.comparing.summary import summary  # YAML: not for --help
+    from pipeline.lineage.summary import summary  # YAML: not for --help
     from pipeline.tracking.view import compare_link
 
     need_own_model(Path.cwd())

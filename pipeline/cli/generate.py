@@ -19,7 +19,7 @@ from pipeline.core.reproducible import sample_seed
 from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import PARAMS_FILE, read_group
 from pipeline.params.sampling import Precision, Sampling, sampling_options
-from pipeline.reporting.formatting import INVISIBLE
+from pipeline.reporting.project import INVISIBLE
 
 if TYPE_CHECKING:
     from pipeline.generation.text import Writer

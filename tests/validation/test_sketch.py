@@ -7,8 +7,7 @@ from pipeline.core.errors import UserError
 from pipeline.dataset import arrays
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.validation import sketch as sketches
-from pipeline.validation.comparisons import overlap
-from pipeline.validation.sketch import estimated_overlap, load_sketch, save_sketch, sketch
+from pipeline.validation.comparisons import estimated_overlap, load_sketch, overlap, save_sketch, sketch
 
 LETTERS = "abcdefgh"
 RANDOM = np.random.default_rng(3)
