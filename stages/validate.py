@@ -24,11 +24,11 @@ from pipeline.core.files import (
 )
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.sides import NAMES
 from pipeline.dataset.splits import load_split
 from pipeline.params.reader import read_group
 from pipeline.params.text import SplitParams, ValidateParams
 from pipeline.params.training import EvaluateParams, TrainParams
-from pipeline.splitting.sides import NAMES
 from pipeline.text.shards import read_batches, read_shard, shards_in
 from pipeline.tracking.stage import StageRun, stage
 from pipeline.validation.comparisons import (

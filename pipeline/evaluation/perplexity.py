@@ -17,20 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.dataset.arrays import release_pages
+from pipeline.dataset.arrays import Samples, Spans, Table, chunks_of_samples, cut_documents, cut_windows, release_pages
 from pipeline.dataset.dictionary import PADDING
-from pipeline.dataset.splits import (
-    Batch,
-    Samples,
-    Spans,
-    Split,
-    Table,
-    chunks_of_samples,
-    cut_documents,
-    cut_windows,
-    gather,
-    ordered_batches,
-)
+from pipeline.dataset.splits import Batch, Split, gather, ordered_batches
 from pipeline.model.network import CharNetwork, State
 from pipeline.model.ngram import NgramModel
 from pipeline.model.ngram_kernels import mix_inputs

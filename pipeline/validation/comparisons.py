@@ -14,8 +14,8 @@ from pipeline.core.files import whole_file
 from pipeline.core.reproducible import available_cores, ordered_map
 from pipeline.dataset.arrays import chunks_of, load_array
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK, UNKNOWN, Dictionary, Ids
+from pipeline.dataset.sides import NAMES, TRAIN, side_rule
 from pipeline.params.text import SplitParams
-from pipeline.splitting.sides import NAMES, TRAIN, side_rule
 from pipeline.text.documents import Hashes, buffers, flags, hash_texts, join_hashes
 from pipeline.validation.kernels import add_keys, find_substrings, hash_substrings
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support.models import random_model
 
-from pipeline.dataset.splits import Split, cut_windows
+from pipeline.dataset.arrays import cut_windows
+from pipeline.dataset.splits import Split
 from pipeline.evaluation import perplexity
 from pipeline.evaluation.perplexity import (
     MAX_NLL,
