@@ -222,7 +222,7 @@ def report(
 def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
     """Return the revisions `names`, after the workspace, unless one of them has the same results."""
     from pipeline.reporting.project import Project
-    from pipeline.tracking.execution import facts_here, facts_of
+    from pipeline.tracking.differences import facts_here, facts_of
 
     projects = []
     if names:
