@@ -13,8 +13,7 @@ from pipeline.cli.corpus import corpus
 from pipeline.cli.experiments import preset, report, sweep, sync
 from pipeline.cli.export import export, import_
 from pipeline.cli.generate import generate, score
-from pipeline.cli.inputs import need_own_model
-from pipeline.cli.models import clean, models, promote, rollback, trace, verify
+from pipeline.cli.models import clean, models, need_own_model, promote, rollback, trace, verify
 from pipeline.cli.new import new
 from pipeline.cli.serve import serve
 from pipeline.core.errors import UserError, disk_problem, one_line

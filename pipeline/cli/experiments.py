@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.inputs import need_own_model
+from pipeline.cli.models import need_own_model
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
 from pipeline.params.groups import write_values
