@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
+from pipeline.dataset.build_splits import ids_by_code_point
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.splitting.build_splits import ids_by_code_point
 from pipeline.text.utf8_kernels import encode
 
 ROOT = Path(__file__).parents[1]

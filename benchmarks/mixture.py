@@ -23,14 +23,13 @@ from pipeline.core.files import MODEL, SPLITS
 from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import load_split
-from pipeline.evaluation.baseline import window_rows
-from pipeline.evaluation.perplexity import predictions, window_batches
+from pipeline.evaluation.perplexity import predictions, window_batches, window_rows
 from pipeline.evaluation.samples import copied_shares
 from pipeline.generation.text import Writer
+from pipeline.model.mixture import fit_weights
 from pipeline.model.network import CharNetwork
+from pipeline.model.ngram_kernels import COUNT_GROUPS
 from pipeline.model.saved import SavedModel
-from pipeline.ngram.kernels import COUNT_GROUPS
-from pipeline.ngram.mixture import fit_weights
 from pipeline.params.sampling import Sampling
 
 WINDOW, BLOCK = 100, 2000

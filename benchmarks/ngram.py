@@ -34,8 +34,8 @@ from rich.table import Table
 from pipeline.cleaning.rules import rule_of
 from pipeline.dataset.dictionary import Dictionary, Ids
 from pipeline.dataset.splits import Split
-from pipeline.evaluation.baseline import total, whole_rows, window_rows
-from pipeline.ngram.ngram import NgramModel
+from pipeline.evaluation.perplexity import baseline_total, whole_rows, window_rows
+from pipeline.model.ngram import NgramModel
 from pipeline.params.text import CleanParams
 
 ROOT = Path(__file__).parents[1]
@@ -124,8 +124,8 @@ def ours(ids: Ids, cut: int, vocab_size: int, order: int) -> Row:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) - before
     size = sum(one.nbytes for one in model.trie if isinstance(one, np.ndarray))
     split = Split(ids[cut:], {})
-    windows = total(model, split, window_rows(split, WINDOW)).perplexity
-    whole = total(model, split, whole_rows(split, order)).perplexity
+    windows = baseline_total(model, split, window_rows(split, WINDOW)).perplexity
+    whole = baseline_total(model, split, whole_rows(split, order)).perplexity
     part = "" if model.complete else f", last {len(model.trie.text) / 1e6:.1f} MB"
     return Row(f"charlm, order {order}{part}", seconds, cut, peak, size, windows, whole)
 

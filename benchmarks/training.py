@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from pipeline.dataset.splits import Split, cut_windows
+from pipeline.dataset.arrays import cut_windows
+from pipeline.dataset.splits import Split
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.training import TrainParams

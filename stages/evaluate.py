@@ -24,13 +24,12 @@ from pipeline.core.files import (
 from pipeline.dataset.dictionary import UNKNOWN, Dictionary
 from pipeline.dataset.splits import Split, load_split, ordered_batches
 from pipeline.evaluation.adaptive import adaptive_total
-from pipeline.evaluation.baseline import baseline_figures
 from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement, measurement_id
-from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
+from pipeline.evaluation.perplexity import Total, baseline_figures, measure, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork
+from pipeline.model.ngram import NgramModel
 from pipeline.model.saved import WEIGHTS, SavedModel
-from pipeline.ngram.ngram import NgramModel
 from pipeline.params.reader import read_group
 from pipeline.params.training import EvaluateParams
 from pipeline.tracking.stage import stage

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 
 from pipeline.core.files import DICTIONARY, MODEL, SAMPLES, SPLITS, metrics_of, whole_folder, write_json
-from pipeline.core.seeds import sample_seed
+from pipeline.core.reproducible import sample_seed
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_ids
 from pipeline.evaluation.samples import copied_shares, known_words, longest_repeat, words_in

@@ -4,9 +4,9 @@ import typer
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import CLEAN, SPLITS, metrics_of, whole_folder, write_json
+from pipeline.dataset.build_splits import build_splits
 from pipeline.params.reader import read_group
 from pipeline.params.text import CleanParams, SplitParams
-from pipeline.splitting.build_splits import build_splits
 from pipeline.text.shards import read_batches, text_bytes
 from pipeline.tracking.progress import throughput
 from pipeline.tracking.stage import stage

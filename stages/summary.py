@@ -9,8 +9,8 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from pipeline.comparing.summary import summary
 from pipeline.core.errors import UserError, one_line
+from pipeline.lineage.summary import summary
 from pipeline.tracking.stage import publish_deferred
 from pipeline.tracking.view import compare_link
 

@@ -24,14 +24,24 @@ from pipeline.core.files import (
 )
 from pipeline.dataset.arrays import count_ids
 from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.sides import NAMES
 from pipeline.dataset.splits import load_split
 from pipeline.params.reader import read_group
 from pipeline.params.text import SplitParams, ValidateParams
 from pipeline.params.training import EvaluateParams, TrainParams
-from pipeline.splitting.sides import NAMES
 from pipeline.text.shards import read_batches, read_shard, shards_in
 from pipeline.tracking.stage import StageRun, stage
-from pipeline.validation.comparisons import copied_documents, drift, overlap, read_alphabet, write_alphabet
+from pipeline.validation.comparisons import (
+    copied_documents,
+    drift,
+    estimated_overlap,
+    load_sketch,
+    overlap,
+    read_alphabet,
+    save_sketch,
+    sketch,
+    write_alphabet,
+)
 from pipeline.validation.contracts import Bounds, contracts
 from pipeline.validation.coverage import cover
 from pipeline.validation.expectations import check, format_failures, format_warnings
@@ -44,7 +54,6 @@ from pipeline.validation.facts import (
     split_facts,
     text_facts,
 )
-from pipeline.validation.sketch import estimated_overlap, load_sketch, save_sketch, sketch
 
 SHOWN_CHARACTERS = 8
 

@@ -7,8 +7,8 @@ from hypothesis import settings
 from support.browser import browser  # noqa: F401  a fixture of the tests of pages
 from support.tables import TEXT, tables
 
+from pipeline.dataset.build_splits import build_splits
 from pipeline.params.text import SplitParams
-from pipeline.splitting.build_splits import build_splits
 
 # The first call of a kernel compiles it.
 settings.register_profile("charlm", deadline=None)

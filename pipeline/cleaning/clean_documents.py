@@ -12,15 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.cleaning.rules import UNKNOWN, Changes, Cleaner
+from pipeline.cleaning.rules import UNKNOWN, Changes, Cleaner, Rewriter
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
-from pipeline.core.threads import available_cores, ordered_map
+from pipeline.core.reproducible import available_cores, ordered_map
 from pipeline.params.text import CleanParams
-from pipeline.text.columns import (
+from pipeline.text.documents import (
     Counts,
     Hashes,
-    Rewriter,
     SeenTexts,
     buffers,
     count_characters,

@@ -1,5 +1,6 @@
 """The rules of `clean` for characters: charset, normal form, case, control characters and whitespace."""
 
+import threading
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ import pyarrow.compute as pc
 from anyascii import anyascii
 
 from pipeline.params.text import CleanParams
-from pipeline.text.columns import Counts, Rewriter, buffers, count_characters, text_array
-from pipeline.text.utf8_kernels import ASCII, CODES, collapse
+from pipeline.text.documents import Counts, buffers, count_characters, text_array
+from pipeline.text.utf8_kernels import ASCII, CODES, collapse, rewrite
 
 Form = Literal["NFC", "NFKC"]
 
@@ -123,6 +124,50 @@ def _unicode(char: str) -> str:
     if char.isprintable() or char in JOINERS:
         return char
     return " " if unicodedata.category(char) == "Zs" else ""
+
+
+# Bytes that are allocated for replacements at first.
+BLOB = 1 << 16
+
+
+class Rewriter:
+    """Replaces every character by the string that `rule` returns for it; several threads may share one.
+
+    The replacements are stored one after the other as UTF-8, with the start and length of each code point's.
+    """
+
+    def __init__(self, rule: Callable[[str], str]) -> None:
+        self.rule = rule
+        self._lock = threading.Lock()
+        self._known = np.zeros(CODES, dtype=np.bool_)
+        self._starts, self._lengths = np.zeros(CODES, dtype=np.int32), np.zeros(CODES, dtype=np.int32)
+        self._same = np.zeros(256, dtype=np.bool_)
+        self._blob = np.zeros(BLOB, dtype=np.uint8)
+        self._used = 0
+
+    def rewrite(self, texts: pa.LargeStringArray, counts: Counts | None = None) -> pa.LargeStringArray:
+        """Return `texts` rewritten; `counts` are the counts of their characters, computed if omitted."""
+        data, offsets = buffers(texts)
+        found = count_characters(data) if counts is None else counts
+        self._learn(np.flatnonzero(found))
+        size = int((found * self._lengths[: len(found)]).sum())
+        out, out_offsets = np.empty(size, dtype=np.uint8), np.empty_like(offsets)
+        rewrite(data, offsets, self._starts, self._lengths, self._blob, self._same, out, out_offsets)
+        return text_array(out, out_offsets)
+
+    def _learn(self, codes: npt.NDArray[np.int64]) -> None:
+        if self._known[codes].all():
+            return
+        with self._lock:
+            for code in codes[~self._known[codes]].tolist():
+                written = np.frombuffer(self.rule(chr(code)).encode(), dtype=np.uint8)
+                while self._used + len(written) > len(self._blob):
+                    self._blob = np.concatenate([self._blob, np.zeros_like(self._blob)])
+                self._blob[self._used : self._used + len(written)] = written
+                self._starts[code], self._lengths[code] = self._used, len(written)
+                self._used += len(written)
+                self._same[code & 0xFF] |= code < ASCII and bytes(written) == bytes([code])
+                self._known[code] = True
 
 
 class Cleaner:

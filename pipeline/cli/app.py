@@ -13,8 +13,7 @@ from pipeline.cli.corpus import corpus
 from pipeline.cli.experiments import preset, report, sweep, sync
 from pipeline.cli.export import export, import_
 from pipeline.cli.generate import generate, score
-from pipeline.cli.inputs import need_own_model
-from pipeline.cli.models import clean, models, promote, rollback, trace, verify
+from pipeline.cli.models import clean, models, need_own_model, promote, rollback, trace, verify
 from pipeline.cli.new import new
 from pipeline.cli.serve import serve
 from pipeline.core.errors import UserError, disk_problem, one_line
@@ -137,7 +136,7 @@ def relocate() -> None:
 @app.command("summary", rich_help_panel=EXPERIMENTS, short_help="Show the last result and what to do next.")
 def show_summary() -> None:
     """Show the last run's perplexity, a sample and the commands for what comes next."""
-    from pipeline.comparing.summary import summary  # YAML: not for --help
+    from pipeline.lineage.summary import summary  # YAML: not for --help
     from pipeline.tracking.view import compare_link
 
     need_own_model(Path.cwd())

@@ -17,7 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import CURVE
 
 if TYPE_CHECKING:
-    from pipeline.comparing.entries import Entry, Found, Group
+    from pipeline.lineage.entries import Entry, Found, Group
     from pipeline.tracking.store import Registered
 
 
@@ -51,7 +51,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all params that differ.")] = False,
 ) -> None:
     """Compare experiments: perplexity, baseline, bits, seconds, and the params that differ. The best comes first."""
-    from pipeline.comparing.entries import aliases, by_measurement, everything_here, named
+    from pipeline.lineage.entries import aliases, by_measurement, everything_here, named
     from pipeline.tracking.differences import differing
     from pipeline.tracking.store import registered_versions
 

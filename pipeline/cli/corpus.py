@@ -217,7 +217,7 @@ def _epoch_seconds(trial: "Trial", values: Values) -> tuple[float, float]:
 
 def _busy() -> str | None:
     """Return a warning if other processes slow down the measurement: the load is higher than the number of cores."""
-    from pipeline.core.threads import available_cores
+    from pipeline.core.reproducible import available_cores
 
     load, cores = (os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0), available_cores()
     return f"other processes slow it down: load {load:.1f} on {cores} cores" if load > cores + 1 else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.inputs import need_own_model
+from pipeline.cli.models import need_own_model
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
 from pipeline.params.groups import write_values
@@ -143,7 +143,7 @@ def sweep(
     if not ray and (cpus is not None or gpus is not None):
         raise UserError("--cpus, --gpus: found without --ray, allowed are --jobs here, or these with --ray")
     path = find_sweep(name)
-    from pipeline.core.threads import available_cores
+    from pipeline.core.reproducible import available_cores
     from pipeline.core.where import LocalWorker, RayCluster, WorkerPool
     from pipeline.sweeping.definition import load_sweep
     from pipeline.sweeping.sweep import run_sweep  # optuna and mlflow
@@ -222,7 +222,7 @@ def report(
 def _projects(names: list[str], stack: ExitStack) -> "list[Project]":
     """Return the revisions `names`, after the workspace, unless one of them has the same results."""
     from pipeline.reporting.project import Project
-    from pipeline.tracking.execution import facts_here, facts_of
+    from pipeline.tracking.differences import facts_here, facts_of
 
     projects = []
     if names:

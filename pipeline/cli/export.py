@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 import typer
 from rich.filesize import decimal
 
-from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model
+from pipeline.cli.models import DEFAULT_MODEL, ModelAddress, find_model
 from pipeline.core.errors import UserError, without_secrets
 from pipeline.core.files import SUBSTRINGS
 from pipeline.params.generation import GenerateParams

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +14,13 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, find_model, read_text
+from pipeline.cli.models import DEFAULT_MODEL, ModelAddress, find_model
 from pipeline.core.errors import UserError
-from pipeline.core.seeds import sample_seed
+from pipeline.core.reproducible import sample_seed
 from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import PARAMS_FILE, read_group
 from pipeline.params.sampling import Precision, Sampling, sampling_options
-from pipeline.reporting.formatting import INVISIBLE
+from pipeline.reporting.project import INVISIBLE
 
 if TYPE_CHECKING:
     from pipeline.generation.text import Writer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 
 MAX_SAMPLES = 10_000
+MAX_BYTES = 1 << 30
 
 
 def _option(name: str) -> Any:
@@ -115,6 +117,22 @@ def generate(
             _show(json.dumps(answer, ensure_ascii=False) + "\n")
         else:
             _show((f"--- {number} of {samples}, seed {own_seed}\n" if samples > 1 else "") + done.text + "\n")
+
+
+def read_text(path: Path | None) -> str:
+    """Return the text of `path`, UTF-8; of standard input for "-" or None. UserError if it cannot be read."""
+    name = "standard input" if path is None or str(path) == "-" else str(path)
+    try:
+        with nullcontext(sys.stdin.buffer) if name == "standard input" else Path(name).open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UserError(f"{name}: {(error.strerror or str(error)).lower()}") from None
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{name}: found more than {MAX_BYTES:,} bytes, allowed are at most that many")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name}: not UTF-8 (byte {error.start:,})") from None
 
 
 def _sampling(chosen: dict[str, Any], *, allowed: str | None, stop: tuple[str, ...]) -> Sampling:

@@ -1,9 +1,13 @@
-"""`charlm models`, `promote`, `rollback`, `trace`, `verify` and `clean`: the registry from the command line."""
+"""`charlm models`, `promote`, `rollback`, `trace`, `verify` and `clean`: the registry from the command line.
+
+Also `--model` of other commands: its default, and which model is used.
+"""
 
 import signal
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +19,38 @@ from pipeline.core.errors import UserError
 from pipeline.evaluation.measurement import MEASUREMENT, difference, record_in
 from pipeline.params.generation import RegisterParams, registered_name
 from pipeline.params.reader import read_group
+
+if TYPE_CHECKING:
+    from pipeline.serving.model_source import Located
+
+# The model of the last run in this project.
+DEFAULT_MODEL = "models/charlm"
+ModelAddress = Annotated[str, typer.Option(help="A folder, models:/NAME@ALIAS or models:/NAME/VERSION.")]
+
+
+def find_model(address: str) -> "Located":
+    """Return the model at `address`, and print its address on standard error; UserError if there is none."""
+    from pipeline.serving.model_source import locate  # numba: not for --help
+
+    found = locate(address)
+    print_model(address, version=found.version, perplexity=found.perplexity)
+    return found
+
+
+def print_model(address: str, *, version: str | None, perplexity: float | None) -> None:
+    """Print on standard error which model is used."""
+    by_alias = f", version {version}" if version and "@" in address else ""
+    known = f", perplexity {perplexity:.3f}" if perplexity else ""
+    print(f"model: {address}{by_alias}{known}", file=sys.stderr, flush=True)
+
+
+def need_own_model(root: Path) -> None:
+    """Raise UserError unless the project has a model of its own; metrics and plots alone are in Git without it."""
+    from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, WEIGHTS  # numpy: not for --help
+
+    if not (root / OWN_MODEL / WEIGHTS).exists():
+        raise UserError(f"{OWN_MODEL}: {NO_MODEL_YET}")
+
 
 # Wider than any table here.
 UNLIMITED = 10_000

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pipeline.cli.inputs import DEFAULT_MODEL, ModelAddress, print_model
+from pipeline.cli.models import DEFAULT_MODEL, ModelAddress, print_model
 from pipeline.core.errors import UserError
 from pipeline.params.sampling import Precision
 

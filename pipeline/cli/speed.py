@@ -5,7 +5,8 @@ import time
 import numpy as np
 import torch
 
-from pipeline.dataset.splits import Split, cut_windows
+from pipeline.dataset.arrays import cut_windows
+from pipeline.dataset.splits import Split
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.training import ModelParams, TrainParams

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.core.threads import available_cores
+from pipeline.core.reproducible import available_cores
 
 CONNECT_SECONDS = 5.0
 ADDRESS = "RAY_ADDRESS"

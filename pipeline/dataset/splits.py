@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,129 +22,21 @@ from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_checked
-from pipeline.core.seeds import derive_seed
-from pipeline.dataset.arrays import chunks_of, load_array, release_pages
+from pipeline.core.reproducible import derive_seed
+from pipeline.dataset.arrays import (
+    Samples,
+    Spans,
+    Table,
+    Windows,
+    chunks_of,
+    chunks_of_samples,
+    cut_documents,
+    cut_windows,
+    load_array,
+    num_positions,
+    release_pages,
+)
 from pipeline.dataset.dictionary import PADDING, Ids
-
-# Samples as (start, length), int64 [n, 2].
-Spans = npt.NDArray[np.int64]
-
-# Samples that are in memory at a time.
-CHUNK = 1 << 20
-
-
-class Samples(Protocol):
-    """The samples of one bucket, in the order of their starts."""
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def rows(self, numbers: npt.NDArray[np.int64]) -> Spans:
-        """Return the samples with these numbers, int64 [n, 2] (start, length)."""
-        ...
-
-
-@dataclass(frozen=True)
-class Table:
-    """Samples that are listed in an array, int64 [n, 2], in memory or memory-mapped."""
-
-    array: Spans
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self.array)
-
-    def rows(self, numbers: npt.NDArray[np.int64]) -> Spans:
-        """Return the samples with these numbers, int64 [n, 2]."""
-        rows = np.asarray(self.array[numbers])
-        release_pages(self.array)
-        return rows
-
-
-@dataclass(frozen=True)
-class Windows:
-    """The windows of one length among those that a stream is cut into: one every `cycle` ids, the first at `offset`.
-
-    `rounds` of them are whole; `tail`, int64 [n, 2], are those at the end of the stream.
-    """
-
-    length: int
-    cycle: int
-    offset: int
-    rounds: int
-    tail: Spans
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return self.rounds + len(self.tail)
-
-    def rows(self, numbers: npt.NDArray[np.int64]) -> Spans:
-        """Return the windows with these numbers, int64 [n, 2]."""
-        rows = np.empty((len(numbers), 2), dtype=np.int64)
-        rows[:, 0] = numbers * self.cycle + self.offset
-        rows[:, 1] = self.length
-        late = numbers >= self.rounds
-        if late.any():
-            rows[late] = self.tail[numbers[late] - self.rounds]
-        return rows
-
-
-def cut_windows(num_ids: int, buckets: tuple[int, ...]) -> dict[int, Windows]:
-    """Cut a stream of `num_ids` ids into windows that do not overlap; return those of each bucket.
-
-    The windows have the lengths of `buckets` in turn, so that each bucket is trained on. The remainder at the end goes
-    to the smallest bucket that is long enough. Every id except the first is the label of exactly one position.
-    """
-    positions = max(num_ids - 1, 0)
-    cycle = sum(buckets)
-    rounds = positions // cycle
-    tails: dict[int, list[tuple[int, int]]] = {length: [] for length in buckets}
-    start = rounds * cycle
-    while (rest := positions - start) > 0:
-        length = next((bucket for bucket in buckets if bucket >= rest), buckets[-1])
-        tails[length].append((start, min(rest, length)))
-        start += length
-    offsets = np.cumsum([0, *buckets[:-1]]).tolist()
-    return {
-        length: Windows(length, cycle, offset, rounds, np.array(tails[length], dtype=np.int64).reshape(-1, 2))
-        for length, offset in zip(buckets, offsets, strict=True)
-    }
-
-
-def cut_documents(starts: Spans, ends: Spans, buckets: tuple[int, ...]) -> dict[int, Spans]:
-    """Cut documents into samples; return int64 [n, 2] for each bucket, in the order of their starts.
-
-    `starts` and `ends`, int64 [n], are the positions of each document's begin and end symbols. A document with p
-    positions (its characters and the end symbol) is one sample of the smallest bucket that is at least p long; one
-    longer than the longest bucket is first cut into windows of that length; the remainder is such a sample.
-    """
-    positions = ends - starts
-    longest = buckets[-1]
-    whole = (positions - 1) // longest  # windows that another one follows
-    first = np.repeat(np.cumsum(whole) - whole, whole)
-    within = np.arange(int(whole.sum()), dtype=np.int64) - first
-    cut = np.stack([np.repeat(starts, whole) + within * longest, np.full(len(within), longest)], axis=1)
-    rest = np.stack([starts + whole * longest, positions - whole * longest], axis=1)
-    bucket_of = np.searchsorted(buckets, rest[:, 1])
-    samples = {length: rest[bucket_of == at] for at, length in enumerate(buckets)}
-    longest_samples = np.concatenate([samples[longest], cut])
-    samples[longest] = longest_samples[np.argsort(longest_samples[:, 0], kind="stable")]
-    return samples
-
-
-def chunks_of_samples(samples: Samples, size: int = CHUNK) -> Iterator[Spans]:
-    """Yield all samples in order, int64 [at most size, 2] at a time."""
-    for at in range(0, len(samples), size):
-        yield samples.rows(np.arange(at, min(at + size, len(samples)), dtype=np.int64))
-
-
-def num_positions(samples: Samples) -> int:
-    """Return the number of positions with a label in all samples."""
-    if isinstance(samples, Windows):
-        return samples.rounds * samples.length + int(samples.tail[:, 1].sum())
-    return sum(int(rows[:, 1].sum()) for rows in chunks_of_samples(samples))
-
 
 SAMPLES_FILE = "samples.json"
 

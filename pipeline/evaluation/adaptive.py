@@ -24,10 +24,10 @@ from torch.nn import functional
 
 from pipeline.dataset.splits import Split
 from pipeline.evaluation.perplexity import MAX_NLL, Total
+from pipeline.model.mixture import refit_weights
 from pipeline.model.network import CharNetwork, State
-from pipeline.ngram.kernels import FLOOR, mix_inputs, read
-from pipeline.ngram.mixture import refit_weights
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
+from pipeline.model.ngram_kernels import FLOOR, mix_inputs, read
 
 Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -20,9 +20,8 @@ from pipeline.dataset.dictionary import Dictionary
 from pipeline.export.wasm import TILE, assembled
 from pipeline.generation.engine import Engine
 from pipeline.generation.text import Writer
+from pipeline.model.ngram import NgramModel, Trie
 from pipeline.model.saved import SavedModel
-from pipeline.ngram.kernels import Trie
-from pipeline.ngram.ngram import NgramModel
 from pipeline.params.sampling import Sampling
 
 Array = npt.NDArray[Any]

@@ -5,7 +5,7 @@ All arrays are float32. Columns are computed in whole tiles and vectors, so each
 its end: `start` and `out` up to a tile, the others up to a vector.
 
     multiply(out, x, depth, matrix, start, tiles)      out = start + x @ matrix, which is cut into tiles of columns
-    lstm, gru, rnn(h, c, projected, recurrent, size)   the cell, as in `pipeline/generation/kernels/loops.py`
+    lstm, gru, rnn(h, c, projected, recurrent, size)   the cell, as in `pipeline/generation/kernels.py`
     exps(out, values, count, least, factor)            out = exp((values - least) * factor)
 """
 
@@ -197,7 +197,7 @@ def _exps(module: ir.Module) -> str:
     return "exps"
 
 
-# The same formulas as in `pipeline/generation/kernels/arithmetic.py`, four numbers at a time.
+# The same formulas as in `pipeline/generation/arithmetic.py`, four numbers at a time.
 LOWEST, HIGHEST, LOG2E = -87.3, 88.3, 1.44269504088896341
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
 POLYNOMIAL = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)

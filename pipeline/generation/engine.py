@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.threads import available_cores
-from pipeline.generation.kernels.drawing import RULE, log_probs
-from pipeline.generation.kernels.loops import project, read, write
-from pipeline.generation.kernels.packing import aligned, pack
+from pipeline.core.reproducible import available_cores
+from pipeline.generation.drawing import RULE, log_probs
+from pipeline.generation.kernels import aligned, pack, project, read, write
+from pipeline.model.ngram import NO_TRIE
+from pipeline.model.ngram_kernels import mix_rows
+from pipeline.model.ngram_kernels import read as read_ngram
 from pipeline.model.saved import SavedModel
-from pipeline.ngram.kernels import NO_TRIE, mix_rows
-from pipeline.ngram.kernels import read as read_ngram
 from pipeline.params.sampling import Precision, Sampling
 
 Floats = npt.NDArray[np.float32]

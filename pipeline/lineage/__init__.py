@@ -1,1 +1,1 @@
-"""From a registered model back to what produced it: trace, verify, sync with MLflow, and free disk space."""
+"""Models and what produced them: compare, trace and verify them, sync with MLflow, free disk space, sum up a run."""

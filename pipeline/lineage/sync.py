@@ -18,17 +18,8 @@ from mlflow.exceptions import MlflowException
 from pipeline.core.errors import UserError, one_line, without_secrets
 from pipeline.params.reader import PARAMS_FILE, is_in_step, is_locked, stages_in_step
 from pipeline.serving.registration import register_model
-from pipeline.tracking.differences import changed_params, changes, params_of, run_name
-from pipeline.tracking.execution import (
-    MAX_VALUE,
-    Execution,
-    Session,
-    UnsentRun,
-    environment,
-    facts_here,
-    facts_of,
-    list_unsent,
-)
+from pipeline.tracking.differences import changed_params, changes, facts_here, facts_of, params_of, run_name
+from pipeline.tracking.execution import MAX_VALUE, Execution, Session, UnsentRun, environment, list_unsent
 from pipeline.tracking.project import (
     Experiment,
     baseline,

@@ -1,7 +1,7 @@
 """Saves and loads a model as a folder of plain data, readable without torch.
 
 weights.safetensors   float32, names and shapes as NetworkConfig.shapes
-ngram.safetensors     the n-gram model that helps the network, if `ngram_order` is not 0 (pipeline/ngram/mixture.py)
+ngram.safetensors     the n-gram model that helps the network, if `ngram_order` is not 0 (pipeline/model/mixture.py)
 config.json           NetworkConfig
 dictionary.json       Dictionary
 """
@@ -19,8 +19,8 @@ from safetensors.numpy import load_file, save
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, whole_folder, write_json
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.ngram.mixture import load_ngram, save_ngram
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.mixture import load_ngram, save_ngram
+from pipeline.model.ngram import NgramModel
 from pipeline.params.training import ModelParams
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}

@@ -1,12 +1,19 @@
-"""All groups of params.yaml by name; applies options like `-S model.num_hidden=128` to them, and writes values."""
+"""All groups of params.yaml by name; applies options like `-S model.num_hidden=128` to them, and writes values.
+
+`python -m pipeline.params.groups` writes the descriptions of the params into the comments of params.yaml and into
+docs/params-reference.md, after each change of one: the fields in pipeline/params/ are the only place where they are.
+"""
 
 import difflib
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 from ruamel.yaml.nodes import ScalarNode
@@ -16,7 +23,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
 from pipeline.params.base import Group
 from pipeline.params.generation import GenerateParams, RegisterParams
-from pipeline.params.reader import nested, parse_group, parse_value
+from pipeline.params.reader import PARAMS_FILE, nested, parse_group, parse_value
 from pipeline.params.text import CleanParams, DataParams, SplitParams, ValidateParams
 from pipeline.params.training import EvaluateParams, ModelParams, TrainParams
 
@@ -31,14 +38,26 @@ GROUPS: dict[str, type[Group]] = {
     "generate": GenerateParams,
     "register": RegisterParams,
 }
-
-
 Values = dict[str, dict[str, Any]]
 
 
 def known_keys() -> list[str]:
     """Return every key of params.yaml with its group, such as `train.optimizer.lr`; nested groups are keys, too."""
-    return [key for name, kind in GROUPS.items() for key in _keys(kind, f"{name}.")]
+    return [key for key, _, _ in fields()]
+
+
+def fields() -> Iterator[tuple[str, FieldInfo, type[BaseModel]]]:
+    """Yield the dotted key, the field and its group's class of every param; groups within groups come before theirs."""
+    for name, kind in GROUPS.items():
+        yield from _fields(kind, f"{name}.")
+
+
+def _fields(kind: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo, type[BaseModel]]]:
+    for name, field in kind.model_fields.items():
+        yield f"{prefix}{name}", field, kind
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _fields(inner, f"{prefix}{name}.")
 
 
 def override(values: Mapping[str, Any], options: Sequence[str], *, groups: Sequence[str]) -> Values:
@@ -72,16 +91,6 @@ def check_params(params: Mapping[str, Any], file: str) -> None:
     groups = nested(params)
     for name, kind in GROUPS.items():
         parse_group(name, groups.get(name), kind, file=file)
-
-
-def _keys(kind: type[BaseModel], prefix: str) -> list[str]:
-    keys = []
-    for name, field in kind.model_fields.items():
-        keys.append(f"{prefix}{name}")
-        for inner in (field.annotation, *get_args(field.annotation)):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                keys += _keys(inner, f"{prefix}{name}.")
-    return keys
 
 
 def suggestion(key: str, known: Sequence[str], groups: Sequence[str]) -> str:
@@ -129,3 +138,84 @@ def _flow(values: list[Any]) -> CommentedSeq:
     sequence = CommentedSeq(values)
     sequence.fa.set_flow_style()
     return sequence
+
+
+REFERENCE_FILE = Path("docs/params-reference.md")
+INTRODUCTION = """# Every key of params.yaml
+
+You look for the key to change, its default, or the values it allows. How to try another value: [params.md](params.md).
+
+This page is generated from the classes in `pipeline/params/` by `python -m pipeline.params.groups`.
+"""
+# A key with its value, and the comment after it.
+LINE = re.compile(r"(?P<indent> *)(?P<key>\w+):(?P<value>.*?)(?: # .*)?")
+TYPES = {"integer": "integer", "number": "number", "string": "text", "boolean": "true, false", "null": "null"}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+def with_comments(text: str) -> str:
+    """Return `text` (a params.yaml) with the description of each key as its comment; other lines stay as they are."""
+    described = {key: field.description for key, field, _ in fields()}
+    lines, parents = [], [""] * 10
+    for line in text.split("\n"):
+        if found := LINE.fullmatch(line):
+            depth = len(found["indent"]) // 2
+            parents[depth] = found["key"]
+            description = described.get(".".join(parents[: depth + 1]))
+            lines.append(f"{line[: found.end('value')]} # {description}" if description else line)
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def reference() -> str:
+    """Return docs/params-reference.md: for each group what it is for, and a table of its keys."""
+    parts = [INTRODUCTION]
+    for name, kind in GROUPS.items():
+        rows = [_row(*one) for one in _fields(kind, f"{name}.")]
+        head = "| key | default | allowed | meaning |\n| --- | --- | --- | --- |"
+        parts.append(f"## {name}\n\n{_docstring(kind)}\n\n{head}\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _row(key: str, field: FieldInfo, kind: type[BaseModel]) -> str:
+    if isinstance(field.default, Group):
+        return f"| `{key}` | | | {field.description or ''} |"
+    default = "(required)" if field.is_required() else f"`{json.dumps(field.default, ensure_ascii=False)}`"
+    return f"| `{key}` | {default} | {allowed(schema_of(key, kind))} | {field.description or ''} |"
+
+
+def schema_of(key: str, kind: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of the param `key`, a field of `kind`."""
+    schema: dict[str, Any] = kind.model_json_schema()["properties"][key.rpartition(".")[2]]
+    return schema
+
+
+def allowed(schema: dict[str, Any]) -> str:
+    """Return the values that a field's JSON schema allows, in words."""
+    if "anyOf" in schema:
+        return " or ".join(allowed(one) for one in schema["anyOf"])
+    if choices := schema.get("enum", [schema["const"]] if "const" in schema else []):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    if schema["type"] == "array":
+        return f"list of {allowed(schema['items'])}"
+    if "pattern" in schema:
+        return f"text like `{schema['pattern']}`".replace("|", "\\|")
+    bounds = [f"{sign} {schema[name]:,}" for name, sign in BOUNDS.items() if name in schema]
+    return " ".join([TYPES[schema["type"]], ", ".join(bounds)]).strip()
+
+
+def _docstring(kind: type[Group]) -> str:
+    return re.sub(r"\n +", "\n", (kind.__doc__ or "").strip())
+
+
+def main() -> None:
+    """Write both files, in the project's root."""
+    comments = with_comments(PARAMS_FILE.read_text(encoding="utf-8"))
+    for path, text in ((PARAMS_FILE, comments), (REFERENCE_FILE, reference())):
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@
     8. min-p drops those less likely than `min_p` times the most likely one;
     9. the remaining probabilities are scaled to sum to 1, and one character is drawn.
 
-These steps are compiled: `choose` in `pipeline/generation/kernels/drawing.py`. params.yaml, `Sampling`, the server's
+These steps are compiled: `choose` in `pipeline/generation/drawing.py`. params.yaml, `Sampling`, the server's
 request, MLflow's params and the help of `charlm generate` take the options from here; a test compares the sliders of
 the page with them.
 """

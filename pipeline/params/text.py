@@ -171,7 +171,6 @@ class CleanParams(Group):
 
 
 Length = Annotated[int, Field(ge=2, le=65_535)]
-ColumnName = Annotated[str, Field(min_length=1)]
 
 
 class SplitParams(Group):
@@ -196,10 +195,10 @@ class SplitParams(Group):
     test_fraction: float = Field(
         default=0.0, ge=0, lt=1, description="share used only by the stage evaluate; the rest is the eval text"
     )
-    group_by: ColumnName | None = Field(
+    group_by: Column | None = Field(
         default=None, description="by document: rows with equal values in this column stay together"
     )
-    column: ColumnName | None = Field(default=None, description="by column: which one")
+    column: Column | None = Field(default=None, description="by column: which one")
     train_until: int | float | str | None = Field(
         default=None, description="by column: largest value to train on; null: the column holds train, eval or test"
     )

@@ -5,8 +5,7 @@ from typing import Any, Literal
 
 import altair as alt
 
-from pipeline.reporting.formatting import decimal, is_number, visible
-from pipeline.reporting.project import Project, Row
+from pipeline.reporting.project import Project, Row, decimal, is_number, visible
 from pipeline.reporting.tables import character_rows
 
 Spec = dict[str, Any]

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from pipeline.core.files import whole_file
 
-# Both in .dvc/, where Git ignores them; DVC reads the path relative to that folder.
+# In .dvc/, where Git ignores it like config.local, which names it; DVC reads the path relative to that folder.
 PAGE = "plots.html"
-SETTINGS = "config.local"
 # DVC's templates are written for Vega-Lite 5.
 VEGA_LITE = "5.21"
 TEMPLATE = """<!DOCTYPE html>

@@ -16,8 +16,16 @@ from markupsafe import Markup
 
 from pipeline.reporting import charts
 from pipeline.reporting.charts import NUM_COLOURS, Spec
-from pipeline.reporting.formatting import visible, whole
-from pipeline.reporting.project import Project, changed_files, commands, settings, versions, why_not_comparable
+from pipeline.reporting.project import (
+    Project,
+    changed_files,
+    commands,
+    settings,
+    versions,
+    visible,
+    whole,
+    why_not_comparable,
+)
 from pipeline.reporting.tables import buckets, character_differences, characters, corpus, headline, mistakes
 from pipeline.reporting.texts import excerpts, samples
 

@@ -5,8 +5,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.params.text import source_name
-from pipeline.reporting.formatting import NOTHING, decimal, is_number, param, percent, seconds, signed, visible, whole
-from pipeline.reporting.project import Project, Row, why_not_comparable
+from pipeline.reporting.project import (
+    NOTHING,
+    Project,
+    Row,
+    decimal,
+    is_number,
+    param,
+    percent,
+    seconds,
+    signed,
+    visible,
+    whole,
+    why_not_comparable,
+)
 
 Better = Literal["lower", "higher"]
 MAX_MISTAKES = 15

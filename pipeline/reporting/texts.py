@@ -16,8 +16,7 @@ from pipeline.dataset.arrays import load_array
 from pipeline.dataset.dictionary import END_MARK, Dictionary, Ids
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Score
-from pipeline.reporting.formatting import is_number, percent, visible, whole
-from pipeline.reporting.project import Project, same_text
+from pipeline.reporting.project import Project, is_number, percent, same_text, visible, whole
 
 # The length of the excerpt in characters: for a single project, and for several side by side.
 SINGLE_LENGTH, SHARED_LENGTH = 3000, 1500

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from pipeline.core.errors import UserError
-from pipeline.core.seeds import sample_seed
+from pipeline.core.reproducible import sample_seed
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
 from pipeline.serving.batching import Batcher, Budget, FullError, StoppedError, Update, Writing

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.core.threads import available_cores, ordered_map
+from pipeline.core.reproducible import available_cores, ordered_map
 from pipeline.sources.columns import LONGEST_ROW, ColumnSelection, is_string, row_too_long
 
 ROW = re.compile(r" in row (\d+)$")

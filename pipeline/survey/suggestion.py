@@ -7,14 +7,14 @@ from pathlib import Path
 
 from pipeline.cleaning.clean_documents import clean_documents
 from pipeline.core.errors import UserError
+from pipeline.dataset.build_splits import build_splits
 from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.sides import NAMES, characters_in
 from pipeline.dataset.splits import load_split
 from pipeline.params.groups import Values, override
 from pipeline.params.reader import parse_group
 from pipeline.params.text import CleanParams, SplitParams, ValidateParams
 from pipeline.params.training import EvaluateParams, TrainParams
-from pipeline.splitting.build_splits import build_splits
-from pipeline.splitting.sides import NAMES, characters_in
 from pipeline.survey.survey import Advice, Survey, advise
 from pipeline.text.shards import CHARS, read_batches
 from pipeline.validation.comparisons import copied_documents, overlap

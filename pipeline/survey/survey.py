@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from pipeline.cleaning.rules import rule_of
 from pipeline.params.text import CleanParams
-from pipeline.text.columns import Counts, SeenTexts, buffers, count_characters, flags, hash_texts, join_hashes
+from pipeline.text.documents import Counts, SeenTexts, buffers, count_characters, flags, hash_texts, join_hashes
 from pipeline.text.utf8_kernels import ASCII, CODES, EXTRA_SPACES, INDENTED, LONGEST, LONGEST_ROW, STATE, survey_lines
 
 LONGEST_LINE = 4096

@@ -24,7 +24,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.core.seeds import derive_seed
+from pipeline.core.reproducible import derive_seed
 from pipeline.core.where import Worker, WorkerLostError, WorkerPool
 from pipeline.params.reader import LOCK_FILE, nested, read_yaml
 from pipeline.sweeping.definition import Definition

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.core.errors import without_secrets
 from pipeline.params.reader import PARAMS_FILE, flatten, parse_yaml, read_yaml
-from pipeline.tracking.project import changed_files, file_at
+from pipeline.tracking.project import baseline, changed_files, experiment_name, experiments, file_at, git
 
 # Groups in the order of what usually explains a difference in perplexity.
 IMPORTANCE = ("data", "model", "train", "split", "clean", "evaluate", "generate", "validate", "register")
@@ -47,6 +47,28 @@ def changes(commit: str, revision: str | None = None, *, folder: Path | None = N
         params=[(key, format_param(before, key), format_param(now, key)) for key in keys],
         files=[name for name in changed_files(commit, revision, folder=folder) if name != PARAMS_FILE.name],
     )
+
+
+def facts_here() -> dict[str, Any]:
+    """Return what the report shows about the working tree: its commit, what differs from it, and its experiment."""
+    name = experiment_name()
+    return _facts(baseline(), None) | ({"experiment": name} if name else {})
+
+
+def facts_of(revision: str) -> dict[str, Any]:
+    """Return what the report shows about a DVC experiment or a commit; empty if there is no such revision."""
+    found = [one for one in experiments() if revision in {one.name, one.commit}]
+    if found:
+        return _facts(found[-1].baseline, found[-1].commit) | {"experiment": found[-1].name}
+    return _facts(git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip(), revision)
+
+
+def _facts(commit: str, revision: str | None) -> dict[str, Any]:
+    if not commit:
+        return {}
+    # The report has a table of params, so params.yaml is not listed.
+    files = [name for name in changed_files(commit, revision) if name != PARAMS_FILE.name]
+    return {"commit": commit, "baseline": params_of(file_at(commit, PARAMS_FILE.name)), "changed_files": files}
 
 
 def changed_params(commit: str, revision: str | None = None) -> dict[str, Any]:

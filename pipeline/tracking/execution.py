@@ -22,14 +22,10 @@ from typing_extensions import TypedDict
 from pipeline.core.errors import UserError, without_secrets
 from pipeline.core.files import MODEL, read_checked, read_json, whole_folder, write_json
 from pipeline.params.reader import PARAMS_FILE, flatten, read_yaml
-from pipeline.tracking.differences import changed_params, changes, params_of, run_name
+from pipeline.tracking.differences import changed_params, changes, facts_here, run_name
 from pipeline.tracking.project import (
     baseline,
-    changed_files,
     experiment_name,
-    experiments,
-    file_at,
-    git,
     git_state,
     patch_since,
     session_name,
@@ -158,28 +154,6 @@ def execution_here() -> Execution:
         patch=patch_since(commit) if commit else b"",
         facts=facts_here(),
     )
-
-
-def facts_here() -> dict[str, Any]:
-    """Return what the report shows about the working tree: its commit, what differs from it, and its experiment."""
-    name = experiment_name()
-    return _facts(baseline(), None) | ({"experiment": name} if name else {})
-
-
-def facts_of(revision: str) -> dict[str, Any]:
-    """Return what the report shows about a DVC experiment or a commit; empty if there is no such revision."""
-    found = [one for one in experiments() if revision in {one.name, one.commit}]
-    if found:
-        return _facts(found[-1].baseline, found[-1].commit) | {"experiment": found[-1].name}
-    return _facts(git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").strip(), revision)
-
-
-def _facts(commit: str, revision: str | None) -> dict[str, Any]:
-    if not commit:
-        return {}
-    # The report has a table of params, so params.yaml is not listed.
-    files = [name for name in changed_files(commit, revision) if name != PARAMS_FILE.name]
-    return {"commit": commit, "baseline": params_of(file_at(commit, PARAMS_FILE.name)), "changed_files": files}
 
 
 def environment() -> dict[str, Any]:

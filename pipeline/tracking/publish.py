@@ -21,9 +21,9 @@ from mlflow.exceptions import MlflowException
 
 from pipeline.core.errors import UserError, one_line, without_secrets
 from pipeline.core.files import write_json
+from pipeline.dataset.sides import NAMES
 from pipeline.params.reader import PARAMS_FILE, read_yaml
 from pipeline.params.text import refuse_secrets, source_name
-from pipeline.splitting.sides import NAMES
 from pipeline.tracking.execution import MAX_VALUE, Execution, Session, Status, environment
 from pipeline.tracking.records import Point, Record, read_record
 from pipeline.tracking.store import open_store, tracking_uri

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.core.errors import UserError
-from pipeline.core.seeds import derive_seed
+from pipeline.core.reproducible import derive_seed
 from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import Batch, Split, batches_per_epoch, epoch_batches
 from pipeline.evaluation.perplexity import measure, total, window_batches

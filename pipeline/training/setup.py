@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from pipeline.core.errors import UserError
-from pipeline.core.threads import available_cores
+from pipeline.core.reproducible import available_cores
 from pipeline.params.training import OptimizerParams, ScheduleParams
 
 

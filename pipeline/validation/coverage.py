@@ -10,10 +10,10 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.core.threads import available_cores, ordered_map
-from pipeline.dataset.arrays import chunks_of
+from pipeline.core.reproducible import available_cores, ordered_map
+from pipeline.dataset.arrays import Samples, Spans, chunks_of, chunks_of_samples
 from pipeline.dataset.dictionary import PADDING, Dictionary, Ids
-from pipeline.dataset.splits import Samples, Spans, Split, chunks_of_samples, gather
+from pipeline.dataset.splits import Split, gather
 from pipeline.validation.kernels import add_spans, count_misplaced, tally
 
 # The number of samples read at once, roughly as many as start in a stretch.

@@ -12,12 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.dataset.arrays import chunks_of
+from pipeline.dataset.arrays import Samples, chunks_of, chunks_of_samples
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.splits import Samples, Split, chunks_of_samples
+from pipeline.dataset.sides import NAMES, TRAIN
+from pipeline.dataset.splits import Split
 from pipeline.params.text import SplitParams
-from pipeline.splitting.sides import NAMES, TRAIN
-from pipeline.text.columns import SeenTexts, flags, hash_texts
+from pipeline.text.documents import SeenTexts, flags, hash_texts
 from pipeline.validation.coverage import READ, Covered, within
 
 COLUMNS = ("document", "part", "last", "text")

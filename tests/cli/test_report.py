@@ -8,7 +8,7 @@ from reporting.conftest import PARAMS, write_project
 
 from pipeline.cli.experiments import report
 from pipeline.core.errors import UserError
-from pipeline.tracking.execution import facts_here, facts_of
+from pipeline.tracking.differences import facts_here, facts_of
 from pipeline.tracking.project import git_state
 
 

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from pipeline.core.errors import DiskError, UserError, disk_problem
 from pipeline.core.files import read_checked, read_json, sha256_of, whole_file, whole_folder, write_json
-from pipeline.core.seeds import derive_seed
+from pipeline.core.reproducible import derive_seed
 
 
 def test_a_file_is_replaced_completely_or_not_at_all(tmp_path):

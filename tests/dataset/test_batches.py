@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.dataset.splits import Split, Table, batches_per_epoch, cut_documents, cut_windows, epoch_batches, gather
+from pipeline.dataset.arrays import Table, cut_documents, cut_windows
+from pipeline.dataset.splits import Split, batches_per_epoch, epoch_batches, gather
 
 IDS = np.arange(1, 238, dtype=np.uint8)
 SPLIT = Split(ids=IDS, buckets=cut_windows(len(IDS), (7, 20)))

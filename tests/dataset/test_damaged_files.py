@@ -13,10 +13,10 @@ from support.tables import tables
 
 from pipeline.core.errors import UserError
 from pipeline.dataset.arrays import load_array
+from pipeline.dataset.build_splits import build_splits
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
 from pipeline.params.text import SplitParams
-from pipeline.splitting.build_splits import build_splits
 from pipeline.text.documents import BASE
 from pipeline.text.shards import CHARS, read_batches, schema_in, text_bytes
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dataset.splits import Table, chunks_of_samples, cut_documents, cut_windows, num_positions
-from pipeline.splitting.build_splits import LONGEST, MOST_PADDING, choose_buckets, lengths_of_samples
+from pipeline.dataset.arrays import Table, chunks_of_samples, cut_documents, cut_windows, num_positions
+from pipeline.dataset.build_splits import LONGEST, MOST_PADDING, choose_buckets, lengths_of_samples
 
 BUCKETS = st.sets(st.integers(2, 90), min_size=1, max_size=4).map(lambda lengths: tuple(sorted(lengths)))
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pipeline.cleaning.clean_documents import clean_documents
+from pipeline.dataset.build_splits import build_splits
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.dataset.splits import load_split
 from pipeline.generation.text import Writer
@@ -15,7 +16,6 @@ from pipeline.params.sampling import Sampling
 from pipeline.params.text import CleanParams, DataParams, SplitParams
 from pipeline.params.training import TrainParams
 from pipeline.sources.reading import open_documents
-from pipeline.splitting.build_splits import build_splits
 from pipeline.text.shards import read_batches, shard_writer
 from pipeline.training.loop import Trainer
 from pipeline.training.setup import make_deterministic

@@ -10,8 +10,8 @@ from pipeline.evaluation import adaptive
 from pipeline.evaluation.adaptive import adapt, adaptive_total, segments
 from pipeline.evaluation.perplexity import measure, total, whole_batches
 from pipeline.model.network import CharNetwork
-from pipeline.ngram.kernels import COUNT_GROUPS
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
+from pipeline.model.ngram_kernels import COUNT_GROUPS
 
 RANDOM = np.random.default_rng(0)
 TRAIN = RANDOM.integers(1, 11, 400).astype(np.uint8)

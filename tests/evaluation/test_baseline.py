@@ -6,13 +6,23 @@ import numpy as np
 import pytest
 from support.models import random_model
 
-from pipeline.dataset.splits import Split, cut_windows
-from pipeline.evaluation import baseline
-from pipeline.evaluation.baseline import baseline_figures, total, whole_rows, window_rows
-from pipeline.evaluation.perplexity import MAX_NLL, measure, whole_batches, window_batches
-from pipeline.evaluation.perplexity import total as network_total
+from pipeline.dataset.arrays import cut_windows
+from pipeline.dataset.splits import Split
+from pipeline.evaluation import perplexity
+from pipeline.evaluation.perplexity import (
+    MAX_NLL,
+    baseline_figures,
+    baseline_name,
+    baseline_total,
+    measure,
+    total,
+    whole_batches,
+    whole_rows,
+    window_batches,
+    window_rows,
+)
 from pipeline.model.network import CharNetwork
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
 
 RANDOM = np.random.default_rng(0)
 TRAIN = RANDOM.integers(1, 11, 2000).astype(np.uint8)
@@ -53,19 +63,19 @@ def by_hand(split, model, window):
 def test_baseline_and_network_predict_the_same_characters(bounded, window):
     split, saved = SPLITS[bounded], random_model(bounded=bounded)
     network = CharNetwork(saved.config)
-    windows = network_total(measure(network, window_batches(split, window=window, batch_size=7)))
-    whole = network_total(measure(network, whole_batches(split)))
+    windows = total(measure(network, window_batches(split, window=window, batch_size=7)))
+    whole = total(measure(network, whole_batches(split)))
     model = model_of(bounded)
-    assert total(model, split, window_rows(split, window)).chars == windows.chars
-    assert total(model, split, whole_rows(split, model.order)).chars == whole.chars == windows.chars
+    assert baseline_total(model, split, window_rows(split, window)).chars == windows.chars
+    assert baseline_total(model, split, whole_rows(split, model.order)).chars == whole.chars == windows.chars
 
 
 @pytest.mark.parametrize("bounded", [False, True])
 @pytest.mark.parametrize("window", [2, 20])
 @pytest.mark.parametrize(("piece", "windows"), [(1 << 16, 1 << 12), (4, 3)])
 def test_baseline_and_network_have_the_same_contexts(bounded, window, piece, windows, monkeypatch):
-    monkeypatch.setattr(baseline, "PIECE", piece)
-    monkeypatch.setattr(baseline, "WINDOWS", windows)
+    monkeypatch.setattr(perplexity, "PIECE", piece)
+    monkeypatch.setattr(perplexity, "WINDOWS", windows)
     split, model = SPLITS[bounded], model_of(bounded)
     figures = baseline_figures(model, split, window=window)
     assert figures["baseline_perplexity"] == pytest.approx(by_hand(split, model, window)[0], rel=1e-12)
@@ -78,12 +88,12 @@ def test_baseline_and_network_have_the_same_lowest_probability(monkeypatch):
     row = np.array([[0, 40, 41]])
     surprised = Split(np.array([*ids[:40], 5], np.uint8), {})
     nll = -model.log_probs(surprised.ids, row)[0]
-    assert total(model, surprised, iter([row])).nll == nll < MAX_NLL
-    monkeypatch.setattr(baseline, "MAX_NLL", nll / 2)
-    assert total(model, surprised, iter([row])).nll == nll / 2
+    assert baseline_total(model, surprised, iter([row])).nll == nll < MAX_NLL
+    monkeypatch.setattr(perplexity, "MAX_NLL", nll / 2)
+    assert baseline_total(model, surprised, iter([row])).nll == nll / 2
 
 
 def test_the_name_has_the_order_and_the_amount_of_text():
     assert baseline_figures(model_of(bounded=False), SPLITS[False], window=20)["baseline"] == "Kneser-Ney order 3"
     part = NgramModel.fit(TRAIN.repeat(1000), vocab_size=11, order=2, most_chars=1_500_000)
-    assert baseline.name_of(part) == "Kneser-Ney order 2, last 1.5 million characters"
+    assert baseline_name(part) == "Kneser-Ney order 2, last 1.5 million characters"

@@ -7,7 +7,8 @@ import pytest
 import torch
 from support.models import random_model
 
-from pipeline.dataset.splits import Split, Table, cut_documents, cut_windows, ordered_batches
+from pipeline.dataset.arrays import Table, cut_documents, cut_windows
+from pipeline.dataset.splits import Split, ordered_batches
 from pipeline.evaluation.breakdown import Breakdown, symbol_name
 from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork

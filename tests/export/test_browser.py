@@ -11,7 +11,7 @@ from support.models import ORDER, random_model, with_ngram
 from pipeline.export.page import export_page
 from pipeline.export.payload import rounded
 from pipeline.generation.text import Writer
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
 from pipeline.params.sampling import Sampling
 from pipeline.serving.model_source import Located
 

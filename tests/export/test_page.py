@@ -19,7 +19,7 @@ from pipeline.core.files import write_json
 from pipeline.export.page import OWN, SERVED, bundle, export_page, page_of
 from pipeline.export.payload import payload_of, perplexity, rounded, samples_of, to_bf16, to_int8, with_ngram_of
 from pipeline.export.wasm import assembled
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.ngram import NgramModel
 from pipeline.serving.model_source import Located
 
 MEGABYTE = 1_000_000

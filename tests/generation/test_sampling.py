@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
+from pipeline.generation import drawing
 from pipeline.generation.engine import rule_of
-from pipeline.generation.kernels import drawing
 from pipeline.params.sampling import Sampling
 
 # Multiples of a quarter, so that different logits stay different in float32.

@@ -8,7 +8,7 @@ import pytest
 from support.models import random_model
 
 from pipeline.core.errors import UserError
-from pipeline.core.seeds import sample_seed
+from pipeline.core.reproducible import sample_seed
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
 

@@ -10,9 +10,9 @@ from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import Dictionary
+from pipeline.model.ngram import NgramModel
+from pipeline.model.ngram_kernels import COUNT_GROUPS
 from pipeline.model.saved import SavedModel
-from pipeline.ngram.kernels import COUNT_GROUPS
-from pipeline.ngram.ngram import NgramModel
 
 
 @pytest.fixture

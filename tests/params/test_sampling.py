@@ -7,7 +7,7 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
 from pipeline.core.errors import UserError
-from pipeline.generation.kernels.drawing import RULE
+from pipeline.generation.drawing import RULE
 from pipeline.params.generation import GenerateParams
 from pipeline.params.reader import parse_group
 from pipeline.params.sampling import Sampling, sampling_options

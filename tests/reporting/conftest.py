@@ -6,10 +6,10 @@ import pytest
 from support.models import random_model
 from support.tables import tables
 
+from pipeline.dataset.build_splits import build_splits
 from pipeline.evaluation.measurement import measurement
 from pipeline.params.text import SplitParams
 from pipeline.reporting.project import Project
-from pipeline.splitting.build_splits import build_splits
 
 TEXT = "a bad cab a fad\nhe had a bag\n" * 40
 SHA = "ab" * 32

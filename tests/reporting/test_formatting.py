@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reporting.formatting import INVISIBLE, decimal, param, percent, seconds, signed, visible
+from pipeline.reporting.project import INVISIBLE, decimal, param, percent, seconds, signed, visible
 
 
 @pytest.mark.parametrize(

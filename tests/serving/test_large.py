@@ -14,7 +14,7 @@ from serving.conftest import events, figure, post, running, served, wait_for
 from support.models import random_model
 
 from pipeline.core.errors import UserError
-from pipeline.core.seeds import sample_seed
+from pipeline.core.reproducible import sample_seed
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
 from pipeline.serving.completions import CompletionRequest, Limits

@@ -9,11 +9,11 @@ from support.tables import TEXT, tables
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, write_json
+from pipeline.dataset.build_splits import build_splits
 from pipeline.dataset.dictionary import UNKNOWN, Dictionary
 from pipeline.evaluation.measurement import measurement_id
 from pipeline.model.saved import NetworkConfig, SavedModel
 from pipeline.params.text import SplitParams
-from pipeline.splitting.build_splits import build_splits
 from stages import evaluate
 
 NAMES = ["baseline_perplexity", "baseline_perplexity_stateful", "baseline"]

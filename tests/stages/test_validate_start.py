@@ -2,7 +2,7 @@
 
 from pipeline.core.files import read_json
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.validation.sketch import load_sketch, save_sketch, sketch
+from pipeline.validation.comparisons import load_sketch, save_sketch, sketch
 
 
 def start_from(project, text=None):

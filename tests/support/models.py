@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.dataset.dictionary import Dictionary
+from pipeline.model.ngram import NgramModel
+from pipeline.model.ngram_kernels import COUNT_GROUPS
 from pipeline.model.saved import NetworkConfig, SavedModel
-from pipeline.ngram.kernels import COUNT_GROUPS
-from pipeline.ngram.ngram import NgramModel
 
 ORDER = 4
 

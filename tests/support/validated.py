@@ -7,9 +7,9 @@ from ruamel.yaml import YAML
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import read_json, write_json
+from pipeline.dataset.build_splits import build_splits
 from pipeline.params.reader import read_group
 from pipeline.params.text import SplitParams
-from pipeline.splitting.build_splits import build_splits
 from pipeline.text.documents import BASE
 from stages import validate
 from support.tables import tables

@@ -9,8 +9,7 @@ from support.tables import tables
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_of
-from pipeline.text.columns import SeenTexts, hash_texts, join_hashes
-from pipeline.text.documents import cut_pieces, rows_of, schema_of
+from pipeline.text.documents import SeenTexts, cut_pieces, hash_texts, join_hashes, rows_of, schema_of
 from pipeline.text.shards import read_batches, schema_in, shard_writer, shards_in, text_bytes
 
 TEXT = st.text(st.sampled_from("ab \n\u0301가\u1100\u1161世é"), max_size=80)

@@ -24,8 +24,8 @@ def train(split, folder, output, kill_at=0):
 def uninterrupted(tmp_path_factory):
     from support.tables import TEXT, tables
 
+    from pipeline.dataset.build_splits import build_splits
     from pipeline.params.text import SplitParams
-    from pipeline.splitting.build_splits import build_splits
 
     folder = tmp_path_factory.mktemp("uninterrupted")
     (folder / "split").mkdir()

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tables import tables
 
+from pipeline.dataset.sides import NAMES, side_rule
 from pipeline.params.text import SplitParams
-from pipeline.splitting.sides import NAMES, side_rule
 from pipeline.validation.comparisons import copied_documents
 
 KINDS = [

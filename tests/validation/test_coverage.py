@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dataset import arrays as counting
+from pipeline.dataset.arrays import Table, cut_documents, cut_windows
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.splits import Split, Table, cut_documents, cut_windows
+from pipeline.dataset.splits import Split
 from pipeline.validation import coverage as stretches
 from pipeline.validation.coverage import cover
 

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from support.tables import tables
 
-from pipeline.dataset.arrays import count_ids
+from pipeline.dataset.arrays import Table, count_ids, cut_windows
+from pipeline.dataset.build_splits import build_splits
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.splits import Split, Table, cut_windows, load_split
+from pipeline.dataset.splits import Split, load_split
 from pipeline.params.text import SplitParams
-from pipeline.splitting.build_splits import build_splits
 from pipeline.validation.coverage import cover
 from pipeline.validation.facts import (
     TextSize,

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from pipeline.core.errors import UserError
 from pipeline.dataset import arrays
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.validation import sketch as sketches
-from pipeline.validation.comparisons import overlap
-from pipeline.validation.sketch import estimated_overlap, load_sketch, save_sketch, sketch
+from pipeline.validation import comparisons
+from pipeline.validation.comparisons import estimated_overlap, load_sketch, overlap, save_sketch, sketch
 
 LETTERS = "abcdefgh"
 RANDOM = np.random.default_rng(3)
@@ -29,7 +28,7 @@ def test_without_a_limit_it_is_the_overlap(size, at, chunk):
     text = letters(70) + base[at:]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(arrays, "CHUNK", chunk)
-        patch.setattr(sketches, "BLOCK", chunk // 2)
+        patch.setattr(comparisons, "BLOCK", chunk // 2)
         found = estimated_overlap(ids(text, OTHER), OTHER, sketch(ids(base, OWN), OWN))
     assert found == pytest.approx(overlap(ids(text, OWN), ids(base, OWN), OWN))
 

@@ -1,5 +1,5 @@
 // The n-gram model: builds its trie from its text, and reads texts with it. The same counts and formulas as
-// pipeline/ngram/ngram.py and kernels.py, which explain them.
+// pipeline/model/ngram.py and ngram_kernels.py, which explain them.
 
 // States of a reader: a node, or ON_TEXT - i where only position i of the text ends with what was read.
 const [ROOT, NONE, UNIQUE, ON_TEXT] = [0, -1, -2, -2];

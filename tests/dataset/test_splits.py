@@ -9,10 +9,10 @@ from support.tables import tables
 
 from pipeline.core.errors import UserError
 from pipeline.dataset.arrays import array_writer, load_array
+from pipeline.dataset.build_splits import build_splits
 from pipeline.dataset.dictionary import UNKNOWN, Dictionary
 from pipeline.dataset.splits import load_split
 from pipeline.params.text import SplitParams
-from pipeline.splitting.build_splits import build_splits
 
 
 def build(folder, given_tables, **params):

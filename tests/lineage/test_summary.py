@@ -5,9 +5,9 @@ import subprocess
 import pytest
 from rich.console import Console
 
-from pipeline.comparing.summary import summary
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
+from pipeline.lineage.summary import summary
 from pipeline.tracking.project import git_state
 
 WEIGHTS = "1" * 64

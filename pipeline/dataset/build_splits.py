@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
-from pipeline.core.threads import available_cores, ordered_map
-from pipeline.dataset.arrays import ArrayWriter, array_writer, load_array
+from pipeline.core.reproducible import available_cores, ordered_map
+from pipeline.dataset.arrays import ArrayWriter, array_writer, cut_documents, load_array
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK, UNKNOWN, UNKNOWN_SIGN, Dictionary, Ids
-from pipeline.dataset.splits import SAMPLES_FILE, Split, bucket_file, cut_documents, load_split
+from pipeline.dataset.sides import EVAL, NAMES, TEST, TRAIN, Chunk, Tables, streams
+from pipeline.dataset.splits import SAMPLES_FILE, Split, bucket_file, load_split
 from pipeline.params.text import SplitParams
-from pipeline.splitting.sides import EVAL, NAMES, TEST, TRAIN, Chunk, Tables, streams
-from pipeline.text.columns import Counts, count_characters
+from pipeline.text.documents import Counts, count_characters
 from pipeline.text.utf8_kernels import CODES, encode
 
 

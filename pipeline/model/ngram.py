@@ -15,16 +15,17 @@ neighbour; each time counts as one, so grams that begin with the begin symbol ha
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.dataset.dictionary import Ids
-from pipeline.ngram.kernels import EMPTY, SHIFT, SYMBOL, Trie, distributions, extend, rehash, score
+from pipeline.model.ngram_kernels import EMPTY, ROOT, SHIFT, SYMBOL, distributions, extend, rehash, score
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Array = npt.NDArray[np.int32]
 
 # Positions that are processed between two looks at the size of the tables.
 CHUNK = 1 << 18
@@ -32,6 +33,58 @@ CHUNK = 1 << 18
 MOST_CHARS, MOST_NODES = 1 << 25, (1 << 24) - CHUNK
 # Where counts of counts give no usable discounts: KenLM's (lmplz --discount_fallback).
 FALLBACK = (0.0, 0.5, 1.0, 1.5)
+
+
+class Trie(NamedTuple):
+    """The finished trie as the loops read it; `nodes` are numbered level by level, children next to one another.
+
+    text      int32 [chars]: what the model was built from
+    symbols   int32 [nodes]: the last id of each gram
+    first     int32 [nodes + 1]: the first child of each node; the next one's first child follows its last
+    counts    int32 [nodes]: of the longest grams occurrences, of the others distinct left neighbours
+    where     int32 [nodes]: the position of the last id of the gram's only occurrence; -1 - that of one of several
+    totals    int32 [nodes]: sum of the children's counts
+    reserved  float64 [nodes]: sum of the children's discounts
+    discounts float64 [longest + 1, 4]: by length and count, 3 for all from 3 on
+    begin     the id that starts a document; -1 if there is none
+    uniform   the probability of each id below all counts
+    weights   float32 [groups, 2]: exponents of the network's and of the trie's probabilities, by the group of the
+              context (`group_of`); no rows in a trie that is not mixed with a network
+    """
+
+    text: Array
+    symbols: Array
+    first: Array
+    counts: Array
+    where: Array
+    totals: Array
+    reserved: npt.NDArray[np.float64]
+    discounts: npt.NDArray[np.float64]
+    begin: int
+    uniform: float
+    weights: npt.NDArray[np.float32]
+
+    def start(self) -> npt.NDArray[np.int64]:
+        """Return the states of a reader that has read nothing, int64 [longest + 1]; see `start`."""
+        states = np.full(len(self.discounts), ROOT, dtype=np.int64)
+        states[-1] = 1
+        return states
+
+
+NOTHING = np.zeros(0, dtype=np.int32)
+NO_TRIE = Trie(
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    np.zeros(0),
+    np.zeros((1, 4)),
+    -1,
+    0.0,
+    np.zeros((0, 2), np.float32),
+)
 
 
 @dataclass(frozen=True)

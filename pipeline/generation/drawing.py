@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.core.kernel_cache import kernel, kernel_helper
-from pipeline.generation.kernels.arithmetic import exp32
+from pipeline.generation.arithmetic import exp32
 
 # One record per text: its sampling options. `seed` and `position` determine the random number of the next character.
 RULE = np.dtype(

@@ -4,9 +4,9 @@ from support.tables import TEXT
 
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.ngram.kernels import COUNT_GROUPS, mix_inputs, mix_rows, read
-from pipeline.ngram.mixture import fit_weights, load_ngram, refit_weights, save_ngram
-from pipeline.ngram.ngram import NgramModel
+from pipeline.model.mixture import fit_weights, load_ngram, refit_weights, save_ngram
+from pipeline.model.ngram import NgramModel
+from pipeline.model.ngram_kernels import COUNT_GROUPS, mix_inputs, mix_rows, read
 
 DICTIONARY = Dictionary.of(TEXT)
 IDS = DICTIONARY.encode(TEXT).astype(np.uint8)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pipeline.core.errors import UserError
 from pipeline.dataset.dictionary import BEGIN_MARK, END_MARK
 from pipeline.params.text import SplitParams
-from pipeline.text.columns import Bytes, buffers, flags, hash_texts
+from pipeline.text.documents import Bytes, buffers, flags, hash_texts
 from pipeline.text.hash_kernels import mix_in_place
 from pipeline.text.shards import CHARS
 from pipeline.text.utf8_kernels import join, join_lines

@@ -1,5 +1,5 @@
-from pipeline.comparing.entries import Entry, aliases, by_measurement
 from pipeline.evaluation.measurement import measurement, measurement_id
+from pipeline.lineage.entries import Entry, aliases, by_measurement
 from pipeline.tracking.store import Registered
 
 

@@ -2,18 +2,16 @@
 
 A node is a distinct gram (a string of ids) of the training text; node 0, the root, is the empty gram. While the trie is
 built, `table`, uint64 [rows, 2], is a hash table with open addressing: a row is (key, node). The key of gram hw is
-(node of h) << SHIFT | w; 0 marks an empty row. The finished trie (`Trie`) needs no table: the children of a node follow
-one another, sorted by their last ids.
+(node of h) << SHIFT | w; 0 marks an empty row. The finished trie (`Trie` in ngram.py) needs no table: the children of a
+node follow one another, sorted by their last ids.
 
 A gram that occurs once has one successor, so its extensions are not stored: a reader follows the training text itself.
 The state of a reader is therefore a node, or ON_TEXT - i where only position i of the text ends with what was read.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.core.kernel_cache import kernel, kernel_helper
 
@@ -25,60 +23,6 @@ ROOT, NONE, UNIQUE, ON_TEXT = 0, -1, -2, -2
 COUNT_GROUPS = 6
 # Probabilities below this count as this, in logarithms.
 FLOOR = 1e-30
-
-Array = npt.NDArray[np.int32]
-
-
-class Trie(NamedTuple):
-    """The finished trie as the loops read it; `nodes` are numbered level by level, children next to one another.
-
-    text      int32 [chars]: what the model was built from
-    symbols   int32 [nodes]: the last id of each gram
-    first     int32 [nodes + 1]: the first child of each node; the next one's first child follows its last
-    counts    int32 [nodes]: of the longest grams occurrences, of the others distinct left neighbours
-    where     int32 [nodes]: the position of the last id of the gram's only occurrence; -1 - that of one of several
-    totals    int32 [nodes]: sum of the children's counts
-    reserved  float64 [nodes]: sum of the children's discounts
-    discounts float64 [longest + 1, 4]: by length and count, 3 for all from 3 on
-    begin     the id that starts a document; -1 if there is none
-    uniform   the probability of each id below all counts
-    weights   float32 [groups, 2]: exponents of the network's and of the trie's probabilities, by the group of the
-              context (`group_of`); no rows in a trie that is not mixed with a network
-    """
-
-    text: Array
-    symbols: Array
-    first: Array
-    counts: Array
-    where: Array
-    totals: Array
-    reserved: npt.NDArray[np.float64]
-    discounts: npt.NDArray[np.float64]
-    begin: int
-    uniform: float
-    weights: npt.NDArray[np.float32]
-
-    def start(self) -> npt.NDArray[np.int64]:
-        """Return the states of a reader that has read nothing, int64 [longest + 1]; see `start`."""
-        states = np.full(len(self.discounts), ROOT, dtype=np.int64)
-        states[-1] = 1
-        return states
-
-
-NOTHING = np.zeros(0, dtype=np.int32)
-NO_TRIE = Trie(
-    NOTHING,
-    NOTHING,
-    NOTHING,
-    NOTHING,
-    NOTHING,
-    NOTHING,
-    np.zeros(0),
-    np.zeros((1, 4)),
-    -1,
-    0.0,
-    np.zeros((0, 2), np.float32),
-)
 
 
 @kernel_helper

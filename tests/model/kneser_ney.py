@@ -1,4 +1,4 @@
-"""A slow Kneser-Ney model that follows the formulas, as the reference for `pipeline.ngram.ngram`."""
+"""A slow Kneser-Ney model that follows the formulas, as the reference for `pipeline.model.ngram`."""
 
 from collections import defaultdict
 

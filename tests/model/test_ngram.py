@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ngram.kneser_ney import Reference
+from model.kneser_ney import Reference
 from support.tables import TEXT
 
 from pipeline.dataset.dictionary import Dictionary
-from pipeline.ngram import ngram
-from pipeline.ngram.ngram import FALLBACK, NgramModel, discounts_of
+from pipeline.model import ngram
+from pipeline.model.ngram import FALLBACK, NgramModel, discounts_of
 
 BEGIN = 2
 

@@ -1,5 +1,6 @@
-"""The number of cores to use, and a map over threads that preserves order."""
+"""Keeps results the same on every machine: seeds by purpose, and a map over threads that preserves order."""
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -8,6 +9,21 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def derive_seed(seed: int, *purpose: str | int) -> int:
+    """Return a seed for `purpose`, a whole number in [0, 2**63).
+
+    It is the first 63 bits of the SHA-256 of "seed/purpose/…". The same (seed, purpose) always gives the same seed, and
+    different purposes give unrelated ones, so a new consumer of randomness never changes the others.
+    """
+    name = "/".join(str(part) for part in (seed, *purpose))
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+
+
+def sample_seed(seed: int, sample: int) -> int:
+    """Return the seed of sample number `sample` (from 0) if one request has several; the first uses `seed` itself."""
+    return seed if sample == 0 else derive_seed(seed, "sample", sample)
 
 
 def available_cores() -> int:

@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from pipeline.core.errors import UserError
-from pipeline.ngram.kernels import COUNT_GROUPS, FLOOR
-from pipeline.ngram.ngram import NgramModel, trie_of
+from pipeline.model.ngram import NgramModel, trie_of
+from pipeline.model.ngram_kernels import COUNT_GROUPS, FLOOR
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]

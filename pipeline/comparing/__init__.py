@@ -1,1 +1,0 @@
-"""Compares models by their figures and params, and summarises the last one."""
