@@ -22,6 +22,7 @@ def test_machine_code_is_invalidated_by_a_change_of_the_file_or_of_its_imports(t
 
     def source_hash():
         kernel_cache.source_hash.cache_clear()
+        kernel_cache._imports.cache_clear()
         return kernel_cache.source_hash(tmp_path / "pipeline/a.py")
 
     before = source_hash()
