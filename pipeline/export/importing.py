@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import SUBSTRINGS, read_json, sha256_of
 from pipeline.export.hub_folder import FILES, MANIFEST, README, REQUIRED
-from pipeline.model.saved import HUB_WEIGHTS, WEIGHTS, SavedModel
+from pipeline.model.saved import CONFIG, HUB_WEIGHTS, WEIGHTS, SavedModel, without_format
 from pipeline.serving.model_source import CARD, Card, card_of
 
 MB = 1 << 20
@@ -39,6 +39,9 @@ def opened(address: str) -> Iterator[tuple[Path, SavedModel, Card]]:
         folder = Path(temporary) / "model"
         folder.mkdir()
         _copy(address, folder)
+        for name in (CONFIG, MANIFEST):  # a newer format may have other files, and other contents of these
+            if (folder / name).exists():
+                without_format(_json(address, folder / name), f"{address}/{name}")
         for name in REQUIRED:
             if not (folder / name).exists():
                 raise UserError(f"{address}: no {name}; allowed is a folder that `charlm export` wrote")
@@ -122,7 +125,7 @@ def _check_manifest(address: str, folder: Path) -> None:
     """Compare sizes and hashes with the manifest's, if there is one."""
     if not (folder / MANIFEST).exists():
         return
-    found = _json(address, folder / MANIFEST)
+    found = without_format(_json(address, folder / MANIFEST), f"{address}/{MANIFEST}")
     if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
         raise UserError(f"{address}/{MANIFEST}: not a manifest; allowed is an object of files with bytes and sha256")
     for name in sorted(set(found) | {path.name for path in folder.iterdir()} - {MANIFEST, README}):

@@ -63,6 +63,19 @@ def test_machine_code_is_loaded_from_the_cache_unless_it_is_damaged(folder):
     assert hashlib.sha256(file.read_bytes()[32:]).digest() == file.read_bytes()[:32]
 
 
+def test_cached_machine_code_is_loaded_without_what_a_compilation_needs(folder, monkeypatch):
+    kernel(triple)(np.arange(3))
+    again = kernel(triple)
+
+    def refresh(_):
+        raise AssertionError
+
+    monkeypatch.setattr(type(again.targetctx), "refresh", refresh)
+    assert again(np.arange(3)).tolist() == [0, 3, 6]
+    with pytest.raises(AssertionError):
+        again(np.arange(3.0))  # types that are not cached
+
+
 @pytest.mark.parametrize(
     "damage",
     [

@@ -186,6 +186,22 @@ def test_a_hostile_folder_is_rejected_in_one_line(exported, harm):
     assert "charlm-import-" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["config.json", MANIFEST])
+def test_a_folder_of_a_newer_format_is_refused_before_anything_else_is_looked_at(exported, name):
+    content = json.loads((exported / name).read_text("utf-8"))
+    write_json(exported / name, content | {"format": 2, "adapters.json": {}})
+    (exported / "dictionary.json").unlink()
+    with pytest.raises(UserError) as error, opened(str(exported)):
+        pass
+    assert str(error.value).startswith(f"{exported}/{name}: format: found 2, allowed is 1; a newer charlm wrote this")
+
+
+def test_a_manifest_may_name_this_format(exported):
+    write_json(exported / MANIFEST, json.loads((exported / MANIFEST).read_text("utf-8")) | {"format": 1})
+    with opened(str(exported)):
+        pass
+
+
 def test_paths_in_a_zip_file_lead_nowhere(exported, tmp_path):
     path = tmp_path / "evil.zip"
     with zipfile.ZipFile(path, "w") as archive:
