@@ -96,28 +96,38 @@ def _copy_zip(address: str, folder: Path) -> None:
 def _copy_remote(address: str, folder: Path) -> None:
     from fsspec.core import url_to_fs  # not for a folder
 
+    missing: FileNotFoundError | None = None
     try:
         fs, path = url_to_fs(address)
         for name in NAMES:
             remote = f"{path.rstrip('/')}/{name}"
-            if fs.exists(remote):
-                with fs.open(remote, "rb") as file:
-                    _copy_limited(file, folder / name, f"{address}/{name}")
+            try:
+                size = fs.info(remote)["size"]
+            except FileNotFoundError as error:
+                missing = error
+                continue
+            with fs.open(remote, "rb") as file:
+                _copy_limited(file, folder / name, f"{address}/{name}", size=size)
     except UserError:
         raise
     except ImportError as error:
-        raise UserError(f"{address}: {one_line(error)}; `pip install huggingface_hub` is what hf:// needs") from None
+        raise UserError(f"{address}: {one_line(error)}; hf:// needs `pip install 'charlm[hub]'`") from None
     except Exception as error:  # noqa: BLE001  # each store has errors of its own
         raise UserError(f"{address}: cannot be read: {one_line(error)}") from None
+    if missing and not any(folder.iterdir()):
+        raise UserError(f"{address}: no model there, or it is private: {one_line(missing)}")
 
 
-def _copy_limited(file: BinaryIO, target: Path, shown: str) -> None:
-    limit, size = LIMITS.get(target.name, OTHER_LIMIT), 0
+def _copy_limited(file: BinaryIO, target: Path, shown: str, *, size: int | None = None) -> None:
+    """Copy `file` to `target`; UserError if it is larger than is allowed, before it is read if `size` says so."""
+    limit = LIMITS.get(target.name, OTHER_LIMIT)
+    too_large = UserError(f"{shown}: larger than {limit // MB} MB, the most that is allowed")
+    if size is not None and size > limit:
+        raise too_large
     with target.open("wb") as copy:
         while chunk := file.read(CHUNK):
-            size += len(chunk)
-            if size > limit:
-                raise UserError(f"{shown}: larger than {limit // MB} MB, the most that is allowed")
+            if copy.tell() + len(chunk) > limit:
+                raise too_large
             copy.write(chunk)
 
 
