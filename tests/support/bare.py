@@ -23,10 +23,10 @@ def with_dependencies(names):
     return found
 
 
-def bare_site(folder, requirements=REQUIREMENTS):
-    """Fill `folder` with links to the packages of `requirements`, as pip would install them, and to charlm's code."""
-    names = [line for line in requirements.read_text().splitlines() if line and not line.startswith("#")]
-    for one in with_dependencies(names).values():
+def bare_site(folder, *more):
+    """Fill `folder` with links to the required packages and `more`, as pip would install them, and to charlm's code."""
+    names = [line for line in REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
+    for one in with_dependencies([*names, *more]).values():
         for top in {file.parts[0] for file in one.files or () if file.parts[0] not in {"..", "__pycache__"}}:
             if not (folder / top).exists():
                 (folder / top).symlink_to(Path(one.locate_file(top)))
