@@ -1,59 +1,22 @@
 """An exported folder has what hubs expect; an imported one is checked before it is used."""
 
-import http.server
 import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
 import zipfile
 
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file, save_file
-from support.models import random_model
-from support.projects import ROOT
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_of, write_json
-from pipeline.export.hub_folder import MANIFEST, write_hub_folder
+from pipeline.export.hub_folder import MANIFEST
 from pipeline.export.importing import opened
 from pipeline.model.saved import SavedModel
-from pipeline.serving.model_source import card_of, load_served
+from pipeline.serving.model_source import load_served
 from pipeline.training.start_model import copy_start_model
-
-FIGURES = {
-    "name": "charlm-book",
-    "perplexity": 3.5936,
-    "baseline_perplexity": 3.7,
-    "baseline": "Kneser-Ney order 9",
-    "bits_per_char": 1.845,
-    "corpus": "book.txt",
-    "train_chars": 9000,
-    "eval_chars": 1000,
-    "eval_sha256": "b" * 64,
-    "params": {"model.num_hidden": 12},
-    "curve": [
-        {"step": float(step), "seconds": step / 2, "train_perplexity": 9.0, "eval_perplexity": 8.0 - step}
-        for step in range(1, 4)
-    ],
-}
-
-
-@pytest.fixture
-def model():
-    return random_model(characters="abcdefgh `|\n")
-
-
-@pytest.fixture
-def exported(tmp_path, model):
-    model.save(tmp_path / "own")
-    target = tmp_path / "charlm-book"
-    samples = [("temperature 0.8", "a text\nwith ``` in it")]
-    write_hub_folder(model, target, card=card_of(model) | FIGURES, samples=samples, licence="mit")
-    return target
 
 
 def front_matter(folder):
@@ -228,118 +191,6 @@ def test_nothing_there(tmp_path):
     for address in (str(tmp_path / "none"), "nosuch://x"):
         with pytest.raises(UserError), opened(address):
             pass
-
-
-class Hub(http.server.ThreadingHTTPServer):
-    """A stand-in for the hub's HTTP API, on loopback: one model, whose files and their sizes are in `files`."""
-
-    REPOSITORY = "someone/charlm-book"
-
-    def __init__(self, folder):
-        super().__init__(("127.0.0.1", 0), HubHandler)
-        self.files = {path.name: path.read_bytes() for path in folder.iterdir()}
-        self.sizes = {name: len(content) for name, content in self.files.items()}
-        self.requested = []
-        self.address = f"http://127.0.0.1:{self.server_port}"
-
-
-class HubHandler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        path, hub = self.path.partition("?")[0], self.server
-        hub.requested.append(path)
-        api, resolve = f"/api/models/{hub.REPOSITORY}", f"/{hub.REPOSITORY}/resolve/main/"
-        if path in (api, f"{api}/revision/main"):
-            self.answer({"id": hub.REPOSITORY, "sha": "0" * 40, "private": False, "siblings": []})
-        elif path == f"{api}/tree/main":
-            sizes = hub.sizes.items()
-            self.answer([{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in sizes])
-        elif path.startswith(resolve):
-            first, last = map(int, self.headers["range"].removeprefix("bytes=").split("-"))
-            self.answer(hub.files[path.removeprefix(resolve)][first : last + 1], 206)
-        else:
-            self.answer({"error": "Repository not found"}, 404, "RepoNotFound")
-
-    def answer(self, content, status=200, error=""):
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": len(body), "X-Error-Code": error}.items():
-            self.send_header(name, str(value))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def hub(exported, monkeypatch):
-    huggingface_hub = pytest.importorskip("huggingface_hub")
-    with Hub(exported) as one:
-        thread = threading.Thread(target=one.serve_forever, args=(0.02,))
-        # What HF_ENDPOINT sets when the library is imported.
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", one.address)
-        files = f"{one.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
-        huggingface_hub.HfFileSystem.clear_instance_cache()
-        thread.start()
-        yield one
-        one.shutdown()
-        thread.join()
-    huggingface_hub.HfFileSystem.clear_instance_cache()
-
-
-def test_a_model_on_a_hub_can_be_imported(hub, model):
-    with opened(f"hf://{hub.REPOSITORY}") as (_, found, card):
-        assert all((found.weights[name] == value).all() for name, value in model.weights.items())
-        assert card["corpus"] == "book.txt"
-    downloaded = {path.rpartition("/")[2] for path in hub.requested if "/resolve/" in path}
-    assert downloaded == set(hub.files) - {"README.md"}
-
-
-def test_a_file_on_a_hub_that_is_too_large_is_not_downloaded(hub):
-    hub.sizes["model.safetensors"] = 5 << 30
-    with pytest.raises(UserError) as error, opened(f"hf://{hub.REPOSITORY}"):
-        pass
-    address = f"hf://{hub.REPOSITORY}/model.safetensors"
-    assert str(error.value) == f"{address}: larger than 4096 MB, the most that is allowed"
-    assert not any("/resolve/" in path and "model.safetensors" in path for path in hub.requested)
-
-
-def test_a_file_on_a_hub_that_was_changed_is_refused(hub):
-    hub.files["config.json"] = hub.files["config.json"].replace(b"lstm", b"gru ")
-    with pytest.raises(UserError, match=r"config\.json: changed or cut off"), opened(f"hf://{hub.REPOSITORY}"):
-        pass
-
-
-def test_a_hub_without_the_model_is_one_line(hub):
-    with pytest.raises(UserError, match=r"no model there, or it is private: .*someone/else") as error:
-        opened("hf://someone/else").__enter__()
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.slow
-@pytest.mark.end_to_end
-def test_a_model_on_a_hub_is_registered_and_used(hub, tmp_path):
-    (tmp_path / "project").mkdir()
-
-    def charlm(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline.cli.app", *arguments],
-            cwd=tmp_path / "project",
-            env=os.environ | {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache")},
-            capture_output=True,
-            text=True,
-        )
-
-    done = charlm("import", f"hf://{hub.REPOSITORY}")
-    assert done.stdout == f"charlm-book version 1 is champion: imported from hf://{hub.REPOSITORY}\n", done.stderr
-    done = charlm("generate", "a", "--num-chars", "5", "--model", "models:/charlm-book@champion")
-    assert "perplexity 3.594" in done.stderr
-    assert len(done.stdout) == 7
-    hub.sizes["config.json"] = 5 << 20
-    done = charlm("import", f"hf://{hub.REPOSITORY}")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: hf://{hub.REPOSITORY}/config.json: larger than 4 MB, the most that is allowed\n"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="named pipes")
