@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import SUBSTRINGS, read_json, sha256_of
 from pipeline.export.hub_folder import FILES, MANIFEST, README, REQUIRED
-from pipeline.model.saved import HUB_WEIGHTS, WEIGHTS, SavedModel
+from pipeline.model.saved import CONFIG, HUB_WEIGHTS, WEIGHTS, SavedModel, without_format
 from pipeline.serving.model_source import CARD, Card, card_of
 
 MB = 1 << 20
@@ -39,6 +39,9 @@ def opened(address: str) -> Iterator[tuple[Path, SavedModel, Card]]:
         folder = Path(temporary) / "model"
         folder.mkdir()
         _copy(address, folder)
+        for name in (CONFIG, MANIFEST):  # a newer format may have other files, and other contents of these
+            if (folder / name).exists():
+                without_format(_json(address, folder / name), f"{address}/{name}")
         for name in REQUIRED:
             if not (folder / name).exists():
                 raise UserError(f"{address}: no {name}; allowed is a folder that `charlm export` wrote")
@@ -93,28 +96,38 @@ def _copy_zip(address: str, folder: Path) -> None:
 def _copy_remote(address: str, folder: Path) -> None:
     from fsspec.core import url_to_fs  # not for a folder
 
+    missing: FileNotFoundError | None = None
     try:
         fs, path = url_to_fs(address)
         for name in NAMES:
             remote = f"{path.rstrip('/')}/{name}"
-            if fs.exists(remote):
-                with fs.open(remote, "rb") as file:
-                    _copy_limited(file, folder / name, f"{address}/{name}")
+            try:
+                size = fs.info(remote)["size"]
+            except FileNotFoundError as error:
+                missing = error
+                continue
+            with fs.open(remote, "rb") as file:
+                _copy_limited(file, folder / name, f"{address}/{name}", size=size)
     except UserError:
         raise
     except ImportError as error:
-        raise UserError(f"{address}: {one_line(error)}; `pip install huggingface_hub` is what hf:// needs") from None
+        raise UserError(f"{address}: {one_line(error)}; hf:// needs `pip install 'charlm[hub]'`") from None
     except Exception as error:  # noqa: BLE001  # each store has errors of its own
         raise UserError(f"{address}: cannot be read: {one_line(error)}") from None
+    if missing and not any(folder.iterdir()):
+        raise UserError(f"{address}: no model there, or it is private: {one_line(missing)}")
 
 
-def _copy_limited(file: BinaryIO, target: Path, shown: str) -> None:
-    limit, size = LIMITS.get(target.name, OTHER_LIMIT), 0
+def _copy_limited(file: BinaryIO, target: Path, shown: str, *, size: int | None = None) -> None:
+    """Copy `file` to `target`; UserError if it is larger than is allowed, before it is read if `size` says so."""
+    limit = LIMITS.get(target.name, OTHER_LIMIT)
+    too_large = UserError(f"{shown}: larger than {limit // MB} MB, the most that is allowed")
+    if size is not None and size > limit:
+        raise too_large
     with target.open("wb") as copy:
         while chunk := file.read(CHUNK):
-            size += len(chunk)
-            if size > limit:
-                raise UserError(f"{shown}: larger than {limit // MB} MB, the most that is allowed")
+            if copy.tell() + len(chunk) > limit:
+                raise too_large
             copy.write(chunk)
 
 
@@ -122,7 +135,7 @@ def _check_manifest(address: str, folder: Path) -> None:
     """Compare sizes and hashes with the manifest's, if there is one."""
     if not (folder / MANIFEST).exists():
         return
-    found = _json(address, folder / MANIFEST)
+    found = without_format(_json(address, folder / MANIFEST), f"{address}/{MANIFEST}")
     if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
         raise UserError(f"{address}/{MANIFEST}: not a manifest; allowed is an object of files with bytes and sha256")
     for name in sorted(set(found) | {path.name for path in folder.iterdir()} - {MANIFEST, README}):

@@ -9,6 +9,7 @@ dictionary.json       Dictionary
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ from pipeline.model.ngram import NgramModel
 from pipeline.params.training import ModelParams
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+# The form of a model's files that this release writes and reads. A later one writes its number as `format` into
+# config.json and manifest.json; files of form 1 need not have the key.
+FORMAT = 1
 
 
 class NetworkConfig(BaseModel):
@@ -109,13 +113,14 @@ class SavedModel:
         Raises UserError, which names the file, if one is missing, truncated or contains NaN, or if weights,
         configuration and dictionary do not match.
         """
-        dictionary = Dictionary.load(folder / DICTIONARY)
         try:
-            config = NetworkConfig.model_validate(read_json(folder / CONFIG))
+            config = NetworkConfig.model_validate(without_format(read_json(folder / CONFIG), str(folder / CONFIG)))
         except FileNotFoundError:
             raise UserError(f"{folder / CONFIG}: no such file; `dvc repro` makes a model") from None
         except (OSError, ValueError, ValidationError):
             raise UserError(f"{folder / CONFIG}: not a network's configuration") from None
+        # After the configuration, which says whether this release can read the other files.
+        dictionary = Dictionary.load(folder / DICTIONARY)
         if config.vocab_size != len(dictionary):
             raise UserError(
                 f"{folder / DICTIONARY}: holds {len(dictionary)} ids, allowed are the {config.vocab_size} of {CONFIG}"
@@ -126,6 +131,17 @@ class SavedModel:
         if config.ngram_order:
             ngram = load_ngram(folder / NGRAM, vocab_size=config.vocab_size)
         return cls(config=config, weights=weights, dictionary=dictionary, ngram=ngram)
+
+
+def without_format(content: Any, path: str) -> Any:
+    """Return the content of a model's JSON file at `path` without its `format`; UserError if that is a newer one."""
+    if not isinstance(content, dict):
+        return content
+    found = content.get("format", FORMAT)
+    if type(found) is int and found > FORMAT:
+        message = f"format: found {found}, allowed is {FORMAT}; a newer charlm wrote this model, so update charlm"
+        raise UserError(f"{path}: {message}")
+    return {key: value for key, value in content.items() if key != "format" or found != FORMAT}
 
 
 def weights_path(folder: Path) -> Path:

@@ -22,6 +22,7 @@ def test_machine_code_is_invalidated_by_a_change_of_the_file_or_of_its_imports(t
 
     def source_hash():
         kernel_cache.source_hash.cache_clear()
+        kernel_cache._imports.cache_clear()
         return kernel_cache.source_hash(tmp_path / "pipeline/a.py")
 
     before = source_hash()
@@ -60,6 +61,19 @@ def test_machine_code_is_loaded_from_the_cache_unless_it_is_damaged(folder):
     assert again(np.arange(3)).tolist() == [0, 3, 6]
     assert (sum(again.stats.cache_hits.values()), sum(again.stats.cache_misses.values())) == (0, 1)
     assert hashlib.sha256(file.read_bytes()[32:]).digest() == file.read_bytes()[:32]
+
+
+def test_cached_machine_code_is_loaded_without_what_a_compilation_needs(folder, monkeypatch):
+    kernel(triple)(np.arange(3))
+    again = kernel(triple)
+
+    def refresh(_):
+        raise AssertionError
+
+    monkeypatch.setattr(type(again.targetctx), "refresh", refresh)
+    assert again(np.arange(3)).tolist() == [0, 3, 6]
+    with pytest.raises(AssertionError):
+        again(np.arange(3.0))  # types that are not cached
 
 
 @pytest.mark.parametrize(

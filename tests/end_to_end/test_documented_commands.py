@@ -20,6 +20,7 @@ ELSEWHERE = {
     r"python -c .*charlm\.key.*": "end_to_end/test_operations_page.py",
     r"curl .*localhost:8000.*": "needs the server: end_to_end/test_operations_page.py",
     r"curl .*localhost:5001.*": "needs the server: end_to_end/test_end_to_end.py",
+    r"curl .*127\.0\.0\.1:8000/v1.*": "needs the server: serving/test_clients.py",
     r"mlflow models serve.*": "does not end: end_to_end/test_end_to_end.py",
     r"mlflow ui": "does not end: tracking/test_view.py",
     r"mlflow models build-docker .*": "needs Docker",
@@ -33,7 +34,7 @@ ELSEWHERE = {
     r"dvc exp (push|pull) origin .*": "needs a remote: lineage/test_lineage.py",
     r"dvc exp run --queue .*|dvc queue start .*": "starts a background worker: end_to_end/test_end_to_end.py",
     r"charlm sweep .*": "many trainings: end_to_end/test_sweep.py",
-    r"python -m benchmarks\.(training|generation|serving|corpus|ngram|mixture|page)": "minutes; a test looks at them",
+    r"python -m benchmarks\.(training|generation|serving|corpus|ngram|mixture|page|startup)": "too long; see below",
     r"(cp .* base|dvc exp run .*(charlm preset (base|tune)|train.start_from=base).*)": "end_to_end/test_start_from.py",
 }
 # These name a command in a sentence, without the arguments that it needs.
@@ -231,7 +232,7 @@ def test_the_tests_that_type_the_others_exist():
     assert {name for name in named if not (ROOT / "tests" / name).is_file()} == set()
 
 
-@pytest.mark.parametrize("name", ["training", "generation", "serving", "corpus", "ngram", "mixture", "page"])
+@pytest.mark.parametrize("name", ["training", "generation", "serving", "corpus", "ngram", "mixture", "page", "startup"])
 def test_a_benchmark_can_be_started(name):
     source = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
     compile(source, name, "exec")

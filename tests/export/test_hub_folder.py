@@ -9,46 +9,14 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file, save_file
-from support.models import random_model
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_of, write_json
-from pipeline.export.hub_folder import MANIFEST, write_hub_folder
+from pipeline.export.hub_folder import MANIFEST
 from pipeline.export.importing import opened
 from pipeline.model.saved import SavedModel
-from pipeline.serving.model_source import card_of, load_served
+from pipeline.serving.model_source import load_served
 from pipeline.training.start_model import copy_start_model
-
-FIGURES = {
-    "name": "charlm-book",
-    "perplexity": 3.5936,
-    "baseline_perplexity": 3.7,
-    "baseline": "Kneser-Ney order 9",
-    "bits_per_char": 1.845,
-    "corpus": "book.txt",
-    "train_chars": 9000,
-    "eval_chars": 1000,
-    "eval_sha256": "b" * 64,
-    "params": {"model.num_hidden": 12},
-    "curve": [
-        {"step": float(step), "seconds": step / 2, "train_perplexity": 9.0, "eval_perplexity": 8.0 - step}
-        for step in range(1, 4)
-    ],
-}
-
-
-@pytest.fixture
-def model():
-    return random_model(characters="abcdefgh `|\n")
-
-
-@pytest.fixture
-def exported(tmp_path, model):
-    model.save(tmp_path / "own")
-    target = tmp_path / "charlm-book"
-    samples = [("temperature 0.8", "a text\nwith ``` in it")]
-    write_hub_folder(model, target, card=card_of(model) | FIGURES, samples=samples, licence="mit")
-    return target
 
 
 def front_matter(folder):
@@ -184,6 +152,22 @@ def test_a_hostile_folder_is_rejected_in_one_line(exported, harm):
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 500
     assert "charlm-import-" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", MANIFEST])
+def test_a_folder_of_a_newer_format_is_refused_before_anything_else_is_looked_at(exported, name):
+    content = json.loads((exported / name).read_text("utf-8"))
+    write_json(exported / name, content | {"format": 2, "adapters.json": {}})
+    (exported / "dictionary.json").unlink()
+    with pytest.raises(UserError) as error, opened(str(exported)):
+        pass
+    assert str(error.value).startswith(f"{exported}/{name}: format: found 2, allowed is 1; a newer charlm wrote this")
+
+
+def test_a_manifest_may_name_this_format(exported):
+    write_json(exported / MANIFEST, json.loads((exported / MANIFEST).read_text("utf-8")) | {"format": 1})
+    with opened(str(exported)):
+        pass
 
 
 def test_paths_in_a_zip_file_lead_nowhere(exported, tmp_path):

@@ -107,3 +107,25 @@ def test_the_files_follow_the_umask(tmp_path):
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "model").iterdir()}
     assert len(modes) == 4
     assert set(modes.values()) == {"0o640"}
+
+
+def test_a_newer_format_is_an_error_that_says_so_whatever_else_is_new(folder):
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"format": 2, "attention": True}), encoding="utf-8")
+    (folder / "dictionary.json").write_text('{"tokens": []}', encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        SavedModel.load(folder)
+    assert str(error.value) == (
+        f"{folder / 'config.json'}: format: found 2, allowed is 1; a newer charlm wrote this model, so update charlm"
+    )
+
+
+def test_this_format_may_be_named_and_no_other_value_is_a_format(folder):
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    before = SavedModel.load(folder).config
+    (folder / "config.json").write_text(json.dumps(config | {"format": 1}), encoding="utf-8")
+    assert SavedModel.load(folder).config == before
+    for odd in ("2", 0, 1.5, None, [2]):
+        (folder / "config.json").write_text(json.dumps(config | {"format": odd}), encoding="utf-8")
+        with pytest.raises(UserError, match="not a network's configuration"):
+            SavedModel.load(folder)

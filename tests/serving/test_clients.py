@@ -2,13 +2,17 @@
 
 import asyncio
 import inspect
+import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import openai
 import pytest
 from openai.types.chat.chat_completion_stream_options_param import ChatCompletionStreamOptionsParam
 from serving.conftest import running, served
+from support.browser import NEEDS_CHROMIUM
 from support.models import random_model
 
 from pipeline.generation.text import Writer
@@ -180,15 +184,82 @@ def test_the_page_names_every_field():
     assert {name for name in fields - {"stream_options"} if f"`{name}`" not in table} == set()
 
 
+ADDRESS = "http://127.0.0.1:8000/v1"
+# The text of the page's examples that have a seed.
+PROMPT, SEED, LENGTH = "The United States are", 7, 200
+EXPECTED = WRITER.complete(PROMPT, Sampling(seed=SEED, max_new_chars=LENGTH)).completion
+
+
+def examples(language):
+    found = re.findall(
+        rf"```{language}\n(.*?)```", PAGE[PAGE.index("### Clients") : PAGE.index("### Fields")], re.DOTALL
+    )
+    assert all(ADDRESS in one for one in found)
+    return found
+
+
+def run_python(library, base):
+    (code,) = [one for one in examples("python") if f"import {library}\n" in one or f"from {library} import" in one]
+    exec(code.replace(ADDRESS, base), {})  # noqa: S102  the page's own code
+
+
 @pytest.mark.parametrize("library", ["openai", "langchain_openai", "litellm"])
 def test_the_pages_examples_run_as_typed(library, base, capsys, monkeypatch):
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    (code,) = [
-        one
-        for one in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-        if f"import {library}\n" in one or f"from {library} import" in one
-    ]
-    address = "http://127.0.0.1:8000/v1"
-    assert address in code
-    exec(code.replace(address, base), {})  # noqa: S102  the page's own code
-    assert len(capsys.readouterr().out) >= 200
+    run_python(library, base)
+    assert len(capsys.readouterr().out) >= LENGTH
+
+
+def test_the_pages_httpx_reads_whole_and_streamed(base, capsys):
+    run_python("httpx", base)
+    assert capsys.readouterr().out == f"{EXPECTED}\n{EXPECTED}"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+def test_the_pages_curl_reads_whole_and_streamed(base):
+    (block,) = examples("bash")
+    whole, streamed = re.findall(r"^curl .*?'$(?=\n(?:curl|$)|\Z)", block, re.DOTALL | re.MULTILINE)
+
+    def run(command):
+        return subprocess.run(
+            ["bash", "-c", command.replace(ADDRESS, base)], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+
+    assert json.loads(run(whole))["choices"][0]["text"] == EXPECTED
+    events = [line.removeprefix("data: ") for line in run(streamed).splitlines() if line]
+    assert events.pop() == "[DONE]"
+    assert "".join(json.loads(one)["choices"][0]["text"] for one in events) == EXPECTED
+    refused = whole.replace(str(LENGTH), "-1")
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run(refused)
+    assert "max_tokens" in error.value.stdout  # --fail-with-body
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no Node here")
+@pytest.mark.parametrize("way", ["whole", "streamed"])
+def test_the_pages_javascript_runs_in_node(base, way):
+    code = dict(zip(("whole", "streamed"), examples("js"), strict=True))[way].replace(ADDRESS, base)
+
+    def run(code):
+        command = ["node", "--input-type=module", "-e", code]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert run(code).stdout == f"{EXPECTED}\n"
+    refused = run(code.replace(f"max_tokens: {LENGTH}", "max_tokens: -1"))
+    assert refused.returncode == 1
+    assert "max_tokens: found -1" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.end_to_end
+@NEEDS_CHROMIUM
+def test_the_pages_javascript_runs_on_another_origins_page(browser):
+    page, lines = browser.new_page(bypass_csp=True), []  # this site's own policy is not the point
+    page.on("console", lambda message: lines.append(message.text) if message.type == "log" else None)
+    # Chromium asks its user before a page of the internet may reach this machine, so the page is from this machine too.
+    with running() as site, running(cors=(f"http://localhost:{site.base_url.port}",)) as one:
+        page.goto(f"http://localhost:{site.base_url.port}/healthz")
+        for code in examples("js"):
+            page.evaluate(f"async () => {{ {code.replace(ADDRESS, f'{one.base_url}/v1')} }}")
+    page.close()
+    assert lines == [EXPECTED, EXPECTED]

@@ -3,7 +3,7 @@ import pytest
 from support.models import random_model
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import MODEL
+from pipeline.core.files import MODEL, read_json, write_json
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.training import ModelParams
@@ -126,3 +126,13 @@ def test_only_a_models_own_files_are_copied(tmp_path):
     copy_start_model(None, tmp_path / "start")
     # DVC would warn about an empty folder in every command.
     assert [path.name for path in (tmp_path / "start").iterdir()] == ["start.json"]
+
+
+def test_a_start_model_of_a_newer_format_is_refused(tmp_path):
+    random_model().save(tmp_path / "newer")
+    config = read_json(tmp_path / "newer/config.json")
+    write_json(tmp_path / "newer/config.json", config | {"format": 2})
+    with pytest.raises(
+        UserError, match=r"^train\.start_from: newer cannot be loaded: .*format: found 2, allowed is 1; "
+    ):
+        load_start_model(tmp_path / "newer", ModelParams(), address="newer", root=tmp_path)
