@@ -35,22 +35,30 @@ class CharNetwork(nn.Module):
             CELLS[config.cell](config.num_embed if layer == 0 else config.num_hidden, config.num_hidden)
             for layer in range(config.num_layers)
         )
-        self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(config.num_hidden, config.vocab_size)
 
-    def forward(self, ids: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, ids: Tensor, state: State | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, State]:
         """Return logits [time, batch, vocab] for `ids` int64 [time, batch], and the state after them.
 
-        Without `state` the layers start from zeros.
+        Without `state` the layers start from zeros. `generator` draws what dropout drops, PyTorch's own without one.
         """
         hidden = self.embedding(ids)
         after: State = []
         for number, layer in enumerate(self.layers):
             if number:
-                hidden = self.dropout(hidden)
+                hidden = self._dropout(hidden, generator)
             hidden, last = layer(hidden, None if state is None else state[number])
             after.append(last)
-        return self.output(self.dropout(hidden)), after
+        return self.output(self._dropout(hidden, generator)), after
+
+    def _dropout(self, hidden: Tensor, generator: torch.Generator | None) -> Tensor:
+        # nn.Dropout draws from one generator for all threads, in the order in which they happen to come.
+        if not (self.training and self.config.dropout):
+            return hidden
+        kept = 1 - self.config.dropout
+        return hidden * torch.empty_like(hidden).bernoulli_(kept, generator=generator).div_(kept)
 
     def weights(self) -> Weights:
         """Return copies of the weights as float32 arrays on the CPU, with the names of NetworkConfig.shapes."""

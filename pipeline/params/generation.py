@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from pipeline.params.base import Group
+from pipeline.params import Group
 from pipeline.params.reader import PARAMS_FILE, read_group
 from pipeline.params.sampling import (
     MaxNewChars,

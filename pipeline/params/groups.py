@@ -21,7 +21,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
-from pipeline.params.base import Group
+from pipeline.params import Group
 from pipeline.params.generation import GenerateParams, RegisterParams
 from pipeline.params.reader import PARAMS_FILE, nested, parse_group, parse_value
 from pipeline.params.text import CleanParams, DataParams, SplitParams, ValidateParams

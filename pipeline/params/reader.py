@@ -23,7 +23,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.scanner import Scanner
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.params.base import Group
+from pipeline.params import Group
 
 PARAMS_FILE = Path("params.yaml")
 

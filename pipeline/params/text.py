@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.core.errors import without_secrets
-from pipeline.params.base import Group
+from pipeline.params import Group
 
 # The pipeline's own columns in the tables of documents. Metadata columns must have other names.
 OWN_COLUMNS = ("document", "part", "last", "text", "chars")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.params.base import Group
+from pipeline.params import Group
 
 
 class NgramParams(Group):

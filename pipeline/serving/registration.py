@@ -61,7 +61,6 @@ MODULES = (
     "pipeline/model/mixture.py",
     "pipeline/model/ngram.py",
     "pipeline/params/__init__.py",
-    "pipeline/params/base.py",
     "pipeline/params/sampling.py",
     "pipeline/params/training.py",
     "pipeline/serving/__init__.py",

@@ -168,7 +168,10 @@ def hint(characters: int, model: ModelParams, *, vocab_size: int) -> str | None:
     if characters >= SMALL_TEXT and parameters <= MOST_PARAMETERS * characters:
         return None
     found = f"HINT: {characters:,} characters are few for a network of {parameters:,} parameters"
-    return f"{found}: expect misspelt words and phrases copied from the text; more text helps most"
+    return (
+        f"{found}: expect misspelt words and phrases copied from the text; more text helps most, "
+        "or a start from a model of other texts (docs/tune.md)"
+    )
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -12,17 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pipeline.core.errors import UserError
-from pipeline.core.reproducible import derive_seed
-from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import Batch, Split, batches_per_epoch, epoch_batches
-from pipeline.evaluation.perplexity import measure, total, window_batches
+from pipeline.evaluation.perplexity import window_batches
 from pipeline.model.network import CharNetwork
 from pipeline.model.saved import Weights
 from pipeline.params.training import ClipParams, TrainParams
 from pipeline.training.curve import StepMetrics
+from pipeline.training.parts import Parts
 from pipeline.training.setup import make_optimizer, rate_at
 
 EVAL_BATCH = 128
@@ -95,6 +93,7 @@ class Trainer:
         self.window = window
         self.device = device
         self.dtype = dtype
+        self.parts = Parts(self.network, params, device=device, dtype=dtype)
         self.optimizer = make_optimizer(network, params.optimizer)
         self.per_epoch = batches_per_epoch(train, params.batch_size)
         self.steps = max(1, round(params.epochs * self.per_epoch))
@@ -106,8 +105,10 @@ class Trainer:
 
         Raises UserError if the loss explodes or is not a number.
         """
-        if self.counters.step == 0:
-            torch.manual_seed(derive_seed(self.params.seed, "dropout"))
+        with self.parts.running():
+            yield from self._run()
+
+    def _run(self) -> Iterator[StepMetrics]:
         # A resumed training continues to count the seconds of the one before.
         started = time.perf_counter() - self.counters.seconds
         every = evaluation_steps(self.steps, per_epoch=self.per_epoch, per_epoch_evals=self.params.evals_per_epoch)
@@ -154,7 +155,7 @@ class Trainer:
         """Return everything that `restore` needs. Call it only while `run` is suspended at a yield."""
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": torch.from_numpy(value) for name, value in (self.best or {}).items()}
-        tensors |= random_state(self.device)
+        tensors |= self.parts.random_state()
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
         return Snapshot(step=self.counters.step, tensors=tensors, data=asdict(self.counters))
@@ -174,7 +175,7 @@ class Trainer:
             states.setdefault(int(index), {})[rest] = tensor
         # The options come from params, which are the same: only the state is restored.
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": states})
-        restore_random_state(snapshot.tensors, self.device)
+        self.parts.restore_random_state(snapshot.tensors)
         self.counters = Counters(**snapshot.data)
 
     def _batches(self, done: int) -> Iterator[Batch]:
@@ -201,27 +202,14 @@ class Trainer:
         """Do one update; returns the batch's total negative log-likelihood (nats) and the gradient's norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        self.network.train()
-        # The network reads time first, which is the fastest layout for recurrent layers.
-        inputs = torch.from_numpy(batch.inputs.T.copy()).to(self.device)
-        labels = torch.from_numpy(batch.labels.T.copy()).to(self.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits, _ = self.network(inputs)
-        nll = functional.cross_entropy(
-            logits.flatten(0, 1).float(), labels.flatten(), ignore_index=PADDING, reduction="sum"
-        )
-        # "mean" divides by the characters; the tutorial's "window_sum" by the windows, so its gradients grow with the
-        # length of the window.
-        share = batch.num_positions if self.params.loss == "mean" else len(batch.inputs)
-        (nll / share).backward()  # type: ignore[no-untyped-call]
+        nll = self.parts.gradients(batch)
         norm = clip_gradients(list(self.network.parameters()), self.params.clip)
         self.optimizer.step()
-        return float(nll.detach()), norm
+        return nll, norm
 
     def _evaluate(self) -> tuple[float, bool]:
         batches = window_batches(self.evaluation, window=self.window, batch_size=EVAL_BATCH)
-        perplexity = total(measure(self.network, batches, device=self.device, dtype=self.dtype)).perplexity
+        perplexity = self.parts.measure(batches).perplexity
         is_best = perplexity < self.counters.best_perplexity
         self.counters.evaluations_without_gain = 0 if is_best else self.counters.evaluations_without_gain + 1
         if is_best:
@@ -251,18 +239,3 @@ def clip_gradients(weights: list[nn.Parameter], clip: ClipParams) -> float:
     elif clip.by == "norm":
         nn.utils.clip_grads_with_norm_(weights, clip.at, norm)
     return float(norm)
-
-
-def random_state(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of the random number generators that dropout uses."""
-    states = {"random.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["random.cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_random_state(tensors: dict[str, Tensor], device: torch.device) -> None:
-    """Restore the generators' states that `random_state` returned."""
-    torch.set_rng_state(tensors["random.cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["random.cuda"], device)

@@ -12,7 +12,7 @@ from support.odd_yaml import ALIASES, ODD, TEXTS
 from support.odd_yaml import GROUPS as NAMES
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.params.base import Group
+from pipeline.params import Group
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import parse_value, read_groups
 from pipeline.tracking.differences import params_of

@@ -1,5 +1,6 @@
 """Finds the code deps that each stage in dvc.yaml needs, from the import graph."""
 
+import ast
 import functools
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def code_paths(stage: str) -> set[str]:
     return modules - {"pipeline/__init__.py", "stages/__init__.py"}  # docstrings only
 
 
+def has_code(path: Path) -> bool:
+    """Return whether a file has more than a docstring, as most `__init__.py` have not."""
+    return len(ast.parse(path.read_text(encoding="utf-8")).body) > 1
+
+
 def code_deps(stage: str) -> list[str]:
     """Return the exact code deps of a stage: a package's folder if it imports all of its modules, else the modules."""
     modules = code_paths(stage)
@@ -50,5 +56,5 @@ def code_deps(stage: str) -> list[str]:
         if package not in {"pipeline", "stages"} and own == everything:
             deps.append(package)
         else:
-            deps += sorted(path for path in own if (ROOT / path).name != "__init__.py")
+            deps += sorted(path for path in own if has_code(ROOT / path))
     return [path for path in deps if not any(str(parent) in deps for parent in Path(path).parents)]

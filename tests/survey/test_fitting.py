@@ -25,5 +25,6 @@ def test_a_large_text_is_trained_for_about_as_long_as_the_default(characters):
 
 def test_the_hint_is_for_texts_that_are_too_small_for_their_network():
     assert hint(57_802, ModelParams(num_hidden=256), vocab_size=111).startswith("HINT: 57,802 characters are few for a")
+    assert "docs/tune.md" in hint(57_802, ModelParams(num_hidden=256), vocab_size=111)
     assert hint(200_000, ModelParams(num_hidden=2048), vocab_size=100) is not None
     assert hint(1_000_000, ModelParams(num_hidden=384), vocab_size=82) is None

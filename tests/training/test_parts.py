@@ -1,0 +1,121 @@
+"""A batch in parts has the gradients of the whole batch, and the same threads give the same bytes."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.dataset.dictionary import Dictionary
+from pipeline.dataset.splits import Batch, load_split
+from pipeline.model.network import CharNetwork, initialise
+from pipeline.model.saved import NetworkConfig
+from pipeline.params.training import TrainParams
+from pipeline.training.loop import Trainer
+from pipeline.training.parts import FEWEST_WINDOWS, Parts
+
+CPU = torch.device("cpu")
+VOCAB = 30
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of PyTorch's threads; the test's own number is restored."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def parts_of(threads, *, loss="mean", batch_size=16):
+    torch.set_num_threads(threads)
+    config = NetworkConfig(cell="lstm", num_layers=2, num_hidden=24, num_embed=8, dropout=0, vocab_size=VOCAB)
+    network = CharNetwork(config)
+    initialise(network, magnitude=3.0, generator=torch.Generator().manual_seed(1))
+    params = TrainParams.model_validate({"batch_size": batch_size, "loss": loss})
+    return Parts(network, params, device=CPU, dtype=torch.float32)
+
+
+def batch_of(windows, length=12):
+    ids = np.random.default_rng(3).integers(1, VOCAB, (windows, length + 1))
+    ids[0, length // 2 :] = 0  # padding
+    return Batch(inputs=ids[:, :-1], labels=ids[:, 1:])
+
+
+def gradients(parts, batch):
+    with parts.running():
+        nll = parts.gradients(batch)
+    return nll, [weight.grad for weight in parts.weights]
+
+
+@pytest.mark.parametrize("windows", [16, 3, 1])
+@pytest.mark.parametrize("loss", ["mean", "window_sum"])
+def test_the_gradients_are_those_of_the_whole_batch(threads, windows, loss):
+    whole, cut = parts_of(1, loss=loss), parts_of(4, loss=loss)
+    assert (whole.count, cut.count) == (1, 4)
+    (nll, expected), (cut_nll, found) = (gradients(one, batch_of(windows)) for one in (whole, cut))
+    assert cut_nll == pytest.approx(nll, rel=1e-5)
+    for one, other in zip(expected, found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_a_part_has_enough_windows_and_a_gpu_gets_whole_batches(threads):
+    assert parts_of(4, batch_size=2 * FEWEST_WINDOWS + 1).count == 2
+    assert parts_of(4, batch_size=1).count == 1
+
+
+def test_measured_together_or_one_after_the_other_the_figures_agree(threads):
+    batches = [batch_of(8), batch_of(5, length=20), batch_of(1)]
+    whole, cut = parts_of(1), parts_of(2)
+    with cut.running():
+        found = cut.measure(batches)
+    expected = whole.measure(batches)
+    assert (found.chars, found.correct) == (expected.chars, expected.correct)
+    assert found.nll == pytest.approx(expected.nll, rel=1e-6)
+
+
+def trainer_of(folder, threads=2):
+    torch.set_num_threads(threads)
+    dictionary = Dictionary.load(folder / "dictionary.json")
+    config = NetworkConfig(
+        cell="lstm", num_layers=2, num_hidden=24, num_embed=8, dropout=0.3, vocab_size=len(dictionary)
+    )
+    network = CharNetwork(config)
+    initialise(network, magnitude=3.0, generator=torch.Generator().manual_seed(1))
+    return Trainer(
+        network,
+        train=load_split(folder / "train"),
+        evaluation=load_split(folder / "eval"),
+        params=TrainParams.model_validate({"epochs": 1.0, "batch_size": 8, "evals_per_epoch": 2.0}),
+        window=20,
+        device=CPU,
+        dtype=torch.float32,
+    )
+
+
+def same(one, other):
+    return all(one[name].tobytes() == value.tobytes() for name, value in other.items())
+
+
+def test_two_threads_give_the_same_bytes_each_time_and_after_resuming(threads, split_folder):
+    first, second = trainer_of(split_folder), trainer_of(split_folder)
+    assert first.parts.count == 2
+    list(first.run())
+    run = second.run()
+    for _ in range(5):
+        next(run)
+    third = trainer_of(split_folder)
+    third.restore(copy.deepcopy(second.snapshot()))
+    for rest in (run, third.run()):
+        list(rest)
+    assert same(first.best, second.best)
+    assert third.counters.step == first.counters.step
+    assert same(first.best, third.best)
+
+
+def test_pytorchs_threads_are_as_before_once_a_training_ends_or_is_left(threads, split_folder):
+    trainer = trainer_of(split_folder)
+    run = trainer.run()
+    next(run)
+    assert torch.get_num_threads() == 1
+    run.close()
+    assert torch.get_num_threads() == 2
