@@ -12,8 +12,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-# Two processes; the tests of a file share a process, and with it the project that they run in.
-PYTEST := pytest -n 2 --dist loadfile
+# Two processes; the tests of a file share a process, and with it the project that they run in. tests/conftest.py orders the files.
+PYTEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: repro test test-unit test-slow test-all check install install-dev sbom
 

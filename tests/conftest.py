@@ -23,6 +23,27 @@ for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "DVC_ROOT", "DVC_
     os.environ.pop(variable, None)
 
 
+# These files take minutes each. They start first: one that starts last would run alone, with one core idle.
+LONGEST = (
+    "test_documented_commands.py",
+    "test_tour.py",
+    "test_sweep.py",
+    "test_start_from.py",
+    "test_bad_input.py",
+    "test_end_to_end.py",
+    "test_kills.py",
+    "test_damage.py",
+    "test_disk.py",
+    "test_lineage.py",
+    "test_server.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _environment() -> Iterator[None]:
     """MLflow writes its tracking address into the environment: it must not reach another module's processes."""

@@ -184,6 +184,8 @@ def _export_page(
         print(f"n-gram      {_ngram_line(done)}")
     measured = f"on {done.measured:,} characters of {done.text}"
     print(f"perplexity  {done.perplexity:.3f}, the model's own {done.own:.3f}, {measured}")
+    if done.ngram_chars:
+        print("the page contains that training text; --ngram-size 0 leaves it out")
 
 
 def _ngram_line(done: "Exported") -> str:

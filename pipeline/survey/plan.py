@@ -18,7 +18,7 @@ from pipeline.cleaning.rules import rule_of
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.groups import GROUPS, Values, override
 from pipeline.params.reader import flatten, parse_group, parse_value
-from pipeline.params.text import AUTO, CleanParams
+from pipeline.params.text import AUTO, CleanParams, DataParams, SplitParams
 from pipeline.params.training import ModelParams
 from pipeline.sources.files import has_known_ending
 from pipeline.survey.prompts import find_prompts
@@ -181,29 +181,8 @@ def _product(shape: tuple[int, ...]) -> int:
     return size
 
 
-# Params that depend on the text. Values chosen for an earlier text are reset to these, the shipped ones.
-OF_EARLIER_TEXTS: dict[str, Any] = {
-    "data.text_column": "text",
-    "data.id_column": None,
-    "data.metadata": [],
-    "data.sha256": None,
-    "clean.charset": "ascii",
-    "clean.normalize": "nfc",
-    "clean.keep_newlines": True,
-    "clean.keep_tabs": False,
-    "clean.lowercase": False,
-    "clean.whitespace": "keep",
-    "clean.min_count": 0,
-    "split.samples": "stream",
-    "split.buckets": [32],
-    "split.by": "position",
-    "split.train_fraction": 0.9,
-    "split.test_fraction": 0.0,
-    "split.group_by": None,
-    "split.column": None,
-    "split.train_until": None,
-    "split.eval_until": None,
-}
+# Params of reading, cleaning and splitting that do not depend on the text.
+OF_NO_TEXT = ("data.source", "data.select", "data.max_gb")
 LOWEST_GATE = 5.0
 
 
@@ -276,8 +255,14 @@ def _joined(text: str, clean: CleanParams) -> str:
 def _reset_to_shipped(before: Mapping[str, Any], named: Collection[str]) -> list[Advice]:
     """Return advice that resets the keys whose value was chosen for an earlier text."""
     old = flatten(dict(before))
+    shipped = {
+        f"{name}.{key}": json.loads(json.dumps(field.get_default(call_default_factory=True)))
+        for name, group in (("data", DataParams), ("clean", CleanParams), ("split", SplitParams))
+        for key, field in group.model_fields.items()
+        if f"{name}.{key}" not in OF_NO_TEXT
+    }
     return [
         Advice(key, json.dumps(value), f"params.yaml had {json.dumps(old[key], ensure_ascii=False)}, for another text")
-        for key, value in OF_EARLIER_TEXTS.items()
+        for key, value in shipped.items()
         if key not in named and key in old and old[key] != value
     ]

@@ -214,6 +214,9 @@ def test_the_command_prints_sizes_and_costs(folder):
         done.stdout,
         re.MULTILINE,
     )
+    assert "the page contains that training text; --ngram-size 0 leaves it out" in done.stdout
+    alone = charlm(folder / "alone.html", "--model", folder / "model", "--ngram-size", "0")
+    assert "contains" not in alone.stdout
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_no_lock_no_stages(tmp_path):
 
 def test_this_projects_own_results_are_in_step():
     root = Path(__file__).parents[2]
-    assert "register" in stages_in_step(root)
+    assert "register" in stages_in_step(root), "params.yaml or the results changed; run `dvc repro` and commit dvc.lock"
 
 
 def test_a_file_is_locked_only_with_the_bytes_in_the_lock(tmp_path):

@@ -22,7 +22,7 @@ def test_params_yaml_is_valid_and_its_values_are_the_defaults_of_the_classes():
     content = read_yaml(PARAMS)
     for name, kind in GROUPS.items():
         defaults = parse_group(name, REQUIRED.get(name, {}), kind).model_dump(mode="json")
-        assert flatten({name: content[name]}) == flatten({name: defaults})
+        assert flatten({name: content[name]}) == flatten({name: defaults}), "restore the shipped params.yaml"
 
 
 def test_every_field_has_a_short_description():

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -67,3 +68,22 @@ def test_a_wrong_option_is_refused(path, option, message):
         planned(path, [], [option])
     assert message in str(error.value)
     assert path.read_text() == PARAMS.read_text()
+
+
+def test_nothing_of_reading_cleaning_and_splitting_stays_from_an_earlier_text(path):
+    earlier = {
+        "data.encoding": "latin-1",
+        "data.errors": "replace",
+        "clean.control": "keep",
+        "clean.duplicates": "keep",
+        "split.dictionary_from": "train",
+        "split.buckets": [64],
+    }
+    shipped = read_groups(GROUPS, PARAMS)
+    write_values(path, earlier | {"data.max_gb": 2.0})
+    values, reasons = planned(path, [Advice("data.source", "a.txt", "the text")])
+    assert values.keys() - {"data.source"} == earlier.keys()
+    for key in earlier:
+        group, name = key.split(".")
+        assert values[key] == json.loads(json.dumps(getattr(shipped[group], name)))
+        assert reasons[key].endswith("for another text")
