@@ -10,6 +10,9 @@ import subprocess
 import time
 
 import pytest
+import voluptuous
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from ruamel.yaml import YAML, YAMLError
 from support.projects import STAGES, Project
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow]
@@ -32,7 +35,7 @@ def outputs(project):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Return a project in which everything has run once, its outputs, and the seconds that each stage takes."""
+    """Return a project in which everything has run once, its outputs, each stage's seconds, and dvc.lock."""
     project = Project(tmp_path_factory.mktemp("kills"))
     params = project.folder / "params.yaml"
     text = params.read_text().replace("threads: 0", "threads: 1")
@@ -45,7 +48,16 @@ def undisturbed(tmp_path_factory):
         started = time.monotonic()
         project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", stage)
         seconds[stage] = time.monotonic() - started
-    return project, outputs(project), seconds
+    return project, outputs(project), seconds, (project.folder / "dvc.lock").read_bytes()
+
+
+def repair_lock(project, lock):
+    """Do what `git checkout dvc.lock` does, if DVC was killed while it wrote the file, which it does in place."""
+    path = project.folder / "dvc.lock"
+    try:
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path))
+    except (YAMLError, voluptuous.Invalid):
+        path.write_bytes(lock)
 
 
 def kill_during(project, stage, after):
@@ -70,13 +82,14 @@ def kill_during(project, stage, after):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_stage_is_repeated_with_the_same_bytes(undisturbed, stage, seed):
-    project, expected, seconds = undisturbed
+    project, expected, seconds, lock = undisturbed
     chance = random.Random(f"{seed} {stage}")
     killed = 0
     for number in range(KILLS):
         # Much of the time is spent on starting dvc and Python, so late moments are more interesting.
         moment = seconds[stage] * chance.triangular(0.1, 1.0, 0.8)
         killed += kill_during(project, stage, moment)
+        repair_lock(project, lock)
         # DVC's run cache would restore what was killed. Without it, the stage runs again.
         project.run("dvc", "repro", *(["--no-run-cache"] if number % 2 else []))
         found = outputs(project)
