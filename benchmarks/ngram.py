@@ -133,7 +133,7 @@ def ours(ids: Ids, cut: int, vocab_size: int, order: int) -> Row:
 def plain_python(ids: Ids, cut: int, vocab_size: int, *, order: int) -> Row:
     """Build the tests' model of a slice, and measure its time only: it scores some hundred characters a second."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from ngram.kneser_ney import Reference  # a module of the tests
+    from model.kneser_ney import Reference  # a module of the tests
 
     began = time.perf_counter()
     Reference(ids[max(0, cut - SLICE) : cut], order=order, outcomes=vocab_size - 1)

@@ -9,7 +9,7 @@ from typing import cast
 
 import typer
 
-from pipeline.core.files import SOURCE, START, write_json
+from pipeline.core.files import FOLDERS, SOURCE, START, remove_leftovers, write_json
 from pipeline.params.groups import GROUPS
 from pipeline.params.reader import read_groups
 from pipeline.params.text import DataParams
@@ -28,6 +28,9 @@ def main() -> None:
     with stage("source"):
         install_plots_page(project_root() / ".dvc")
         check_store()
+        # A killed stage that DVC's run cache restores does not run again, so it cannot remove them itself.
+        for folder in FOLDERS:
+            remove_leftovers(folder)
         with undo_options_if_refused():
             groups = read_groups(GROUPS)
             start = find_start(cast("TrainParams", groups["train"]), cast("ModelParams", groups["model"]))

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,6 +44,7 @@ TUTORIAL_CURVE = Path("plots/tutorial.csv")
 SUMMARY = Path("metrics/summary.json")
 PLOTS = Path("plots")
 SAMPLES = Path("samples")
+FOLDERS = tuple(map(Path, (".", "data", "metrics", "models", "plots", "reports")))
 REGISTRATION = Path("models/registration.json")
 
 
@@ -61,7 +63,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         with _naming(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(path)
+            remove_leftovers(path.parent, path.name)
             yield temporary
             temporary.replace(path)
     finally:
@@ -76,7 +78,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     try:
         with _naming(path, temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(path)
+            remove_leftovers(path.parent, path.name)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             yield temporary
@@ -116,11 +118,11 @@ def _sizes(temporary: Path) -> str:
     return f" ({written:,} bytes of it were written, {free:,} bytes are free)"
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of processes that were killed while they wrote `path`."""
-    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
-        pid, ending, *_ = temporary.name.removeprefix(f".{path.name}.").split(".")
-        if ending in {"part", "old"} and pid.isdigit() and not _is_running(int(pid)):
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove the temporary files of processes killed while they wrote `name` in `folder`, or anything there."""
+    for temporary in folder.glob(f".{glob.escape(name) or '*'}.*.*"):
+        found = re.fullmatch(rf"\.{re.escape(name) or '.+'}\.(\d+)\.(part|old)(\..*)?", temporary.name)
+        if found and not _is_running(int(found[1])):
             _remove(temporary)
 
 

@@ -10,7 +10,15 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pipeline.core.errors import DiskError, UserError, disk_problem
-from pipeline.core.files import read_checked, read_json, sha256_of, whole_file, whole_folder, write_json
+from pipeline.core.files import (
+    read_checked,
+    read_json,
+    remove_leftovers,
+    sha256_of,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 from pipeline.core.reproducible import derive_seed
 
 
@@ -177,3 +185,15 @@ def test_json_that_could_not_be_written_again_is_a_value_error(tmp_path, content
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(ValueError, match=r"nested too deeply|surrogates"):
         read_json(tmp_path / "a.json")
+
+
+def test_leftovers_of_all_names_in_a_folder_are_removed(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    for name in (f".split.{int(killed.stdout)}.part", f".a.b.{int(killed.stdout)}.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("half")
+    kept = {f".split.{os.getpid()}.part", ".file.notes.part", "split.7.part"}
+    for name in kept:
+        (tmp_path / name).write_text("somebody's")
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
