@@ -5,13 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from support.trainers import trainer_of
 
-from pipeline.dataset.dictionary import Dictionary
-from pipeline.dataset.splits import Batch, load_split
+from pipeline.dataset.splits import Batch
 from pipeline.model.network import CharNetwork, initialise
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.training import TrainParams
-from pipeline.training.loop import Trainer
 from pipeline.training.parts import FEWEST_WINDOWS, Parts
 
 CPU = torch.device("cpu")
@@ -73,37 +72,18 @@ def test_measured_together_or_one_after_the_other_the_figures_agree(threads):
     assert found.nll == pytest.approx(expected.nll, rel=1e-6)
 
 
-def trainer_of(folder, threads=2):
-    torch.set_num_threads(threads)
-    dictionary = Dictionary.load(folder / "dictionary.json")
-    config = NetworkConfig(
-        cell="lstm", num_layers=2, num_hidden=24, num_embed=8, dropout=0.3, vocab_size=len(dictionary)
-    )
-    network = CharNetwork(config)
-    initialise(network, magnitude=3.0, generator=torch.Generator().manual_seed(1))
-    return Trainer(
-        network,
-        train=load_split(folder / "train"),
-        evaluation=load_split(folder / "eval"),
-        params=TrainParams.model_validate({"epochs": 1.0, "batch_size": 8, "evals_per_epoch": 2.0}),
-        window=20,
-        device=CPU,
-        dtype=torch.float32,
-    )
-
-
 def same(one, other):
     return all(one[name].tobytes() == value.tobytes() for name, value in other.items())
 
 
 def test_two_threads_give_the_same_bytes_each_time_and_after_resuming(threads, split_folder):
-    first, second = trainer_of(split_folder), trainer_of(split_folder)
+    first, second = trainer_of(split_folder, dropout=0.3, threads=2), trainer_of(split_folder, dropout=0.3, threads=2)
     assert first.parts.count == 2
     list(first.run())
     run = second.run()
     for _ in range(5):
         next(run)
-    third = trainer_of(split_folder)
+    third = trainer_of(split_folder, dropout=0.3, threads=2)
     third.restore(copy.deepcopy(second.snapshot()))
     for rest in (run, third.run()):
         list(rest)
@@ -113,7 +93,7 @@ def test_two_threads_give_the_same_bytes_each_time_and_after_resuming(threads, s
 
 
 def test_pytorchs_threads_are_as_before_once_a_training_ends_or_is_left(threads, split_folder):
-    trainer = trainer_of(split_folder)
+    trainer = trainer_of(split_folder, dropout=0.3, threads=2)
     run = trainer.run()
     next(run)
     assert torch.get_num_threads() == 1
