@@ -298,8 +298,8 @@ def test_the_page_stays_responsive_while_it_writes(opened, tmp_path):
     until_written(page, 1)
     page.get_by_role("tab", name="Score").click()  # also ends the text
     assert page.is_visible("#score-text")
-    found = ask(page, score="abc")
-    assert len(found[0]["text"]) == 3
+    # On a busy machine the answer comes in several pieces.
+    assert sum(len(one["text"]) for one in ask(page, score="abc") if not one.get("done")) == 3
 
 
 def test_a_model_without_ngrams_has_no_control_for_them(opened, tmp_path):
