@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.core.reproducible import derive_seed, ordered_map
+from pipeline.core.reproducible import derive_seed
 from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import Batch
-from pipeline.evaluation.perplexity import Losses, Total, measure, total
+from pipeline.evaluation.perplexity import Total, measure_apart, total
 from pipeline.model.network import CharNetwork
 from pipeline.params.training import TrainParams
 
@@ -93,10 +93,7 @@ class Parts:
 
     def measure(self, batches: Iterable[Batch]) -> Total:
         """Return the sums over `batches`, of which as many are measured at once as there are parts."""
-        if self.count == 1:
-            return total(measure(self.network, batches, device=self.device, dtype=self.dtype))
-        self.network.eval()  # `measure` would change the mode, and change it back, while others compute
-        return total(ordered_map(self._losses, batches, threads=self.count))
+        return total(measure_apart(self.network, batches, threads=self.count, device=self.device, dtype=self.dtype))
 
     def random_state(self) -> dict[str, Tensor]:
         """Return the states of the random number generators, by names for a checkpoint."""
@@ -106,10 +103,6 @@ class Parts:
         """Restore what `random_state` returned."""
         for part, generator in enumerate(self.generators):
             generator.set_state(tensors[f"random.{part}"])
-
-    def _losses(self, batch: Batch) -> Losses:
-        (losses,) = measure(self.network, [batch], device=self.device, dtype=self.dtype)
-        return losses
 
     def _cut(self, ids: npt.NDArray[np.int64]) -> tuple[Tensor, ...]:
         """Return the parts of int64 [windows, time] with time first, which is the fastest layout for the network."""

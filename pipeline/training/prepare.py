@@ -24,7 +24,7 @@ from pipeline.model.ngram import NgramModel
 from pipeline.model.saved import NetworkConfig, SavedModel
 from pipeline.params.training import ModelParams, NgramParams, TrainParams
 from pipeline.training.loop import Trainer
-from pipeline.training.setup import choose_device, choose_precision, make_deterministic
+from pipeline.training.setup import choose_device, choose_precision, keep_freed_memory, make_deterministic
 from pipeline.training.start_model import adapted_weights, load_start_model
 
 
@@ -65,6 +65,7 @@ def prepare_training(model: ModelParams, params: TrainParams, *, window: int, fo
     dictionary = Dictionary.load(folder / DICTIONARY)
     splits = {name: load_split(folder / SPLITS / name, vocab_size=len(dictionary)) for name in ("train", "eval")}
     make_deterministic(threads=params.threads)
+    keep_freed_memory()
     config = NetworkConfig.of(model, vocab_size=len(dictionary))
     network = CharNetwork(config)
     generator = torch.Generator().manual_seed(derive_seed(params.seed, "weights"))
