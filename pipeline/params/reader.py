@@ -187,7 +187,11 @@ def _message(group: str, kind: type[Group], errors: list[ErrorDetails]) -> str:
     if first["type"] == "value_error":
         return f"{key}: {first['msg'].removeprefix('Value error, ')}{more}"
     # Each member of a union has its own error message; the reader wants all of them.
-    messages = dict.fromkeys(SHOULD.sub("", error["msg"]) for error in errors if _named(error["loc"]) == loc)
+    messages = dict.fromkeys(
+        SHOULD.sub("", error["msg"]).replace("a valid boolean", "true or false")
+        for error in errors
+        if _named(error["loc"]) == loc
+    )
     found = json.dumps(first["input"], default=str)
     found = found if len(found) <= SHOWN else f"{found[:SHOWN]}…"
     return f"{key}: found {found}, allowed is {' or '.join(messages)}{more}"

@@ -28,6 +28,8 @@ EVAL_TAG = "eval_sha256"
 # The model that training started from, if it did: its address, and the hash of its weights.
 START_TAGS = START_TAG, START_SHA256_TAG = ("start_from", "start_sha256")
 # MLflow's error codes for a missing alias, version or model.
+# The most names of other models that an error lists.
+SHOWN_NAMES = 10
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # Tags of a version: the champion before it, and when it became champion itself.
 BEFORE_TAG, SINCE_TAG = "champion.before", "champion.since"
@@ -163,7 +165,7 @@ def champion_version(client: MlflowClient, name: str) -> ModelVersion | None:
 
 
 def find_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
-    """Return a version, by its number or an alias; UserError if there is none."""
+    """Return a version, by its number or an alias; UserError, which names those that exist, if there is none."""
     try:
         if version.isdigit():
             return client.get_model_version(name, version)
@@ -171,8 +173,11 @@ def find_version(client: MlflowClient, name: str, version: str) -> ModelVersion:
     except MlflowException as error:
         if error.error_code not in NOT_FOUND:
             raise
-        allowed = ", ".join(str(one.version) for one in versions(client, name)) or "none: nothing is registered yet"
-        raise UserError(f"{name}: no version {version}; there are {allowed}") from None
+    if found := versions(client, name):
+        allowed = ", ".join(" @".join([str(one.version), *sorted(one.aliases)]) for one in found)
+        raise UserError(f"{name}: no version {version}; there are {allowed}")
+    others = ", ".join(one.name for one in client.search_registered_models(max_results=SHOWN_NAMES))
+    raise UserError(f"{name}: no model has this name; there are {others or 'none: nothing is registered yet'}")
 
 
 def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
@@ -215,9 +220,10 @@ def from_registry(address: str, *, option: str = "--model") -> tuple[Path, str]:
         raise UserError(f"{option}: found {address}, allowed is a folder, models:/NAME@ALIAS or models:/NAME/VERSION")
     try:
         with open_store() as (client, _):
-            found = client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, number)
-            version = str(found.version)
+            version = str(find_version(client, name, number or f"@{alias}").version)
             folder = Path(download_artifacts(f"{REGISTRY}{name}/{version}"))
+    except UserError as error:
+        raise UserError(f"{option}: {address}: {error}") from None
     except MlflowException as error:
         raise UserError(f"{option}: {address}: {one_line(error.message)}") from None
     except OSError as error:  # the model's files: a store that is unreachable, a folder that was removed

@@ -37,6 +37,7 @@ def test_scientific_notation_is_a_number(tmp_path):
         ("model", {"num_hidden": 0}, "model.num_hidden: found 0, allowed is greater than or equal to 1"),
         ("model", {"num_hidden": "128"}, 'model.num_hidden: found "128", allowed is a valid integer'),
         ("model", {"cell": "lstmm"}, "model.cell: found \"lstmm\", allowed is 'lstm', 'gru' or 'rnn'"),
+        ("clean", {"lowercase": "yes"}, 'clean.lowercase: found "yes", allowed is true or false'),
         ("split", {"buckets": []}, "split.buckets: found [], allowed is at least 1 item"),
         ("split", {"buckets": "Auto"}, "split.buckets: found \"Auto\", allowed is a valid array or 'auto'"),
         ("split", {"group_by": ""}, 'split.group_by: found "", allowed is at least 1 character'),
