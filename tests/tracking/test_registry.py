@@ -150,11 +150,11 @@ def test_a_rollback_to_a_deleted_version_changes_nothing(client):
 
 def test_versions_are_found_by_number_and_alias(client):
     assert str(find_version(client, "m", "champion").version) == "2"
-    with pytest.raises(UserError, match="no version 9; there are 4 @challenger, 3, 2 @champion, 1$"):
+    with pytest.raises(UserError, match=r"no version 9; there are 4 @challenger, 3, 2 @champion, 1$"):
         find_version(client, "m", "9")
     with pytest.raises(UserError, match="is the champion already"):
         promote(client, "m", "2", reason="", force=False)
-    with pytest.raises(UserError, match="nobody: no model has this name; there are m$"):
+    with pytest.raises(UserError, match=r"nobody: no model has this name; there are m$"):
         find_version(client, "nobody", "champion")
 
 
