@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
+from pipeline.core.reproducible import available_cores
 from pipeline.serving.batching import Batcher, Budget
 from pipeline.serving.completions import CompletionRequest, Limits, check_model
 from pipeline.serving.middleware import LOOPBACK, SERVER, AccessLog, Guard, Metrics
@@ -40,7 +41,7 @@ class Server:
         self.load = load
         self.limits = limits
         self.served = load()
-        self.batcher = Batcher(in_flight=limits.in_flight, queue=limits.queue)
+        self.batcher = Batcher(in_flight=limits.in_flight, queue=limits.queue, lanes=available_cores())
         self.budget = Budget(limits.held_bytes)
         self.metrics = Metrics()
         self.metrics.active.set_function(lambda: self.batcher.active)

@@ -147,7 +147,7 @@ def load_served(address: str, *, precision: Precision = "fp32") -> Served:
     """
     found = locate(address)
     model = SavedModel.load(found.folder)
-    writer = Writer(model, precision=precision)
+    writer = Writer(model, threads=1, precision=precision)  # a lane of the batcher is one thread
     writer.warm_up()
     return Served(writer, card_at(found, model))
 

@@ -4,6 +4,7 @@ The threads that read prompts and generate texts make pieces, so that prediction
 """
 
 import json
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -84,6 +85,8 @@ def piece_of(chunk: Chunk, alternatives: int | None) -> Piece:
 
 def join(pieces: Sequence[Piece]) -> Piece:
     """Return `pieces`, of one request, as one."""
+    if len(pieces) == 1:
+        return pieces[0]
     scores = [piece.scores for piece in pieces if piece.scores is not None]
     widest = max((one.likely.shape[1] for one in scores), default=0)
     # The piece without characters has no alternatives either.
@@ -161,7 +164,7 @@ def _grouped(parts: Iterable[str], size: int) -> Iterator[bytes]:
 
 @dataclass(eq=False)
 class PromptState:
-    """A prompt, which one thread reads in slices, so that others are read in between. Its samples share it.
+    """A prompt. If it is long, one thread reads it in slices, so that others are read in between. Its samples share it.
 
     `ids`, int64, are its known characters. `state` is the model's state after those that were read. If `echoes`, it is
     scored too, and `echo` gets its pieces, with the requested `alternatives`.
@@ -184,6 +187,15 @@ class PromptState:
         self._scoring = self.state
         if self.echoes and self.alternatives is None:  # nothing to score
             self.echo, self._scored = [Piece(self.text)], len(self.text)
+
+        self._lock = threading.Lock()
+        self.is_short = len(self._opened) + len(self.text) - self._scored <= READ_AT_ONCE
+
+    def finish(self) -> None:
+        """Read what was not yet read; several threads may call this."""
+        with self._lock:
+            while not self.advance():
+                pass
 
     def advance(self) -> bool:
         """Read or score the next slice; returns whether that was the last one."""
