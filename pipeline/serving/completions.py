@@ -110,7 +110,7 @@ class CompletionRequest(BaseModel):
         if not isinstance(value, dict):
             return value
         for name, field in value.items():
-            if name not in cls.model_fields:
+            if name not in cls.__pydantic_fields__:
                 raise PydanticCustomError("unknown_field", "{name}: unknown field", {"name": name[:SHOWN_NAME]})
             if isinstance(field, list | dict) and len(field) > MOST_ENTRIES:
                 context = {"name": name, "found": f"{len(field):,}", "allowed": f"{MOST_ENTRIES:,}"}

@@ -248,16 +248,25 @@ BUSY: dict[type[Exception], tuple[int, str, str]] = {
 }
 
 
+# What is answered with an error object.
+ERRORS = (UserError, HTTPException, *BUSY)
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Make `app` respond to errors in requests."""
 
     async def answer(_: Request, error: Exception) -> JSONResponse:
-        status, body = describe_error(error)
-        headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if type(error) in BUSY else None
-        return JSONResponse(body, status, headers=headers)
+        return error_response(error)
 
-    for kind in (RequestValidationError, UserError, HTTPException, *BUSY):
+    for kind in (RequestValidationError, *ERRORS):
         app.add_exception_handler(kind, answer)
+
+
+def error_response(error: Exception) -> JSONResponse:
+    """Return the response that describes `error`."""
+    status, body = describe_error(error)
+    headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if type(error) in BUSY else None
+    return JSONResponse(body, status, headers=headers)
 
 
 def describe_error(error: Exception) -> tuple[int, dict[str, Any]]:
