@@ -5,9 +5,8 @@ The threads that read prompts and generate texts make pieces, so that prediction
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from pipeline.generation.engine import READ_AT_ONCE, State
 from pipeline.generation.text import Writer, opened
 from pipeline.generation.text_types import Chunk, FinishReason
 
-dumps: Callable[[Any], str] = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 # Characters of a text, and characters with log-probabilities, whose JSON is built at once: some milliseconds.
 TEXT_AT_ONCE, SCORED_AT_ONCE = 65_536, 128

@@ -21,6 +21,7 @@ from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
 from pipeline.serving.batching import Batcher, Budget, FullError, StoppedError, Update, Writing
 from pipeline.serving.completions import CompletionRequest, UnknownModelError, error_body, usage_of
+from pipeline.serving.connections import WHEN_LOST
 from pipeline.serving.middleware import SERVER, Metrics, cut_off
 from pipeline.serving.model_source import Served
 from pipeline.serving.pieces import Choice, Piece, PromptState, body_of, dumps, join, logprobs_of
@@ -80,17 +81,26 @@ class CompletionResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response; stop as soon as the client has disconnected."""
-        with self.budget.hold(self.request.response_bytes):
-            answer = asyncio.create_task(self._answer(scope, send))
-            left = asyncio.create_task(_disconnected(receive))
-            try:
-                await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
-                if answer.done():
-                    answer.result()
-            finally:
-                answer.cancel()
-                left.cancel()
-                await asyncio.gather(answer, left, return_exceptions=True)
+        del receive
+        task, has_left = asyncio.current_task(), False
+
+        def leave() -> None:
+            nonlocal has_left
+            has_left = task is not None and task.cancel()
+
+        when_lost = scope.get("extensions", {}).get(WHEN_LOST)
+        try:
+            with self.budget.hold(self.request.response_bytes):
+                if when_lost is not None:
+                    when_lost(leave)
+                await self._answer(scope, send)
+        except asyncio.CancelledError:
+            if not has_left or task is None:
+                raise
+            task.uncancel()
+        finally:
+            if when_lost is not None:
+                when_lost(None)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         """Generate the texts and send them, in no more than `seconds`."""
@@ -200,7 +210,8 @@ class CompletionResponse(Response):
     def _texts(self) -> Iterator[tuple[PromptState, Sampling]]:
         for prompt in self.prompts:
             for number in range(self.request.samples):
-                yield prompt, replace(self.sampling, seed=sample_seed(self.sampling.seed, number))
+                seed = sample_seed(self.sampling.seed, number)
+                yield prompt, replace(self.sampling, seed=seed) if number else self.sampling
 
     def _with_echo(self, update: Update) -> list[Piece]:
         """Return the pieces of an update, after the prompt's if the update is its text's first."""
@@ -230,11 +241,6 @@ class CompletionResponse(Response):
 
 def _event(body: dict[str, Any]) -> bytes:
     return f"data: {dumps(body)}\n\n".encode()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 RETRY_AFTER_SECONDS = 1
