@@ -167,7 +167,7 @@ class CompletionRequest(BaseModel):
 
     def sampling(self) -> Sampling:
         """Return the request's sampling; without a seed, one is drawn. UserError names an option out of range."""
-        given = {name: getattr(self, name) for name in sampling_options() if name in type(self).model_fields}
+        given = {name: getattr(self, name) for name in self.model_fields_set if name in sampling_options()}
         given |= {
             "max_new_chars": self.max_tokens,
             "logit_bias": tuple((self.logit_bias or {}).items()),

@@ -3,7 +3,7 @@
 import csv
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, SavedModel, weights_pa
 from pipeline.params.reader import PARAMS_FILE, flatten, read_group, read_yaml
 from pipeline.params.sampling import Precision
 from pipeline.params.text import DataParams, source_name
+from pipeline.serving.pieces import ReadPrompts
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import Count, EvaluateFigures, Number, Registration, SplitFigures
 from pipeline.tracking.store import REGISTRY
@@ -106,10 +107,11 @@ def _curve(path: Path) -> list[dict[str, float | None]]:
 
 @dataclass(frozen=True)
 class Served:
-    """A loaded model and its card."""
+    """A loaded model, its card, and the prompts that it has read."""
 
     writer: Writer
     card: dict[str, Any]
+    read_before: ReadPrompts = field(default_factory=ReadPrompts, compare=False)
 
 
 @dataclass(frozen=True)

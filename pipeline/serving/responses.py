@@ -2,11 +2,11 @@
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from random import getrandbits
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -59,6 +59,7 @@ class CompletionResponse(Response):
         served.writer.check(sampling)
         self.request = request
         self.writer: Writer = served.writer
+        self.read_before = served.read_before
         self.symbols: Sequence[str] = served.writer.dictionary.symbols
         self.sampling = sampling
         self.batcher = batcher
@@ -68,7 +69,7 @@ class CompletionResponse(Response):
         self.seconds = seconds
         self.is_small = request.response_bytes <= SMALL_BYTES
         self.head = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
+            "id": f"cmpl-{getrandbits(128):032x}",
             "object": "text_completion",
             "created": int(time.time()),
             "model": served.card["name"],
@@ -193,19 +194,18 @@ class CompletionResponse(Response):
     def _encode(self) -> tuple[list[PromptState], list[str]]:
         """Return the prompts, not yet read, and warnings about their unknown characters."""
         request = self.request
-        encoded = [self.writer.encode_prompt(prompt) for prompt in request.prompts]
         prompts = [
             PromptState(
                 self.writer,
                 prompt,
-                one.ids,
+                self.read_before,
                 alternatives=request.logprobs,
                 echoes=bool(request.echo),
                 is_continued=self.sampling.max_new_chars > 0,
             )
-            for prompt, one in zip(request.prompts, encoded, strict=True)
+            for prompt in request.prompts
         ]
-        return prompts, list(dict.fromkeys(warning for one in encoded for warning in one.warnings))
+        return prompts, list(dict.fromkeys(warning for one in prompts for warning in one.warnings))
 
     def _texts(self) -> Iterator[tuple[PromptState, Sampling]]:
         for prompt in self.prompts:
