@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from pipeline.core.reproducible import available_cores
-from pipeline.serving.batching import Batcher, Budget
-from pipeline.serving.completions import CompletionRequest, Limits, check_model
+from pipeline.serving.batching import Batcher
+from pipeline.serving.completions import Budget, CompletionRequest, Limits, check_model
 from pipeline.serving.middleware import LOOPBACK, SERVER, AccessLog, Guard, Metrics
 from pipeline.serving.model_source import Served
 from pipeline.serving.responses import ERRORS, CompletionResponse, add_error_handlers, error_response
@@ -40,11 +40,12 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
 class Server:
     """What the endpoints share: the model being served, the batcher and the metrics."""
 
-    def __init__(self, load: Callable[[], Served], limits: Limits) -> None:
+    def __init__(self, load: Callable[[], Served], limits: Limits, workers: int) -> None:
         self.load = load
         self.limits = limits
         self.served = load()
-        self.batcher = Batcher(in_flight=limits.in_flight, queue=limits.queue, lanes=available_cores())
+        lanes = max(1, available_cores() // workers)
+        self.batcher = Batcher(in_flight=limits.in_flight, queue=limits.queue, lanes=lanes)
         self.budget = Budget(limits.held_bytes)
         self.metrics = Metrics()
         self.metrics.active.set_function(lambda: self.batcher.active)
@@ -118,20 +119,32 @@ def make_application(
     key: str | None = None,
     hosts: Sequence[str] = LOOPBACK,
     cors: Sequence[str] = (),
+    workers: int = 1,
 ) -> FastAPI:
-    """Return the ASGI application that serves the model that `load` returns, now and at each reload."""
+    """Return the ASGI application that serves the model that `load` returns, now and at each reload.
+
+    `workers` processes share the machine, and each has such an application.
+    """
     limits = limits or Limits()
-    server = Server(load, limits)
+    server = Server(load, limits, workers)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
         server.batcher.close()
 
-    app = FastAPI(title="charlm", description=__doc__, docs_url=None, redoc_url=None, lifespan=life)
+    app = FastAPI(
+        title="charlm",
+        description=__doc__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # looks at each request whether it is on
+    )
     app.state.server = server
     _add_completions(app, server)
-    _add_operations(app, server, has_key=key is not None)
+    refusal = "allowed only with a key (CHARLM_API_KEY)" if key is None else ""
+    _add_operations(app, server, no_reload=refusal or ("not with --workers: restart the server" if workers > 1 else ""))
     _add_pages(app)
     add_error_handlers(app)
     app.add_middleware(Shortcut, server=server)
@@ -172,7 +185,7 @@ def _model(server: Server) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": server.created, "owned_by": "charlm"}
 
 
-def _add_operations(app: FastAPI, server: Server, *, has_key: bool) -> None:
+def _add_operations(app: FastAPI, server: Server, *, no_reload: str) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Report that the process is alive."""
@@ -193,11 +206,11 @@ def _add_operations(app: FastAPI, server: Server, *, has_key: bool) -> None:
         """Return the model's card: perplexity, corpus, network, training curve."""
         return server.served.card
 
-    @app.post("/admin/reload", responses={403: {"description": "The server was started without a key"}, **DESCRIBED})
+    @app.post("/admin/reload", responses={403: {"description": "Started without a key, or with workers"}, **DESCRIBED})
     async def reload() -> dict[str, Any]:
         """Load the model again, for example a new champion. Texts in flight finish with the previous one."""
-        if not has_key:
-            raise HTTPException(403, "reload: allowed only with a key (CHARLM_API_KEY)")
+        if no_reload:
+            raise HTTPException(403, f"reload: {no_reload}")
         async with server.reloading:
             before = server.served.card["version"]
             server.served = await asyncio.to_thread(server.load)

@@ -8,9 +8,8 @@ when it ends. This module knows nothing of HTTP.
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Chunk, FinishReason, TextInProgress
 from pipeline.params.sampling import Sampling
+from pipeline.serving.completions import FullError
 from pipeline.serving.pieces import Piece, PromptState, join, piece_of
 
 # Multiply-adds in a lane's step, which limit the characters that it generates for each text: some milliseconds, so that
@@ -31,31 +31,8 @@ TEXTS_PER_LANE = 8
 MOST_LANES = 8
 
 
-class FullError(Exception):
-    """Too many texts are waiting."""
-
-
 class StoppedError(Exception):
     """The batcher was closed."""
-
-
-class Budget:
-    """The bytes that requests in progress may hold, all together. Used by the event loop's thread only."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.held = 0
-
-    @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Hold `size` bytes meanwhile. FullError if others hold too much."""
-        if self.held and self.held + size > self.most:
-            raise FullError
-        self.held += size
-        try:
-            yield
-        finally:
-            self.held -= size
 
 
 @dataclass(eq=False)

@@ -1,6 +1,8 @@
 """OpenAI's completions API as data: the fields of a request, their checks, and the parts of a response."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -26,7 +28,7 @@ class Limits:
     max_tokens: int = 20_000
     texts: int = 64
     seconds: float = 120.0
-    in_flight: int = 64
+    in_flight: int = 256
     queue: int = 256
     response_bytes: int = 32_000_000
 
@@ -51,6 +53,29 @@ Texts = Annotated[list[str], Field(fail_fast=True)]
 
 # The largest integer that is exact in JavaScript: every client can send it as JSON.
 MAX_SEED = (1 << 53) - 1
+
+
+class FullError(Exception):
+    """Too many texts are waiting."""
+
+
+class Budget:
+    """The bytes that requests in progress may hold, all together. Used by the event loop's thread only."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Hold `size` bytes meanwhile. FullError if others hold too much."""
+        if self.held and self.held + size > self.most:
+            raise FullError
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
 
 
 class StreamOptions(BaseModel):

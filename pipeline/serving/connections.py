@@ -1,9 +1,8 @@
 """Connections: limits on their number, their headers, and the time that a client may take. An extension of uvicorn.
 
-uvicorn limits neither headers nor the time in which a request arrives or a response is taken. A connection is either
-answered by the server, or waits for its client: for headers, a body, the next request, or for it to read. Waiting ends
-after a time, and when there are too many connections, the one that has waited longest is closed for the new one. So
-clients that do nothing never take the place of one that does.
+A connection is either answered by the server, or waits for its client: for headers, a body, the next request, or for it
+to read. Waiting ends after a time, and when there are too many connections, the one that has waited longest is closed
+for the new one. So clients that do nothing never take the place of one that does.
 """
 
 import asyncio
@@ -104,7 +103,7 @@ class Connection(HttpToolsProtocol):
         self._deadline: float | None = None  # until when the request must have arrived
         self._timer: asyncio.TimerHandle | None = None  # looks at the deadline, which changes more often
         self._is_lost = False
-        self._when_lost: Callable[[], None] | None = None
+        self._when_lost: Callable[[], None] | None = None  # what the request being answered has left
         self._extensions = {CUT_OFF: self.cut_off, WHEN_LOST: self.call_when_lost}
         self._stalled: asyncio.TimerHandle | None = None  # until when the client must have read
 
@@ -231,8 +230,7 @@ class Connection(HttpToolsProtocol):
 
     def cut_off(self) -> None:
         """Close the connection now, without what was not yet sent."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._disconnect()
+        self._lose()
         self.transport.abort()
 
     def call_when_lost(self, call: Callable[[], None] | None) -> None:
@@ -241,14 +239,12 @@ class Connection(HttpToolsProtocol):
         if call is not None and self._is_lost:
             call()
 
-    def _disconnect(self) -> None:
-        """Let the request end as if its client had disconnected."""
-        self.cycle.disconnected = True
-        self.cycle.message_event.set()
-        self._lose()
-
     def _lose(self) -> None:
+        """Let the request end: its client has disconnected, or is treated as if it had."""
         self._is_lost = True
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         if self._when_lost is not None:
             self._when_lost()
 
@@ -269,7 +265,7 @@ class Connection(HttpToolsProtocol):
             self.cut_off()
             return
         if is_open:
-            self._disconnect()
+            self._lose()
         body = json.dumps(error_body(message, kind="invalid_request_error")).encode()
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
@@ -292,22 +288,20 @@ class Connection(HttpToolsProtocol):
         self._set_deadline(None if seconds is None else self.loop.time() + seconds)
 
     def _set_deadline(self, deadline: float | None) -> None:
+        """Set or unset the deadline. A timer that comes too early is left: most deadlines do not come."""
         self._deadline = deadline
         if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
-            return  # the timer, if there is one, comes early enough
+            return
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self.loop.call_at(deadline, self._look)
 
     def _look(self) -> None:
-        """End the wait if it is over, or look again then."""
-        self._timer = None
-        if self._deadline is None:
-            return
-        if self._deadline > self.loop.time():
-            self._set_deadline(self._deadline)
-        else:
+        deadline, self._timer = self._deadline, None
+        if deadline is not None and deadline <= self.loop.time():
             self._expire()
+        else:
+            self._set_deadline(deadline)
 
     def _set_stalled(self, seconds: float | None) -> None:
         if self._stalled is not None:

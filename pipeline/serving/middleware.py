@@ -171,8 +171,11 @@ def _length(headers: Headers) -> int:
 def _with_headers(send: Send, added: Mapping[bytes, bytes]) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            own = dict(message["headers"])
-            message["headers"] = [*message["headers"], *(one for one in added.items() if one[0] not in own)]
+            headers = message["headers"]
+            if added.keys().isdisjoint([name for name, _ in headers]):
+                message["headers"] = [*headers, *added.items()]
+            else:
+                message["headers"] = list({**added, **dict(headers)}.items())
         await send(message)
 
     return sending

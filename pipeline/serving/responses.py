@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import Histogram
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -19,8 +20,8 @@ from pipeline.core.errors import UserError
 from pipeline.core.reproducible import sample_seed
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
-from pipeline.serving.batching import Batcher, Budget, FullError, StoppedError, Update, Writing
-from pipeline.serving.completions import CompletionRequest, UnknownModelError, error_body, usage_of
+from pipeline.serving.batching import Batcher, StoppedError, Update, Writing
+from pipeline.serving.completions import Budget, CompletionRequest, FullError, UnknownModelError, error_body, usage_of
 from pipeline.serving.connections import WHEN_LOST
 from pipeline.serving.middleware import SERVER, Metrics, cut_off
 from pipeline.serving.model_source import Served
@@ -67,6 +68,7 @@ class CompletionResponse(Response):
         self.metrics = metrics
         self.started = time.perf_counter()
         self.seconds = seconds
+        self.prompt_chars = sum(map(len, request.prompts))
         self.is_small = request.response_bytes <= SMALL_BYTES
         self.head = {
             "id": f"cmpl-{getrandbits(128):032x}",
@@ -108,7 +110,7 @@ class CompletionResponse(Response):
         writing = None
         try:
             async with asyncio.timeout(self.seconds):
-                self.prompts, self.warnings = await self._build(self._encode, small=self._has_small_prompts())
+                self.prompts, self.warnings = await self._build(self._encode, small=self.prompt_chars <= SMALL_PROMPT)
                 writing = Writing(self.batcher, list(self._texts()), whole=not self.request.stream)
                 await (self._send_events(writing, send) if self.request.stream else self._send_whole(writing, send))
         except Exception as error:
@@ -125,7 +127,7 @@ class CompletionResponse(Response):
         async for update in writing.updates():
             self._count(update)
             pieces[update.number] = Choice(self._with_echo(update), update.finish_reason)
-        self._count_first()
+        self._observe(self.metrics.first)
         tail = {"usage": self._usage()} | ({"warnings": self.warnings} if self.warnings else {})
         parts = body_of(self.head, [pieces[number] for number in sorted(pieces)], self.symbols, tail)
         headers = [(b"content-type", b"application/json")]
@@ -136,7 +138,7 @@ class CompletionResponse(Response):
         while part is not None:
             await send({"type": "http.response.body", "body": part, "more_body": following is not None})
             part, following = following, None if following is None else await self._part(parts)
-        self._count_end()
+        self._observe(self.metrics.seconds)
 
     async def _part(self, parts: Iterator[bytes]) -> bytes | None:
         return await self._build(next, parts, None, small=self.is_small)
@@ -148,7 +150,7 @@ class CompletionResponse(Response):
             await self._start(send, [(b"content-type", b"text/event-stream; charset=utf-8")])
             async for event in self._events(writing):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
-            self._count_end()
+            self._observe(self.metrics.seconds)
             await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
         finally:
             self.metrics.streams.dec()
@@ -156,7 +158,7 @@ class CompletionResponse(Response):
     async def _events(self, writing: Writing) -> AsyncIterator[bytes]:
         async for update in writing.updates():
             if update.piece.text and not self.written:
-                self._count_first()
+                self._observe(self.metrics.first)
             self._count(update)
             parts = list(join(self._with_echo(update)).cut())
             for part in parts:
@@ -187,9 +189,6 @@ class CompletionResponse(Response):
         if small:
             return build(*arguments)
         return await asyncio.get_running_loop().run_in_executor(_builder, build, *arguments)
-
-    def _has_small_prompts(self) -> bool:
-        return sum(map(len, self.request.prompts)) <= SMALL_PROMPT
 
     def _encode(self) -> tuple[list[PromptState], list[str]]:
         """Return the prompts, not yet read, and warnings about their unknown characters."""
@@ -230,13 +229,10 @@ class CompletionResponse(Response):
         self.metrics.characters.inc(len(update.piece.text))
 
     def _usage(self) -> dict[str, int]:
-        return usage_of(sum(map(len, self.request.prompts)), self.written)
+        return usage_of(self.prompt_chars, self.written)
 
-    def _count_first(self) -> None:
-        self.metrics.first.observe(time.perf_counter() - self.started)
-
-    def _count_end(self) -> None:
-        self.metrics.seconds.observe(time.perf_counter() - self.started)
+    def _observe(self, figure: Histogram) -> None:
+        figure.observe(time.perf_counter() - self.started)
 
 
 def _event(body: dict[str, Any]) -> bytes:
@@ -255,7 +251,7 @@ BUSY: dict[type[Exception], tuple[int, str, str]] = {
 
 
 # What is answered with an error object.
-ERRORS = (UserError, HTTPException, *BUSY)
+ERRORS: tuple[type[Exception], ...] = (UserError, HTTPException, *BUSY)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -264,7 +260,8 @@ def add_error_handlers(app: FastAPI) -> None:
     async def answer(_: Request, error: Exception) -> JSONResponse:
         return error_response(error)
 
-    for kind in (RequestValidationError, *ERRORS):
+    kinds: tuple[type[Exception], ...] = (RequestValidationError, *ERRORS)
+    for kind in kinds:
         app.add_exception_handler(kind, answer)
 
 
