@@ -27,8 +27,7 @@ from pipeline.params.sampling import Precision
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-    from pipeline.serving.completions import Limits
-    from pipeline.serving.connections import ConnectionLimits
+    from pipeline.serving.completions import ConnectionLimits, Limits
 
 KEY_VARIABLE = "CHARLM_API_KEY"
 LogFormat = Literal["line", "json"]
@@ -79,8 +78,8 @@ def serve(
     # The port is opened before the model is loaded, so that a port in use is reported at once.
     listening = listen(host, port)
     with without_collecting():
-        from pipeline.serving.completions import Limits  # pydantic and uvicorn: not for --help
-        from pipeline.serving.connections import ConnectionLimits, within_open_files
+        from pipeline.serving.completions import ConnectionLimits, Limits  # pydantic and uvicorn: not for --help
+        from pipeline.serving.connections import within_open_files
     work = functools.partial(
         serve_model,
         listening,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Chunk, FinishReason, TextInProgress
 from pipeline.params.sampling import Sampling
-from pipeline.serving.completions import FullError
+from pipeline.serving.completions import FullError, StoppedError
 from pipeline.serving.pieces import Piece, PromptState, join, piece_of
 
 # Multiply-adds in a lane's step, which limit the characters that it generates for each text: some milliseconds, so that
@@ -25,14 +25,8 @@ from pipeline.serving.pieces import Piece, PromptState, join, piece_of
 PRODUCTS_PER_STEP = 200_000_000
 # Most characters of a step: of whole texts, and if one is streamed, so that it does not arrive in jerks.
 MOST_PER_STEP, MOST_STREAMED = 128, 32
-# Fewer texts than this are not worth another lane.
-TEXTS_PER_LANE = 8
-# More lanes would mostly wait for Python's lock.
-MOST_LANES = 8
-
-
-class StoppedError(Exception):
-    """The batcher was closed."""
+# Fewer texts are not worth another lane, and more lanes would mostly wait for Python's lock.
+TEXTS_PER_LANE, MOST_LANES = 8, 8
 
 
 @dataclass(eq=False)

@@ -38,6 +38,23 @@ class Limits:
         return REQUESTS_HELD * self.response_bytes
 
 
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """Limits of connections; `charlm serve` has an option for each.
+
+    `header_bytes` limits a request's path and headers. Times are in seconds: `header_seconds` from a request's first
+    byte (or the connection's start) to the end of its headers, `body_seconds` from there to the end of its body;
+    `send_seconds` is the time in which a client takes nothing of its response; `keep_alive` the time between requests.
+    """
+
+    connections: int = 512
+    header_bytes: int = 32_768
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    send_seconds: float = 30.0
+    keep_alive: int = 75
+
+
 # Requests with the largest response that may be in progress at once.
 REQUESTS_HELD = 8
 # JSON of a character in a response; of its log-probability, token and offset; and of each alternative. Generous.
@@ -57,6 +74,10 @@ MAX_SEED = (1 << 53) - 1
 
 class FullError(Exception):
     """Too many texts are waiting."""
+
+
+class StoppedError(Exception):
+    """The batcher was closed."""
 
 
 class Budget:
@@ -272,3 +293,11 @@ def usage_of(prompt_chars: int, written: int) -> dict[str, int]:
 def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """Return OpenAI's error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+# Status, message and code of errors that are not the client's fault: it may try again.
+BUSY: dict[type[Exception], tuple[int, str, str]] = {
+    FullError: (429, "too many texts are waiting; try again soon", "queue_full"),
+    StoppedError: (503, "the server was stopped", "stopped"),
+    TimeoutError: (503, "the request took too long", "timeout"),
+}

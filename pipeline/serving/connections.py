@@ -10,7 +10,6 @@ import functools
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -20,7 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from pipeline.serving.completions import error_body
+from pipeline.serving.completions import ConnectionLimits, error_body
 
 # The names under which an application finds, in scope["extensions"], the function that closes a request's connection,
 # and the one that takes what to call when it is lost (None: nothing).
@@ -32,23 +31,6 @@ OTHER_FILES = 64
 MOST_PIPELINED = 8
 # How long a client may take nothing of its response, or send nothing of its request, once the server is stopping.
 STOPPING_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """Limits of connections; `charlm serve` has an option for each.
-
-    `header_bytes` limits a request's path and headers. Times are in seconds: `header_seconds` from a request's first
-    byte (or the connection's start) to the end of its headers, `body_seconds` from there to the end of its body;
-    `send_seconds` is the time in which a client takes nothing of its response; `keep_alive` the time between requests.
-    """
-
-    connections: int = 512
-    header_bytes: int = 32_768
-    header_seconds: float = 10.0
-    body_seconds: float = 30.0
-    send_seconds: float = 30.0
-    keep_alive: int = 75
 
 
 def within_open_files(connections: int) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +20,8 @@ from pipeline.core.errors import UserError
 from pipeline.core.reproducible import sample_seed
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
-from pipeline.serving.batching import Batcher, StoppedError, Update, Writing
-from pipeline.serving.completions import Budget, CompletionRequest, FullError, UnknownModelError, error_body, usage_of
+from pipeline.serving.batching import Batcher, Update, Writing
+from pipeline.serving.completions import BUSY, Budget, CompletionRequest, UnknownModelError, error_body, usage_of
 from pipeline.serving.connections import WHEN_LOST
 from pipeline.serving.middleware import SERVER, Metrics, cut_off
 from pipeline.serving.model_source import Served
@@ -61,7 +61,6 @@ class CompletionResponse(Response):
         self.request = request
         self.writer: Writer = served.writer
         self.read_before = served.read_before
-        self.symbols: Sequence[str] = served.writer.dictionary.symbols
         self.sampling = sampling
         self.batcher = batcher
         self.budget = budget
@@ -84,7 +83,6 @@ class CompletionResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response; stop as soon as the client has disconnected."""
-        del receive
         task, has_left = asyncio.current_task(), False
 
         def leave() -> None:
@@ -129,7 +127,7 @@ class CompletionResponse(Response):
             pieces[update.number] = Choice(self._with_echo(update), update.finish_reason)
         self._observe(self.metrics.first)
         tail = {"usage": self._usage()} | ({"warnings": self.warnings} if self.warnings else {})
-        parts = body_of(self.head, [pieces[number] for number in sorted(pieces)], self.symbols, tail)
+        parts = body_of(self.head, [pieces[number] for number in sorted(pieces)], self.writer.dictionary.symbols, tail)
         headers = [(b"content-type", b"application/json")]
         part, following = await self._part(parts), await self._part(parts)
         if following is None:
@@ -170,7 +168,7 @@ class CompletionResponse(Response):
 
     async def _end_early(self, error: Exception, scope: Scope, send: Send) -> None:
         """End a response that has begun: a stream with an event that says why, if the client takes it."""
-        if not isinstance(error, UserError | StoppedError | TimeoutError):
+        if not isinstance(error, (UserError, *BUSY)):
             SERVER.error("a response failed", exc_info=error)
         if self.request.stream:
             event = {"type": "http.response.body", "body": _event(describe_error(error)[1]), "more_body": False}
@@ -219,7 +217,7 @@ class CompletionResponse(Response):
         return [*self.prompts[update.number // self.request.samples].echo, update.piece]
 
     def _event(self, number: int, piece: Piece, finish_reason: str | None) -> bytes:
-        logprobs = logprobs_of(piece, self.symbols, self.offsets[number])
+        logprobs = logprobs_of(piece, self.writer.dictionary.symbols, self.offsets[number])
         self.offsets[number] += len(piece.text)
         choice = {"index": number, "text": piece.text, "logprobs": logprobs, "finish_reason": finish_reason}
         return _event(self.head | {"choices": [choice]})
@@ -242,14 +240,6 @@ def _event(body: dict[str, Any]) -> bytes:
 RETRY_AFTER_SECONDS = 1
 NOT_FOUND = 404
 NO_SUCH_PATH = "no such path; POST /v1/completions completes text (there is no chat), /docs lists all paths"
-# Status, message and code of errors that are not the client's fault: it may try again.
-BUSY: dict[type[Exception], tuple[int, str, str]] = {
-    FullError: (429, "too many texts are waiting; try again soon", "queue_full"),
-    StoppedError: (503, "the server was stopped", "stopped"),
-    TimeoutError: (503, "the request took too long", "timeout"),
-}
-
-
 # What is answered with an error object.
 ERRORS: tuple[type[Exception], ...] = (UserError, HTTPException, *BUSY)
 
