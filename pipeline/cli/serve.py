@@ -143,11 +143,10 @@ def serve_model(
             print_model(model, version=served.card["version"], perplexity=served.card["perplexity"])
             return served
 
-        hosts = (*LOOPBACK, host)
-        app = make_application(load, limits=limits, key=key, hosts=hosts, cors=cors, workers=workers)
+        app = make_application(load, limits=limits, key=key, hosts=(*LOOPBACK, host), cors=cors, workers=workers)
     if workers == 1:
         print_address(model, host, listening)
-    # The event loop and the batcher's thread alternate many times a second: Python's default of 5 ms is too long.
+    # The event loop and the batcher's threads alternate many times a second: Python's default of 5 ms is too long.
     sys.setswitchinterval(SWITCH_SECONDS)
     config = server_config(
         app,

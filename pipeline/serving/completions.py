@@ -18,9 +18,8 @@ class Limits:
     """Limits of a request, and of all requests at once.
 
     `texts` limits the number of prompts times n, `seconds` the time of a request. `in_flight` texts are generated at
-    once; `queue` more may wait. `response_bytes` limits a response, estimated from its texts, their characters and the
-    alternatives of each; all requests in progress may hold `held_bytes` in bodies and responses. `charlm serve` has
-    options for all but the first two, `texts` and `held_bytes`.
+    once; `queue` more may wait. `response_bytes` limits a response, as estimated; all requests in progress may hold
+    `held_bytes` in responses. `charlm serve` has options for all but the first two, `texts` and `held_bytes`.
     """
 
     body_bytes: int = 2_000_000
@@ -118,8 +117,7 @@ class CompletionRequest(BaseModel):
     """POST /v1/completions. OpenAI's fields mean the same here, except that a token is a character.
 
     All of OpenAI's fields are accepted; null means the default. `user` is ignored; `best_of` and `suffix` are accepted
-    only if they change nothing. `top_k`, `min_p`, `repetition_penalty`,
-    `repetition_window`, `ngram_weight` and `allowed` are this server's own. Unknown fields are refused.
+    only if they change nothing. The fields after `user` are this server's own. Unknown fields are refused.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -188,8 +186,9 @@ class CompletionRequest(BaseModel):
         try:
             "".join(value or ()).encode()
         except UnicodeEncodeError:
-            message = "contains half of a surrogate pair, allowed is Unicode text"
-            raise PydanticCustomError("surrogate", message) from None
+            raise PydanticCustomError(
+                "surrogate", "contains half of a surrogate pair, allowed is Unicode text"
+            ) from None
         return value
 
     @property

@@ -154,6 +154,7 @@ def test_workers_share_a_port_a_killed_one_is_replaced_and_ctrl_c_ends_all(tmp_p
         process.kill()
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_supervisor_is_killed(tmp_path):
     random_model().save(tmp_path / "models/charlm")
     process = serve(tmp_path, "--port", "0", "--workers", "2")
@@ -165,6 +166,7 @@ def test_workers_end_when_their_supervisor_is_killed(tmp_path):
     assert psutil.wait_procs(left, timeout=60)[1] == []
 
 
+@pytest.mark.slow
 def test_workers_without_a_model_are_one_line_and_not_started_again(tmp_path):
     process = serve(tmp_path, "--port", "0", "--workers", "2")
     assert process.wait(60) == 2
