@@ -13,12 +13,14 @@ from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import CURVE, read_checked, sha256_of
+from pipeline.core.reproducible import available_cores
 from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement_id, record_in
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, SavedModel, weights_path
 from pipeline.params.reader import PARAMS_FILE, flatten, read_group, read_yaml
 from pipeline.params.sampling import Precision
 from pipeline.params.text import DataParams, source_name
+from pipeline.serving.batching import MOST_LANES
 from pipeline.serving.pieces import ReadPrompts
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import Count, EvaluateFigures, Number, Registration, SplitFigures
@@ -151,7 +153,8 @@ def load_served(address: str, *, precision: Precision = "fp32") -> Served:
     """
     found = locate(address)
     model = SavedModel.load(found.folder)
-    writer = Writer(model, threads=1, precision=precision)  # a lane of the batcher is one thread
+    # The batcher's lanes are threads themselves; with more cores than lanes, they share the rest.
+    writer = Writer(model, threads=max(1, available_cores() // MOST_LANES), precision=precision)
     writer.warm_up()
     return Served(writer, card_at(found, model))
 

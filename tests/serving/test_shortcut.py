@@ -1,11 +1,16 @@
 """Valid requests do not pass through FastAPI, and prompts that come again are not read again: both change no answer."""
 
+import threading
+from collections import deque
+from types import SimpleNamespace
+
 import pytest
 from serving.conftest import post, wait_for
 from support.models import random_model
 
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
+from pipeline.serving.batching import Batcher, _steps
 from pipeline.serving.completions import CompletionRequest
 from pipeline.serving.pieces import MOST_READ_PROMPTS, ReadPrompts
 
@@ -103,3 +108,25 @@ def test_only_the_last_prompts_are_remembered():
         known.add(str(number), WRITER.encode_prompt("a"), state)
     assert known.find("0") is None
     assert known.find("1") is not None
+
+
+def test_lanes_share_the_texts_and_one_lane_serves_few():
+    taken = {}
+    for active in (1, 8, 9, 40):
+        batcher = Batcher.__new__(Batcher)
+        batcher.active, batcher._lanes, batcher._changed = active, [None, None], threading.Condition()
+        batcher._ready = deque(range(active))
+        with batcher._changed:
+            taken[active] = [len(batcher._share(0)), len(batcher._share(0))]
+    assert taken == {1: [1, 0], 8: [8, 0], 9: [8, 1], 40: [20, 20]}
+
+
+def test_a_step_ends_the_shortest_text_unless_that_is_soon():
+    def steps(*left, most=128):
+        return _steps(WRITER, [SimpleNamespace(left=one) for one in left], most)
+
+    assert steps(100) == 100
+    assert steps(100, most=32) == 25
+    assert steps(100, 40) == 40
+    assert steps(5000) == 125
+    assert steps(3, 500) == 32
