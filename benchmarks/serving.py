@@ -56,12 +56,13 @@ def server(*command: str, ready: str, cwd: Path) -> Iterator[tuple[str, psutil.P
                 break
             except httpx.TransportError:
                 if time.monotonic() > end or process.poll() is not None:
-                    raise
+                    raise RuntimeError(f"{' '.join(command)} does not serve; exit code {process.poll()}") from None
                 time.sleep(0.1)
         yield address, psutil.Process(process.pid)
     finally:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.terminate()
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.terminate()
         process.terminate()
         process.wait()
 
@@ -122,7 +123,7 @@ def main() -> int:
             sys.executable,
             "-m",
             "uvicorn",
-            "benchmarks.serving:bare",
+            "benchmarks.load:bare",
             "--factory",
             "--no-access-log",
             "--port",
