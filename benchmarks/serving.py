@@ -1,15 +1,14 @@
 """Measures the server under load, and compares it with `mlflow models serve` for the same requests.
 
-    python -m benchmarks.serving [--seconds 5]
+    python -m benchmarks.serving [--seconds 5] [--requests 20000] [--workers 1]
 
-Starts `charlm serve` (2x96, random weights) and sends requests from a second process with an async HTTP client, on
-loopback. "engine" is the time for the same texts in this process, without a server. Exits with 1 if a goal is missed.
+Starts `charlm serve` (2x96, random weights) and sends requests on loopback from a second process: wrk, oha or hey if
+one is installed, else an async HTTP client, which takes more of the processor than the server's HTTP. All requests of a
+steady load have one prompt. "engine" is the time for the same texts in this process, without a server; "bare" is the
+rate of FastAPI with an endpoint that returns a constant answer of that size. Exits with 1 if a goal is missed.
 """
 
 import argparse
-import asyncio
-import json
-import multiprocessing
 import os
 import socket
 import statistics
@@ -20,98 +19,23 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import httpx
 import psutil
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.generation import random_model
+from benchmarks.load import LENGTH, OK, PROMPT, Load, flood, generator, in_second_process, percentile, steady, streams
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
 
 ROOT = Path(__file__).parents[1]
-PROMPT = "The United States are"
-LENGTH = 100
 SERVER_START_SECONDS = 60
 # The goals
-OVERHEAD_SECONDS, SHARE_OF_ENGINE, P99_SECONDS, FIRST_SECONDS = 0.003, 0.6, 0.4, 0.3
-OK, TOO_MANY = 200, 429
-
-
-def body(seed: int, length: int = LENGTH, *, stream: bool = False) -> dict[str, Any]:
-    """Return a request for `charlm serve`."""
-    return {"prompt": PROMPT, "max_tokens": length, "seed": seed, "stream": stream}
-
-
-def mlflow_body(seed: int) -> dict[str, Any]:
-    """Return the same request for `mlflow models serve`."""
-    return {"inputs": {"prompt": [PROMPT]}, "params": {"max_new_chars": LENGTH, "seed": seed}}
-
-
-def _client(address: str, connections: int) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        address, connector=aiohttp.TCPConnector(limit=connections), timeout=aiohttp.ClientTimeout(120)
-    )
-
-
-async def _one(client: aiohttp.ClientSession, path: str, request: dict[str, Any]) -> tuple[int, float]:
-    started = time.perf_counter()
-    async with client.post(path, json=request) as answer:
-        await answer.read()
-        return answer.status, time.perf_counter() - started
-
-
-async def _steady(address: str, path: str, clients: int, seconds: float) -> list[tuple[int, float]]:
-    """Let each of `clients` clients send one request after the other for `seconds`; returns statuses and latencies."""
-    done: list[tuple[int, float]] = []
-    async with _client(address, clients) as client:
-        end = time.perf_counter() + seconds
-
-        async def ask(number: int) -> None:
-            seed = number
-            while time.perf_counter() < end:
-                request = mlflow_body(seed) if path == "/invocations" else body(seed)
-                done.append(await _one(client, path, request))
-                seed += clients
-
-        await asyncio.gather(*(ask(number) for number in range(clients)))
-    return done
-
-
-async def _streams(address: str, count: int, length: int) -> list[tuple[float, str]]:
-    """Request `count` streams at once; returns the seconds to each one's first character, and its text."""
-
-    async def read(client: aiohttp.ClientSession, seed: int) -> tuple[float, str]:
-        started, first, text = time.perf_counter(), 0.0, ""
-        request = body(seed, length, stream=True)
-        async with client.post("/v1/completions", json=request) as answer:
-            async for line in answer.content:
-                if line.startswith(b"data: {"):
-                    first = first or time.perf_counter() - started
-                    text += json.loads(line[6:])["choices"][0]["text"]
-        return first, text
-
-    async with _client(address, count) as client:
-        return await asyncio.gather(*(read(client, seed) for seed in range(count)))
-
-
-async def _flood(address: str, count: int) -> list[tuple[int, float]]:
-    """Let `count` clients request one long text each, at once; returns statuses and latencies."""
-    async with _client(address, count) as client:
-        return await asyncio.gather(*(_one(client, "/v1/completions", body(seed, 2000)) for seed in range(count)))
-
-
-def in_second_process(work: Any, *arguments: Any) -> Any:
-    """Run a coroutine function in its own process and return its result."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_run, (work, arguments))
-
-
-def _run(work: Any, arguments: tuple[Any, ...]) -> Any:
-    return asyncio.run(work(*arguments))
+OVERHEAD_SECONDS, SHARE_OF_ENGINE, P99_SECONDS, FIRST_SECONDS, GROWTH, TIMES_MLFLOW = 0.003, 0.6, 0.06, 0.15, 5e6, 4
+TOO_MANY = 429
+STREAMS = 256
 
 
 @contextmanager
@@ -132,19 +56,15 @@ def server(*command: str, ready: str, cwd: Path) -> Iterator[tuple[str, psutil.P
                 break
             except httpx.TransportError:
                 if time.monotonic() > end or process.poll() is not None:
-                    raise
+                    raise RuntimeError(f"{' '.join(command)} does not serve; exit code {process.poll()}") from None
                 time.sleep(0.1)
         yield address, psutil.Process(process.pid)
     finally:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.terminate()
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.terminate()
         process.terminate()
         process.wait()
-
-
-def percentile(values: list[float], share: float) -> float:
-    """Return the smallest value that at least `share` of `values` do not exceed."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
 def engine_seconds(writer: Writer) -> float:
@@ -188,6 +108,8 @@ def main() -> int:
     """Print the table; returns 1 if a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=5.0, help="duration of the steady loads")
+    parser.add_argument("--requests", type=int, default=20_000, help="requests between two looks at the memory")
+    parser.add_argument("--workers", default="1", help="processes of `charlm serve`")
     options = parser.parse_args()
     results, model = Results(), random_model(2, 96)
     writer = Writer(model)
@@ -197,65 +119,95 @@ def main() -> int:
         folder = Path(name)
         model.save(folder / "models/charlm")
         theirs = measure_mlflow(folder, options.seconds)
-        serve = (sys.executable, "-m", "pipeline.cli.app", "serve", "--in-flight", "64", "--queue", "100", "--port")
-        with server(*serve, ready="/readyz", cwd=folder) as (address, process):
-            path = "/v1/completions"
-            in_second_process(_steady, address, path, 4, 1.0)
-            one = [seconds for _, seconds in in_second_process(_steady, address, path, 1, options.seconds)]
-            p50 = statistics.median(one)
-            results.add(
-                "1 client",
-                f"p50 {p50 * 1e3:.1f} ms (engine {alone * 1e3:.1f} ms)",
-                "engine + 3 ms",
-                reached=p50 <= alone + OVERHEAD_SECONDS,
-                mlflow=f"p50 {theirs[1][0] * 1e3:.1f} ms",
-            )
-            many = in_second_process(_steady, address, path, 32, options.seconds)
-            chars = LENGTH * len(many) / options.seconds
-            p99 = percentile([seconds for _, seconds in many], 0.99)
-            well = all(status == OK for status, _ in many)
-            results.add(
-                "32 clients",
-                f"{chars:,.0f} characters/s, {chars / rate:.0%} of the engine's {rate:,.0f}; p99 {p99 * 1e3:.0f} ms; "
-                f"{'no error' if well else 'errors'}",
-                "60%, p99 400 ms, no error",
-                reached=chars >= SHARE_OF_ENGINE * rate and p99 <= P99_SECONDS and well,
-                mlflow=f"{LENGTH / theirs[32][1]:,.0f} characters/s, p99 {theirs[32][2] * 1e3:.0f} ms",
-            )
-            streams = in_second_process(_streams, address, 64, 500)
-            first = percentile([seconds for seconds, _ in streams], 0.99)
-            same = all(
-                text == writer.complete(PROMPT, Sampling(max_new_chars=500, seed=seed)).completion
-                for seed, (_, text) in enumerate(streams)
-            )
-            results.add(
-                "64 streams of 500 characters",
-                f"first character p99 {first * 1e3:.0f} ms; texts {'as alone' if same else 'DIFFERENT'}",
-                "300 ms, as alone",
-                reached=first <= FIRST_SECONDS and same,
-            )
-            before = process.memory_info().rss
-            flood = [status for status, _ in in_second_process(_flood, address, 500)]
-            after = process.memory_info().rss
-            again = statistics.median(
-                seconds for _, seconds in in_second_process(_steady, address, path, 1, options.seconds)
-            )
-            results.add(
-                "500 clients, 2,000 characters, queue of 100",
-                f"{flood.count(OK)} x 200, {flood.count(TOO_MANY)} x 429, "
-                f"{len(flood) - flood.count(OK) - flood.count(TOO_MANY)} "
-                f"others; memory {(after - before) / 1e6:+.0f} MB; then p50 {again * 1e3:.1f} ms",
-                "200 and 429 only, as quick afterwards",
-                reached=set(flood) <= {OK, TOO_MANY} and again <= 1.5 * p50,
-            )
+        constant = (
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "benchmarks.load:bare",
+            "--factory",
+            "--no-access-log",
+            "--port",
+        )
+        with server(*constant, ready="/docs", cwd=folder) as (address, _):
+            framework = steady(address, "/v1/completions", 32, options.seconds)
+        serve = (sys.executable, "-m", "pipeline.cli.app", "serve", "--workers", options.workers, "--queue", "100")
+        with server(*serve, "--port", ready="/readyz", cwd=folder) as (address, process):
+            measure(results, address, process, options, writer, {"alone": alone, "rate": rate}, theirs)
     console = Console(width=150)
     console.print(results.table)
+    console.print(f"load: {generator() or 'aiohttp'}; bare FastAPI: {framework.rate:,.0f} requests/s with 32 clients")
     console.print(f"goals missed: {', '.join(results.missed)}" if results.missed else "all goals reached")
     return 1 if results.missed else 0
 
 
-def measure_mlflow(folder: Path, seconds: float) -> dict[int, tuple[float, float, float]]:
-    """Return for each number of clients the median seconds, the seconds per request, and the 99th percentile."""
+def measure(
+    results: Results,
+    address: str,
+    process: psutil.Process,
+    options: argparse.Namespace,
+    writer: Writer,
+    engine: dict[str, float],
+    theirs: dict[int, Load],
+) -> None:
+    """Measure `charlm serve` at `address`."""
+    path = "/v1/completions"
+    steady(address, path, 4, 1.0)
+    one = steady(address, path, 1, options.seconds)
+    results.add(
+        "1 client",
+        f"p50 {one.p50 * 1e3:.1f} ms (engine {engine['alone'] * 1e3:.1f} ms)",
+        "engine + 3 ms",
+        reached=one.p50 <= engine["alone"] + OVERHEAD_SECONDS,
+        mlflow=f"p50 {theirs[1].p50 * 1e3:.1f} ms",
+    )
+    many = steady(address, path, 32, options.seconds)
+    share, times = LENGTH * many.rate / engine["rate"], many.rate / theirs[32].rate
+    results.add(
+        "32 clients",
+        f"{many.rate:,.0f} requests/s, {share:.0%} of the engine's {engine['rate']:,.0f} characters/s, "
+        f"{times:.1f} times mlflow's; p50 {many.p50 * 1e3:.0f} ms, p99 {many.p99 * 1e3:.0f} ms; {many.failed} failed",
+        "60%, 4 times, p99 60 ms, none failed",
+        reached=share >= SHARE_OF_ENGINE and times >= TIMES_MLFLOW and many.p99 <= P99_SECONDS and not many.failed,
+        mlflow=f"{theirs[32].rate:,.0f} requests/s, p99 {theirs[32].p99 * 1e3:.0f} ms",
+    )
+    before, count = memory(process), 0
+    while count < options.requests:
+        count += steady(address, path, 32, options.seconds).count
+    growth = memory(process) - before
+    results.add(f"{count:,} requests", f"memory {growth / 1e6:+.1f} MB", "5 MB", reached=growth <= GROWTH)
+    streamed = in_second_process(streams, address, STREAMS, 500)
+    first = percentile([seconds for seconds, _ in streamed], 0.99)
+    same = all(
+        text == writer.complete(PROMPT, Sampling(max_new_chars=500, seed=seed)).completion
+        for seed, (_, text) in enumerate(streamed)
+    )
+    results.add(
+        f"{STREAMS} streams of 500 characters",
+        f"first character p99 {first * 1e3:.0f} ms; texts {'as alone' if same else 'DIFFERENT'}",
+        "150 ms, as alone",
+        reached=first <= FIRST_SECONDS and same,
+    )
+    before = memory(process)
+    flooded = [status for status, _ in in_second_process(flood, address, 500)]
+    after = memory(process)
+    again = steady(address, path, 1, options.seconds).p50
+    results.add(
+        "500 clients, 2,000 characters, queue of 100",
+        f"{flooded.count(OK)} x 200, {flooded.count(TOO_MANY)} x 429, "
+        f"{len(flooded) - flooded.count(OK) - flooded.count(TOO_MANY)} "
+        f"others; memory {(after - before) / 1e6:+.0f} MB; then p50 {again * 1e3:.1f} ms",
+        "200 and 429 only, as quick afterwards",
+        reached=set(flooded) <= {OK, TOO_MANY} and again <= 1.5 * one.p50,
+    )
+
+
+def memory(process: psutil.Process) -> int:
+    """Return the resident bytes of a server and its workers."""
+    return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
+
+
+def measure_mlflow(folder: Path, seconds: float) -> dict[int, Load]:
+    """Return what `mlflow models serve` does for each number of clients."""
     import mlflow
 
     from pipeline.serving.registration import log_model
@@ -268,12 +220,10 @@ def measure_mlflow(folder: Path, seconds: float) -> dict[int, tuple[float, float
     found = {}
     with server(*command, ready="/ping", cwd=folder) as (address, _):
         for clients in (1, 32):
-            in_second_process(_steady, address, "/invocations", clients, 1.0)
-            answers = in_second_process(_steady, address, "/invocations", clients, seconds)
-            if any(status != OK for status, _ in answers):
-                raise RuntimeError(f"mlflow models serve answered {next(s for s, _ in answers if s != OK)}")
-            done = [taken for _, taken in answers]
-            found[clients] = (statistics.median(done), seconds / len(done), percentile(done, 0.99))
+            steady(address, "/invocations", clients, 1.0)
+            found[clients] = steady(address, "/invocations", clients, seconds)
+            if found[clients].failed:
+                raise RuntimeError(f"mlflow models serve failed {found[clients].failed} times")
     return found
 
 

@@ -1,34 +1,41 @@
 """`charlm serve`: runs the HTTP server, on loopback unless there is a key."""
 
-import ctypes
 import errno
+import functools
 import gc
 import ipaddress
 import json
 import logging
+import multiprocessing
 import os
 import re
+import signal
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pipeline.cli.models import DEFAULT_MODEL, ModelAddress, print_model
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.params.sampling import Precision
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from multiprocessing.process import BaseProcess
 
-    from pipeline.serving.connections import ConnectionLimits
+    from pipeline.serving.completions import ConnectionLimits, Limits
 
 KEY_VARIABLE = "CHARLM_API_KEY"
 LogFormat = Literal["line", "json"]
 SWITCH_SECONDS = 0.0005
+# How long requests in flight may take after a stop was requested.
+STOP_SECONDS = 30
+# How often the supervisor looks at its workers.
+SUPERVISED_SECONDS = 0.5
 # What a browser sends as Origin.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
@@ -38,7 +45,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Other than loopback only with a key in CHARLM_API_KEY.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     precision: Annotated[Precision, typer.Option(help="bf16: faster for large networks.")] = "fp32",
-    in_flight: Annotated[int, typer.Option(min=1, max=4096, help="Texts generated at once.")] = 64,
+    in_flight: Annotated[int, typer.Option(min=1, max=4096, help="Texts generated at once.")] = 256,
     queue: Annotated[int, typer.Option(min=0, max=100_000, help="Texts that may wait; more are answered 429.")] = 256,
     max_tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Most characters of a completion.")] = 20_000,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Longest time of a request.")] = 120.0,
@@ -55,6 +62,7 @@ def serve(
         list[str] | None, typer.Option(help="An origin whose pages may call the server: https://example.com.")
     ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="json: an object a line, with ids and sizes.")] = "line",
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; each has the model and these limits.")] = 1,
     *,
     access_log: Annotated[
         bool, typer.Option(help="Log each request: time, path, status, latency; never a prompt.")
@@ -70,11 +78,64 @@ def serve(
     # The port is opened before the model is loaded, so that a port in use is reported at once.
     listening = listen(host, port)
     with without_collecting():
-        from pipeline.serving.application import make_application  # numba and FastAPI: not for --help
-        from pipeline.serving.completions import Limits
-        from pipeline.serving.connections import ConnectionLimits, within_open_files
+        from pipeline.serving.completions import ConnectionLimits, Limits  # pydantic and uvicorn: not for --help
+        from pipeline.serving.connections import within_open_files
+    work = functools.partial(
+        serve_model,
+        listening,
+        model,
+        Limits(
+            max_tokens=max_tokens,
+            seconds=seconds,
+            in_flight=in_flight,
+            queue=queue,
+            response_bytes=response_mb * 1_000_000,
+        ),
+        ConnectionLimits(
+            connections=within_open_files(connections),
+            header_bytes=header_bytes,
+            header_seconds=header_seconds,
+            body_seconds=body_seconds,
+            send_seconds=send_seconds,
+            keep_alive=keep_alive,
+        ),
+        precision=precision,
+        key=key,
+        host=host,
+        cors=tuple(cors or ()),
+        access_log=access_log,
+        log_format=log_format,
+        workers=workers,
+    )
+    if workers == 1:
+        work()
+    else:
+        print_address(model, host, listening)
+        supervise(work, workers)
+
+
+def serve_model(
+    listening: socket.socket,
+    model: str,
+    limits: "Limits",
+    of_connections: "ConnectionLimits",
+    *,
+    precision: Precision,
+    key: str | None,
+    host: str,
+    cors: tuple[str, ...],
+    access_log: bool,
+    log_format: LogFormat,
+    workers: int,
+) -> None:
+    """Load the model and serve it in this process, one of `workers`, until Ctrl-C or SIGTERM."""
+    with without_collecting():
+        import uvicorn  # these are not for --help
+
+        from pipeline.serving.application import make_application
+        from pipeline.serving.connections import server_config
         from pipeline.serving.middleware import LOOPBACK
-        from pipeline.serving.model_source import Served, load_served
+        from pipeline.serving.model_source import Served, load_served, return_memory
 
         def load() -> Served:
             served = load_served(model, precision=precision)
@@ -82,27 +143,73 @@ def serve(
             print_model(model, version=served.card["version"], perplexity=served.card["perplexity"])
             return served
 
-        limits = Limits(
-            max_tokens=max_tokens,
-            seconds=seconds,
-            in_flight=in_flight,
-            queue=queue,
-            response_bytes=response_mb * 1_000_000,
-        )
-        of_connections = ConnectionLimits(
-            connections=within_open_files(connections),
-            header_bytes=header_bytes,
-            header_seconds=header_seconds,
-            body_seconds=body_seconds,
-            send_seconds=send_seconds,
-            keep_alive=keep_alive,
-        )
-        app = make_application(load, limits=limits, key=key, hosts=(*LOOPBACK, host), cors=tuple(cors or ()))
+        app = make_application(load, limits=limits, key=key, hosts=(*LOOPBACK, host), cors=cors, workers=workers)
+    if workers == 1:
+        print_address(model, host, listening)
+    # The event loop and the batcher's threads alternate many times a second: Python's default of 5 ms is too long.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    config = server_config(
+        app,
+        of_connections,
+        log_config=log_config(access=access_log, form=log_format),
+        log_level=logging.WARNING,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    with suppress(KeyboardInterrupt):  # Ctrl-C, raised again by uvicorn after the stop
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def print_address(model: str, host: str, listening: socket.socket) -> None:
+    """Print where the server is."""
     shown = f"[{host}]" if ":" in host else host
     print(f"charlm: {model} at http://{shown}:{listening.getsockname()[1]}/  (API: /docs, Ctrl-C ends)", flush=True)
-    # The event loop and the batcher's thread alternate many times a second: Python's default of 5 ms is too long.
-    sys.setswitchinterval(SWITCH_SECONDS)
-    run(app, listening, of_connections, access_log=access_log, log_format=log_format)
+
+
+def supervise(work: Callable[[], None], workers: int) -> None:
+    """Run `work` in `workers` processes until Ctrl-C or SIGTERM. One that dies is started again, unless it cannot work.
+
+    They accept connections from one socket, which stays open meanwhile, so that clients wait instead of being refused.
+    """
+    context = multiprocessing.get_context("spawn")  # threads of this process must not be copied
+    has_ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: has_ended.set())
+    running: list[BaseProcess] = []
+    exit_code = 0
+    while not has_ended.is_set():
+        for worker in [one for one in running if one.exitcode is not None]:
+            running.remove(worker)
+            if worker.exitcode == UserError.exit_code:  # it has said why; the next one would fail too
+                exit_code = UserError.exit_code
+                has_ended.set()
+            else:
+                print(f"a worker died (exit code {worker.exitcode}) and is replaced", file=sys.stderr, flush=True)
+        while len(running) < workers and not has_ended.is_set():
+            running.append(context.Process(target=run_worker, args=(work,)))
+            running[-1].start()
+        has_ended.wait(SUPERVISED_SECONDS)
+    for worker in running:
+        worker.terminate()
+    for worker in running:
+        worker.join()
+    sys.exit(exit_code)
+
+
+def run_worker(work: Callable[[], None]) -> None:
+    """Run `work`, and end as on SIGTERM when the supervisor is gone."""
+    supervisor = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if supervisor is not None:
+            supervisor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()
+    try:
+        work()
+    except UserError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 @contextmanager
@@ -117,13 +224,6 @@ def without_collecting() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def return_memory() -> None:
-    """Give the system back what loading a model needed only meanwhile: 25 MB for a million characters of n-grams."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim:  # glibc's; it retains freed memory otherwise
-        trim(0)
 
 
 def is_loopback(host: str) -> bool:
@@ -181,10 +281,6 @@ def log_config(*, access: bool, form: LogFormat = "line") -> dict[str, Any]:
     }
 
 
-# How long requests in flight may take after a stop was requested.
-STOP_SECONDS = 30
-
-
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens at `host` and `port` (0: any free one); UserError if that is not possible.
 
@@ -202,24 +298,3 @@ def listen(host: str, port: int) -> socket.socket:
                 f"--port: found {port}, which needs root's rights; allowed are 1024 to 65535, or 0"
             ) from None
         raise UserError(f"--host: cannot listen at {host}: {error.strerror or error}") from None
-
-
-def run(
-    app: "ASGIApp", listening: socket.socket, limits: "ConnectionLimits", *, access_log: bool, log_format: LogFormat
-) -> None:
-    """Serve `app` until Ctrl-C or SIGTERM; requests in flight then have STOP_SECONDS to finish."""
-    import uvicorn  # not for --help
-
-    from pipeline.serving.connections import server_config
-
-    config = server_config(
-        app,
-        limits,
-        log_config=log_config(access=access_log, form=log_format),
-        log_level=logging.WARNING,
-        timeout_graceful_shutdown=STOP_SECONDS,
-    )
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:  # Ctrl-C, raised again by uvicorn after the stop
-        return

@@ -14,16 +14,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
-from pipeline.serving.batching import Batcher, Budget
-from pipeline.serving.completions import CompletionRequest, Limits, check_model
+from pipeline.core.reproducible import available_cores
+from pipeline.serving.batching import Batcher
+from pipeline.serving.completions import Budget, CompletionRequest, Limits, check_model
 from pipeline.serving.middleware import LOOPBACK, SERVER, AccessLog, Guard, Metrics
 from pipeline.serving.model_source import Served
-from pipeline.serving.responses import CompletionResponse, add_error_handlers
+from pipeline.serving.responses import ERRORS, CompletionResponse, add_error_handlers, error_response
 
+COMPLETIONS = "/v1/completions"
+JSON = (b"content-type", b"application/json")
 PAGE = Path(__file__).with_name("page")
-ERRORS: dict[int | str, dict[str, Any]] = {
+DESCRIBED: dict[int | str, dict[str, Any]] = {
     400: {"description": "A field is wrong: `error.param` names it"},
     401: {"description": "A key is needed"},
     404: {"description": "No such model"},
@@ -36,17 +40,76 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 class Server:
     """What the endpoints share: the model being served, the batcher and the metrics."""
 
-    def __init__(self, load: Callable[[], Served], limits: Limits) -> None:
+    def __init__(self, load: Callable[[], Served], limits: Limits, workers: int) -> None:
         self.load = load
         self.limits = limits
         self.served = load()
-        self.batcher = Batcher(in_flight=limits.in_flight, queue=limits.queue)
+        lanes = max(1, available_cores() // workers)
+        self.batcher = Batcher(in_flight=limits.in_flight, queue=limits.queue, lanes=lanes)
         self.budget = Budget(limits.held_bytes)
         self.metrics = Metrics()
         self.metrics.active.set_function(lambda: self.batcher.active)
         self.metrics.waiting.set_function(lambda: self.batcher.waiting)
         self.created = int(time.time())
         self.reloading = asyncio.Lock()
+
+    def complete(self, request: CompletionRequest) -> Response:
+        """Return the response to `request`; UserError if it names what this server does not have or allow."""
+        served = self.served
+        request.check(self.limits, served.card["name"])
+        return CompletionResponse(
+            request,
+            served,
+            request.sampling(),
+            self.batcher,
+            self.budget,
+            seconds=self.limits.seconds,
+            metrics=self.metrics,
+        )
+
+
+class Shortcut:
+    """Answers a valid request for completions without FastAPI, which takes as long as the text.
+
+    What it does not accept goes to FastAPI's endpoint, which finds the same error and describes it.
+    """
+
+    path = COMPLETIONS  # makes it a route, by which requests are counted
+
+    def __init__(self, app: ASGIApp, *, server: Server) -> None:
+        self.app = app
+        self.server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope.get("path") != COMPLETIONS or scope["method"] != "POST" or JSON not in scope["headers"]:
+            await self.app(scope, receive, send)
+            return
+        messages = [await receive()]
+        while messages[-1].get("more_body", False):
+            messages.append(await receive())
+        try:
+            request = CompletionRequest.model_validate_json(b"".join(one.get("body", b"") for one in messages))
+        except ValueError:
+            await self.app(scope, _first(messages, receive), send)
+            return
+        scope["route"] = self
+        try:
+            response = self.server.complete(request)
+            await response(scope, receive, send)
+        except ERRORS as error:
+            await error_response(error)(scope, receive, send)
+
+
+def _first(messages: Sequence[Message], receive: Receive) -> Receive:
+    """Return what receives `messages` again, then what follows."""
+    left = iter(messages)
+
+    async def again() -> Message:
+        message = next(left, None)
+        return await receive() if message is None else message
+
+    return again
 
 
 def make_application(
@@ -56,22 +119,35 @@ def make_application(
     key: str | None = None,
     hosts: Sequence[str] = LOOPBACK,
     cors: Sequence[str] = (),
+    workers: int = 1,
 ) -> FastAPI:
-    """Return the ASGI application that serves the model that `load` returns, now and at each reload."""
+    """Return the ASGI application that serves the model that `load` returns, now and at each reload.
+
+    `workers` processes share the machine, and each has such an application.
+    """
     limits = limits or Limits()
-    server = Server(load, limits)
+    server = Server(load, limits, workers)
 
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
         yield
         server.batcher.close()
 
-    app = FastAPI(title="charlm", description=__doc__, docs_url=None, redoc_url=None, lifespan=life)
+    app = FastAPI(
+        title="charlm",
+        description=__doc__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # looks at each request whether it is on
+    )
     app.state.server = server
     _add_completions(app, server)
-    _add_operations(app, server, has_key=key is not None)
+    refusal = "allowed only with a key (CHARLM_API_KEY)" if key is None else ""
+    _add_operations(app, server, no_reload=refusal or ("not with --workers: restart the server" if workers > 1 else ""))
     _add_pages(app)
     add_error_handlers(app)
+    app.add_middleware(Shortcut, server=server)
     app.add_middleware(Guard, key=key, hosts=hosts, body_bytes=limits.body_bytes)
     if cors:  # around the guard: a browser sends no key when it asks whether it may, and has to see refusals too
         app.add_middleware(
@@ -86,27 +162,17 @@ def make_application(
 
 
 def _add_completions(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/completions", responses=ERRORS, response_model=None)
+    @app.post(COMPLETIONS, responses=DESCRIBED, response_model=None)
     async def completions(body: CompletionRequest) -> Response:
         """Continue prompts: OpenAI's completions; a token is a character."""
-        served = server.served
-        body.check(server.limits, served.card["name"])
-        return CompletionResponse(
-            body,
-            served,
-            body.sampling(),
-            server.batcher,
-            server.budget,
-            seconds=server.limits.seconds,
-            metrics=server.metrics,
-        )
+        return server.complete(body)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """Return a list of the one model that is served."""
         return {"object": "list", "data": [_model(server)]}
 
-    @app.get("/v1/models/{name}", responses={404: ERRORS[404]})
+    @app.get("/v1/models/{name}", responses={404: DESCRIBED[404]})
     async def model(name: str) -> dict[str, Any]:
         """Return the model that is served, if this is its name or `charlm`."""
         served = _model(server)
@@ -119,7 +185,7 @@ def _model(server: Server) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": server.created, "owned_by": "charlm"}
 
 
-def _add_operations(app: FastAPI, server: Server, *, has_key: bool) -> None:
+def _add_operations(app: FastAPI, server: Server, *, no_reload: str) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """Report that the process is alive."""
@@ -140,11 +206,11 @@ def _add_operations(app: FastAPI, server: Server, *, has_key: bool) -> None:
         """Return the model's card: perplexity, corpus, network, training curve."""
         return server.served.card
 
-    @app.post("/admin/reload", responses={403: {"description": "The server was started without a key"}, **ERRORS})
+    @app.post("/admin/reload", responses={403: {"description": "Started without a key, or with workers"}, **DESCRIBED})
     async def reload() -> dict[str, Any]:
         """Load the model again, for example a new champion. Texts in flight finish with the previous one."""
-        if not has_key:
-            raise HTTPException(403, "reload: allowed only with a key (CHARLM_API_KEY)")
+        if no_reload:
+            raise HTTPException(403, f"reload: {no_reload}")
         async with server.reloading:
             before = server.served.card["version"]
             server.served = await asyncio.to_thread(server.load)

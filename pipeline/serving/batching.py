@@ -1,106 +1,90 @@
-"""Continuous batching: all texts in flight are generated in one batch, which a text may join or leave at every step.
+"""Continuous batching: all texts in flight are generated in batches, which a text may join or leave at every step.
 
-One thread advances all texts by some characters at a time. A text does not depend on the rest of the batch. This module
-knows nothing of HTTP: that thread passes the chunks of a text to the callback that was submitted with it.
+Each lane, a thread, has a batch and advances its texts by some characters at a time, without Python's lock. A text does
+not depend on the rest of the batch. What a step has generated is handed over to the event loop at once, a whole text
+when it ends. This module knows nothing of HTTP.
 """
 
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Chunk, FinishReason, TextInProgress
 from pipeline.params.sampling import Sampling
+from pipeline.serving.completions import FullError, StoppedError
 from pipeline.serving.pieces import Piece, PromptState, join, piece_of
 
-# Multiply-adds in a step, which limit the characters that it generates for each text: some milliseconds, so that a new
-# text joins soon, yet few steps make a text.
+# Multiply-adds in a lane's step, which limit the characters that it generates for each text: some milliseconds, so that
+# a new text joins soon, yet few steps make a text.
 PRODUCTS_PER_STEP = 200_000_000
-MOST_PER_STEP = 32
-
-
-class FullError(Exception):
-    """Too many texts are waiting."""
-
-
-class StoppedError(Exception):
-    """The batcher was closed."""
-
-
-class Budget:
-    """The bytes that requests in progress may hold, all together. Used by the event loop's thread only."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.held = 0
-
-    @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Hold `size` bytes meanwhile. FullError if others hold too much."""
-        if self.held and self.held + size > self.most:
-            raise FullError
-        self.held += size
-        try:
-            yield
-        finally:
-            self.held -= size
+# Most characters of a step: of whole texts, and if one is streamed, so that it does not arrive in jerks.
+MOST_PER_STEP, MOST_STREAMED = 128, 32
+# Fewer texts are not worth another lane, and more lanes would mostly wait for Python's lock.
+TEXTS_PER_LANE, MOST_LANES = 8, 8
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A submitted text. `deliver(chunk, finish_reason)` gets each chunk, or an exception that ends the text."""
+    """A submitted text, number `number` of the request `writing`, which gets what is generated."""
 
     prompt: PromptState
     sampling: Sampling
-    deliver: Callable[[Chunk | Exception, FinishReason | None], None]
+    writing: "Writing"
+    number: int
     text: TextInProgress | None = None
-    cancelled: bool = field(default=False)
+    cancelled: bool = False
 
     @property
-    def writer(self) -> Writer:
-        """The model that continues the prompt."""
-        return self.prompt.writer
+    def kind(self) -> tuple[int, bool]:
+        """Texts of the same kind are generated in one batch: by one model, with or without predictions."""
+        return id(self.prompt.writer), bool(self.prompt.alternatives)
 
     @property
-    def predictions(self) -> bool:
-        """Whether the likeliest characters were requested."""
-        return bool(self.prompt.alternatives)
+    def is_over(self) -> bool:
+        """Whether nothing more of it is generated."""
+        return self.cancelled or (self.text is not None and self.text.finish_reason is not None)
 
-    def cancel(self) -> None:
-        """Remove the text at the next step; nothing more of it is delivered."""
+    def start(self) -> None:
+        """Start the text after its prompt, which was read."""
+        prompt = self.prompt
+        self.text = prompt.writer.start_text(prompt.ids, self.sampling, state=prompt.state)
+        if self.is_over:  # nothing is to be written
+            self.writing.deliver(self, Chunk.empty())
+
+    def fail(self, error: Exception) -> None:
+        """End the text, and its request, with `error`."""
         self.cancelled = True
+        self.writing.fail(error)
 
 
 class Batcher:
-    """Generates submitted texts, at most `in_flight` at once; up to `queue` more wait."""
+    """Generates submitted texts in `lanes` threads, at most `in_flight` at once; up to `queue` more wait."""
 
-    def __init__(self, *, in_flight: int, queue: int) -> None:
+    def __init__(self, *, in_flight: int, queue: int, lanes: int = 1) -> None:
         self.in_flight = in_flight
         self.queue = queue
+        self.active = 0  # texts being generated, including those whose prompts are being read
         self._waiting: deque[Ticket] = deque()
-        self._ready: deque[Ticket] = deque()
-        self._active: list[Ticket] = []
-        self._reading = 0
+        self._ready: deque[Ticket] = deque()  # what a lane takes next
         self._changed = threading.Condition()
         self._ending = False
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="prompt-reader")
-        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
-        self._thread.start()
-
-    @property
-    def active(self) -> int:
-        """The number of texts being generated, including those whose prompts are being read."""
-        return len(self._active) + len(self._ready) + self._reading
+        self._lanes = [
+            threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
+            for number in range(min(lanes, MOST_LANES))
+        ]
+        for lane in self._lanes:
+            lane.start()
 
     @property
     def waiting(self) -> int:
-        """The number of texts that wait for a place in the batch."""
+        """The number of texts that wait for a place."""
         return len(self._waiting)
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
@@ -108,99 +92,135 @@ class Batcher:
         with self._changed:
             if self._ending:
                 raise StoppedError
-            # Texts of clients that have disconnected take no place.
-            self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
+            if self._waiting:  # texts of clients that have disconnected take no place
+                self._waiting = deque(ticket for ticket in self._waiting if not ticket.cancelled)
             if self.active + len(self._waiting) + len(tickets) > self.in_flight + self.queue:
                 raise FullError
             self._waiting.extend(tickets)
             self._admit()
 
     def close(self) -> None:
-        """Stop the thread; texts in flight end with StoppedError."""
+        """Stop the threads; texts in flight end with StoppedError."""
         with self._changed:
             self._ending = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for lane in self._lanes:
+            lane.join()
+        self._reader.shutdown()  # what it reads is ready then
+        for ticket in [*self._ready, *self._waiting]:
+            ticket.fail(StoppedError())
+        wake([*self._ready, *self._waiting])
 
     def _admit(self) -> None:
-        """Start as many waiting texts as there are places: another thread first reads their prompts."""
+        """Start as many waiting texts as there are places. Another thread reads long prompts, in slices."""
         while self._waiting and self.active < self.in_flight:
             ticket = self._waiting.popleft()
-            if not ticket.cancelled:
-                self._reading += 1
+            if ticket.cancelled:
+                continue
+            self.active += 1
+            if ticket.prompt.is_short:
+                self._ready.append(ticket)
+            else:
                 self._reader.submit(self._read, ticket)
+        if self._ready:
+            self._changed.notify()
 
     def _read(self, ticket: Ticket) -> None:
         """Read the next slice of a prompt; the next one is read after those of the other prompts."""
         try:
-            if not ticket.cancelled and not self._ending:
-                if not ticket.prompt.advance():
-                    self._reader.submit(self._read, ticket)
-                    return
-                self._start(ticket)
+            if not ticket.cancelled and not self._ending and not ticket.prompt.advance():
+                self._reader.submit(self._read, ticket)
+                return
         except Exception as error:  # noqa: BLE001  any error becomes that request's response
-            ticket.cancel()
-            ticket.deliver(StoppedError() if self._ending else error, None)
+            ticket.fail(StoppedError() if self._ending else error)
+            wake([ticket])
         with self._changed:
-            self._reading -= 1
-            if _is_over(ticket) and not self._ending:
-                self._admit()
-            else:
-                self._ready.append(ticket)
-                self._changed.notify()
-
-    def _start(self, ticket: Ticket) -> None:
-        """Start the text after a prompt that was read."""
-        if ticket.sampling.max_new_chars:
-            prompt = ticket.prompt
-            ticket.text = ticket.writer.start_text(prompt.ids, ticket.sampling, state=prompt.state)
-        else:
-            ticket.deliver(Chunk.empty(), "length")
+            self._ready.append(ticket)
+            self._changed.notify()
 
     def _run(self) -> None:
+        """Generate the texts of one lane."""
+        texts: list[Ticket] = []
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._ready or self._active or self._ending)
-                if self._ending:
-                    break
-                self._active += self._ready
-                self._ready.clear()
-            self._step()
-            with self._changed:
-                self._active = [ticket for ticket in self._active if not _is_over(ticket)]
+                left = [ticket for ticket in texts if not ticket.is_over]
+                self.active -= len(texts) - len(left)
                 self._admit()
-        self._reader.shutdown()  # what it reads is ready then
-        for ticket in [*self._active, *self._ready, *self._waiting]:
-            ticket.deliver(StoppedError(), None)
+                self._changed.wait_for(lambda: left or self._ready or self._ending)  # noqa: B023  called at once
+                if self._ending:
+                    texts = left
+                    break
+                texts = [*left, *self._share(len(left))]
+            for ticket in texts[len(left) :]:
+                _start(ticket)
+            for _, group in groupby(sorted(texts, key=lambda one: one.kind), key=lambda one: one.kind):
+                _step([ticket for ticket in group if not ticket.is_over])
+            wake(texts)
+        for ticket in texts:
+            ticket.fail(StoppedError())
+        wake(texts)
 
-    def _step(self) -> None:
-        """Generate some characters of every text, in one batch for each model and need for predictions."""
-        staying = sorted(
-            (ticket for ticket in self._active if not _is_over(ticket)),
-            key=lambda one: (id(one.writer), one.predictions),
-        )
-        for (_, predictions), group in groupby(staying, key=lambda one: (id(one.writer), one.predictions)):
-            tickets = list(group)
-            writer = tickets[0].writer
-            texts = [ticket.text for ticket in tickets if ticket.text is not None]
-            try:
-                chunks = writer.write(texts, _steps(writer, texts), predictions=predictions)
-            except Exception as error:  # noqa: BLE001  these texts fail, the server continues
-                for ticket in tickets:
-                    ticket.cancel()
-                    ticket.deliver(error, None)
-                continue
-            for ticket, text, chunk in zip(tickets, texts, chunks, strict=True):
-                if not ticket.cancelled:
-                    ticket.deliver(chunk, text.finish_reason)
+    def _share(self, own: int) -> list[Ticket]:
+        """Return what a lane with `own` texts takes: no more than its share of all, so that every lane has some."""
+        most = max(TEXTS_PER_LANE, -(-self.active // len(self._lanes))) - own
+        taken = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+        if self._ready:
+            self._changed.notify()
+        return taken
 
 
-def _is_over(ticket: Ticket) -> bool:
-    return ticket.cancelled or ticket.text is None or ticket.text.finish_reason is not None
+def _start(ticket: Ticket) -> None:
+    try:
+        if not ticket.is_over:
+            ticket.prompt.finish()
+            ticket.start()
+    except Exception as error:  # noqa: BLE001  any error becomes that request's response
+        ticket.fail(error)
 
 
-def _steps(writer: Writer, texts: Sequence[TextInProgress]) -> int:
-    return max(1, min(MOST_PER_STEP, PRODUCTS_PER_STEP // (writer.engine.products * len(texts))))
+def _step(tickets: Sequence[Ticket]) -> None:
+    """Generate some characters of every text, all of one kind."""
+    texts = [ticket.text for ticket in tickets if ticket.text is not None]
+    if not texts:
+        return
+    writer, predictions = tickets[0].prompt.writer, bool(tickets[0].prompt.alternatives)
+    most = MOST_PER_STEP if all(ticket.writing.whole for ticket in tickets) else MOST_STREAMED
+    try:
+        chunks = writer.write(texts, _steps(writer, texts, most), predictions=predictions)
+    except Exception as error:  # noqa: BLE001  these texts fail, the server continues
+        for ticket in tickets:
+            ticket.fail(error)
+        return
+    for ticket, chunk in zip(tickets, chunks, strict=True):
+        if not ticket.cancelled:
+            ticket.writing.deliver(ticket, chunk)
+
+
+def _steps(writer: Writer, texts: Sequence[TextInProgress], most: int) -> int:
+    """Return the number of characters that a step writes: what ends the shortest text in equal steps, if not few."""
+    most = max(1, min(most, PRODUCTS_PER_STEP // (writer.engine.products * len(texts))))
+    shortest = min(text.left for text in texts)
+    return max(-(-most // 4), -(-shortest // -(-shortest // most)))
+
+
+def wake(tickets: Sequence[Ticket]) -> None:
+    """Hand over what was generated of `tickets`, and not yet: one callback for each event loop."""
+    news: dict[asyncio.AbstractEventLoop, list[Writing]] = {}
+    for ticket in tickets:
+        if ticket.writing.has_news:
+            ticket.writing.has_news = False
+            news.setdefault(ticket.writing.loop, []).append(ticket.writing)
+    for loop, writings in news.items():
+        try:
+            loop.call_soon_threadsafe(_arrive, writings)
+        except RuntimeError:  # the event loop has ended
+            for writing in writings:
+                writing.close()
+
+
+def _arrive(writings: "Sequence[Writing]") -> None:
+    for writing in writings:
+        writing.arrived.set()
 
 
 class Update(NamedTuple):
@@ -219,9 +239,10 @@ class Writing:
     """The texts of one request: submitted by the constructor (FullError if there is no place), cancelled by `close`."""
 
     def __init__(self, batcher: Batcher, texts: Sequence[tuple[PromptState, Sampling]], *, whole: bool) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._arrived = asyncio.Event()
-        self._whole = whole
+        self.loop = asyncio.get_running_loop()
+        self.arrived = asyncio.Event()
+        self.whole = whole
+        self.has_news = False
         self._left = len(texts)
         self._lock = threading.Lock()
         # What was delivered and not yet taken, for each text: groups of pieces, then the last few pieces.
@@ -229,17 +250,14 @@ class Writing:
         self._last: list[list[Piece]] = [[] for _ in texts]
         self._ended: dict[int, FinishReason] = {}
         self._error: Exception | None = None
-        self._tickets = [
-            Ticket(prompt, sampling, self._make_deliver(number, prompt.alternatives))
-            for number, (prompt, sampling) in enumerate(texts)
-        ]
+        self._tickets = [Ticket(prompt, sampling, self, number) for number, (prompt, sampling) in enumerate(texts)]
         batcher.submit(self._tickets)
 
     async def updates(self) -> AsyncIterator[Update]:
         """Yield updates as the texts are generated; with `whole`, one update for each text."""
         while self._left:
-            await self._arrived.wait()
-            self._arrived.clear()
+            await self.arrived.wait()
+            self.arrived.clear()
             for number in range(len(self._tickets)):
                 with self._lock:
                     if self._error is not None:
@@ -250,42 +268,33 @@ class Writing:
                     yield update
 
     def close(self) -> None:
-        """Cancel the texts that are still being generated."""
+        """Cancel the texts that are still being generated: the next step removes them, nothing more is delivered."""
         for ticket in self._tickets:
-            ticket.cancel()
+            ticket.cancelled = True
+
+    def deliver(self, ticket: Ticket, chunk: Chunk) -> None:
+        """Take the next chunk of a text; called by a lane."""
+        number = ticket.number
+        piece = piece_of(chunk, ticket.prompt.alternatives)
+        finish_reason = None if ticket.text is None else ticket.text.finish_reason
+        with self._lock:
+            self._last[number].append(piece)
+            if finish_reason is not None:
+                self._ended[number] = finish_reason
+            if len(self._last[number]) >= JOINED:
+                self._groups[number].append(join(self._last[number]))
+                self._last[number] = []
+            self.has_news |= not self.whole or finish_reason is not None
+
+    def fail(self, error: Exception) -> None:
+        """End the request with `error`; called by a lane."""
+        with self._lock:
+            self._error, self.has_news = error, True
 
     def _take(self, number: int) -> Update | None:
         finish_reason = self._ended.get(number)
         pieces = [*self._groups[number], *self._last[number]]
-        if not pieces or (self._whole and finish_reason is None):
+        if not pieces or (self.whole and finish_reason is None):
             return None
         self._groups[number], self._last[number] = [], []
         return Update(number, join(pieces), finish_reason)
-
-    def _make_deliver(
-        self, number: int, alternatives: int | None
-    ) -> Callable[[Chunk | Exception, FinishReason | None], None]:
-        def deliver(chunk: Chunk | Exception, finish_reason: FinishReason | None) -> None:
-            piece = None if isinstance(chunk, Exception) else piece_of(chunk, alternatives)
-            with self._lock:
-                if isinstance(chunk, Exception):
-                    self._error = chunk
-                if piece is not None:
-                    self._last[number].append(piece)
-                if finish_reason is not None:
-                    self._ended[number] = finish_reason
-                if len(self._last[number]) >= JOINED:
-                    self._groups[number].append(join(self._last[number]))
-                    self._last[number] = []
-            if not self._whole or finish_reason is not None or piece is None:
-                self._wake()
-
-        return deliver
-
-    def _wake(self) -> None:
-        if self._arrived.is_set():
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._arrived.set)
-        except RuntimeError:
-            self.close()  # the event loop has ended

@@ -1,6 +1,8 @@
 """OpenAI's completions API as data: the fields of a request, their checks, and the parts of a response."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -16,9 +18,8 @@ class Limits:
     """Limits of a request, and of all requests at once.
 
     `texts` limits the number of prompts times n, `seconds` the time of a request. `in_flight` texts are generated at
-    once; `queue` more may wait. `response_bytes` limits a response, estimated from its texts, their characters and the
-    alternatives of each; all requests in progress may hold `held_bytes` in bodies and responses. `charlm serve` has
-    options for all but the first two, `texts` and `held_bytes`.
+    once; `queue` more may wait. `response_bytes` limits a response, as estimated; all requests in progress may hold
+    `held_bytes` in responses. `charlm serve` has options for all but the first two, `texts` and `held_bytes`.
     """
 
     body_bytes: int = 2_000_000
@@ -26,7 +27,7 @@ class Limits:
     max_tokens: int = 20_000
     texts: int = 64
     seconds: float = 120.0
-    in_flight: int = 64
+    in_flight: int = 256
     queue: int = 256
     response_bytes: int = 32_000_000
 
@@ -34,6 +35,23 @@ class Limits:
     def held_bytes(self) -> int:
         """What all requests in progress may hold."""
         return REQUESTS_HELD * self.response_bytes
+
+
+@dataclass(frozen=True)
+class ConnectionLimits:
+    """Limits of connections; `charlm serve` has an option for each.
+
+    `header_bytes` limits a request's path and headers. Times are in seconds: `header_seconds` from a request's first
+    byte (or the connection's start) to the end of its headers, `body_seconds` from there to the end of its body;
+    `send_seconds` is the time in which a client takes nothing of its response; `keep_alive` the time between requests.
+    """
+
+    connections: int = 512
+    header_bytes: int = 32_768
+    header_seconds: float = 10.0
+    body_seconds: float = 30.0
+    send_seconds: float = 30.0
+    keep_alive: int = 75
 
 
 # Requests with the largest response that may be in progress at once.
@@ -51,6 +69,33 @@ Texts = Annotated[list[str], Field(fail_fast=True)]
 
 # The largest integer that is exact in JavaScript: every client can send it as JSON.
 MAX_SEED = (1 << 53) - 1
+
+
+class FullError(Exception):
+    """Too many texts are waiting."""
+
+
+class StoppedError(Exception):
+    """The batcher was closed."""
+
+
+class Budget:
+    """The bytes that requests in progress may hold, all together. Used by the event loop's thread only."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Hold `size` bytes meanwhile. FullError if others hold too much."""
+        if self.held and self.held + size > self.most:
+            raise FullError
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
 
 
 class StreamOptions(BaseModel):
@@ -72,8 +117,7 @@ class CompletionRequest(BaseModel):
     """POST /v1/completions. OpenAI's fields mean the same here, except that a token is a character.
 
     All of OpenAI's fields are accepted; null means the default. `user` is ignored; `best_of` and `suffix` are accepted
-    only if they change nothing. `top_k`, `min_p`, `repetition_penalty`,
-    `repetition_window`, `ngram_weight` and `allowed` are this server's own. Unknown fields are refused.
+    only if they change nothing. The fields after `user` are this server's own. Unknown fields are refused.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -110,7 +154,7 @@ class CompletionRequest(BaseModel):
         if not isinstance(value, dict):
             return value
         for name, field in value.items():
-            if name not in cls.model_fields:
+            if name not in cls.__pydantic_fields__:
                 raise PydanticCustomError("unknown_field", "{name}: unknown field", {"name": name[:SHOWN_NAME]})
             if isinstance(field, list | dict) and len(field) > MOST_ENTRIES:
                 context = {"name": name, "found": f"{len(field):,}", "allowed": f"{MOST_ENTRIES:,}"}
@@ -142,8 +186,9 @@ class CompletionRequest(BaseModel):
         try:
             "".join(value or ()).encode()
         except UnicodeEncodeError:
-            message = "contains half of a surrogate pair, allowed is Unicode text"
-            raise PydanticCustomError("surrogate", message) from None
+            raise PydanticCustomError(
+                "surrogate", "contains half of a surrogate pair, allowed is Unicode text"
+            ) from None
         return value
 
     @property
@@ -167,7 +212,7 @@ class CompletionRequest(BaseModel):
 
     def sampling(self) -> Sampling:
         """Return the request's sampling; without a seed, one is drawn. UserError names an option out of range."""
-        given = {name: getattr(self, name) for name in sampling_options() if name in type(self).model_fields}
+        given = {name: getattr(self, name) for name in self.model_fields_set if name in sampling_options()}
         given |= {
             "max_new_chars": self.max_tokens,
             "logit_bias": tuple((self.logit_bias or {}).items()),
@@ -247,3 +292,11 @@ def usage_of(prompt_chars: int, written: int) -> dict[str, int]:
 def error_body(message: str, *, kind: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
     """Return OpenAI's error object."""
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+# Status, message and code of errors that are not the client's fault: it may try again.
+BUSY: dict[type[Exception], tuple[int, str, str]] = {
+    FullError: (429, "too many texts are waiting; try again soon", "queue_full"),
+    StoppedError: (503, "the server was stopped", "stopped"),
+    TimeoutError: (503, "the request took too long", "timeout"),
+}

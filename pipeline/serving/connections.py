@@ -1,16 +1,15 @@
 """Connections: limits on their number, their headers, and the time that a client may take. An extension of uvicorn.
 
-uvicorn limits neither headers nor the time in which a request arrives or a response is taken. A connection is either
-answered by the server, or waits for its client: for headers, a body, the next request, or for it to read. Waiting ends
-after a time, and when there are too many connections, the one that has waited longest is closed for the new one. So
-clients that do nothing never take the place of one that does.
+A connection is either answered by the server, or waits for its client: for headers, a body, the next request, or for it
+to read. Waiting ends after a time, and when there are too many connections, the one that has waited longest is closed
+for the new one. So clients that do nothing never take the place of one that does.
 """
 
 import asyncio
 import functools
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -20,33 +19,18 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from pipeline.serving.completions import error_body
+from pipeline.serving.completions import ConnectionLimits, error_body
 
-# The name under which an application finds the function that closes a request's connection: scope["extensions"].
+# The names under which an application finds, in scope["extensions"], the function that closes a request's connection,
+# and the one that takes what to call when it is lost (None: nothing).
 CUT_OFF = "charlm.cut_off"
+WHEN_LOST = "charlm.when_lost"
 # Files that the process may need besides its connections.
 OTHER_FILES = 64
 # Requests that a client may send before the first is answered. Clients that do this at all send few.
 MOST_PIPELINED = 8
 # How long a client may take nothing of its response, or send nothing of its request, once the server is stopping.
 STOPPING_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """Limits of connections; `charlm serve` has an option for each.
-
-    `header_bytes` limits a request's path and headers. Times are in seconds: `header_seconds` from a request's first
-    byte (or the connection's start) to the end of its headers, `body_seconds` from there to the end of its body;
-    `send_seconds` is the time in which a client takes nothing of its response; `keep_alive` the time between requests.
-    """
-
-    connections: int = 512
-    header_bytes: int = 32_768
-    header_seconds: float = 10.0
-    body_seconds: float = 30.0
-    send_seconds: float = 30.0
-    keep_alive: int = 75
 
 
 def within_open_files(connections: int) -> int:
@@ -98,7 +82,11 @@ class Connection(HttpToolsProtocol):
         self._has_begun = False  # part of a request has arrived
         self._size = 0  # of the request's path and headers, as far as they are parsed
         self._unparsed = 0  # bytes since the parser last reported something
-        self._timer: asyncio.TimerHandle | None = None  # until when the request must have arrived
+        self._deadline: float | None = None  # until when the request must have arrived
+        self._timer: asyncio.TimerHandle | None = None  # looks at the deadline, which changes more often
+        self._is_lost = False
+        self._when_lost: Callable[[], None] | None = None  # what the request being answered has left
+        self._extensions = {CUT_OFF: self.cut_off, WHEN_LOST: self.call_when_lost}
         self._stalled: asyncio.TimerHandle | None = None  # until when the client must have read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -115,9 +103,12 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         self.waiting.pop(self, None)
-        self._set_timer(None)
+        self._set_deadline(None)
+        if self._timer is not None:
+            self._timer.cancel()
         self._set_stalled(None)
         super().connection_lost(exc)
+        self._lose()
         self._unset_keepalive_if_required()
 
     def data_received(self, data: bytes) -> None:
@@ -144,7 +135,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        cast("dict[str, Any]", self.scope)["extensions"] = {CUT_OFF: self.cut_off}
+        cast("dict[str, Any]", self.scope)["extensions"] = self._extensions
         self._has_begun, self._size = True, 0
 
     def on_url(self, url: bytes) -> None:
@@ -179,7 +170,7 @@ class Connection(HttpToolsProtocol):
             self._wait(self.limits.keep_alive)
         else:
             self._answering = True
-            self._set_timer(None)
+            self._set_deadline(None)
             if not self.flow.write_paused:
                 self.waiting.pop(self, None)
 
@@ -221,10 +212,23 @@ class Connection(HttpToolsProtocol):
 
     def cut_off(self) -> None:
         """Close the connection now, without what was not yet sent."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        self._lose()
+        self.transport.abort()
+
+    def call_when_lost(self, call: Callable[[], None] | None) -> None:
+        """Call `call` as soon as the request that is being answered has lost its client."""
+        self._when_lost = call
+        if call is not None and self._is_lost:
+            call()
+
+    def _lose(self) -> None:
+        """Let the request end: its client has disconnected, or is treated as if it had."""
+        self._is_lost = True
+        if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.abort()
+        if self._when_lost is not None:
+            self._when_lost()
 
     def _count(self, size: int) -> None:
         self._size += size
@@ -243,8 +247,7 @@ class Connection(HttpToolsProtocol):
             self.cut_off()
             return
         if is_open:
-            cycle.disconnected = True
-            cycle.message_event.set()
+            self._lose()
         body = json.dumps(error_body(message, kind="invalid_request_error")).encode()
         head = (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
@@ -264,12 +267,23 @@ class Connection(HttpToolsProtocol):
         self._answering = False
         self.waiting.pop(self, None)
         self.waiting[self] = None
-        self._set_timer(seconds)
+        self._set_deadline(None if seconds is None else self.loop.time() + seconds)
 
-    def _set_timer(self, seconds: float | None) -> None:
+    def _set_deadline(self, deadline: float | None) -> None:
+        """Set or unset the deadline. A timer that comes too early is left: most deadlines do not come."""
+        self._deadline = deadline
+        if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
+            return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self.loop.call_later(seconds, self._expire)
+        self._timer = self.loop.call_at(deadline, self._look)
+
+    def _look(self) -> None:
+        deadline, self._timer = self._deadline, None
+        if deadline is not None and deadline <= self.loop.time():
+            self._expire()
+        else:
+            self._set_deadline(deadline)
 
     def _set_stalled(self, seconds: float | None) -> None:
         if self._stalled is not None:

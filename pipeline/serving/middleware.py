@@ -4,14 +4,15 @@ import hmac
 import ipaddress
 import logging
 import re
-import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from functools import cache
+from random import getrandbits
 from typing import Any
 from urllib.parse import quote
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
 from pipeline.serving.completions import error_body
@@ -29,17 +30,18 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Paths that need no key: health checks, and the page, which then asks for the key.
 PUBLIC_PATHS = ("/healthz", "/readyz", "/", "/page/", "/docs", "/swagger/", "/openapi.json")
 SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
+    b"content-security-policy": b"default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cross-origin-opener-policy": b"same-origin",
+    b"cross-origin-resource-policy": b"same-origin",
 }
 # Swagger's page has an inline script.
-DOCS_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
-)
+DOCS_HEADERS = SECURITY_HEADERS | {
+    b"content-security-policy": b"default-src 'self'; script-src 'self' 'unsafe-inline'; "
+    b"style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+}
 
 
 # A Host header: a name or an IPv6 address in brackets, then perhaps a port.
@@ -68,7 +70,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers, path = Headers(scope=scope), scope["path"]
-        secured = _with_headers(send, path)
+        secured = _with_headers(send, DOCS_HEADERS if path == "/docs" else SECURITY_HEADERS)
         if self.key is None and _host(headers.getlist("host")) not in self.hosts:
             refusal = _refusal(403, "the server does not have this name", code="wrong_host")
         elif self.key is not None and not _is_public(path) and not self._has_key(headers.get("authorization", "")):
@@ -166,14 +168,14 @@ def _length(headers: Headers) -> int:
     return int(given) if given.isdecimal() and len(given) < 20 else 1 << 62
 
 
-def _with_headers(send: Send, path: str) -> Send:
+def _with_headers(send: Send, added: Mapping[bytes, bytes]) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            if path == "/docs":
-                headers["content-security-policy"] = DOCS_POLICY
+            headers = message["headers"]
+            if added.keys().isdisjoint([name for name, _ in headers]):
+                message["headers"] = [*headers, *added.items()]
+            else:
+                message["headers"] = list({**added, **dict(headers)}.items())
         await send(message)
 
     return sending
@@ -220,7 +222,7 @@ class AccessLog:
 
     def __init__(self, app: Callable[..., Awaitable[None]], requests: Counter) -> None:
         self.app = app
-        self.requests = requests
+        self._counters = cache(requests.labels)
 
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Any, send: Callable[..., Awaitable[None]]
@@ -230,13 +232,13 @@ class AccessLog:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id, status, ended, sent = secrets.token_hex(8), 500, False, 0
+        request_id, status, ended, sent = f"{getrandbits(64):016x}", 500, False, 0
 
         async def observed_send(message: MutableMapping[str, Any]) -> None:
             nonlocal status, ended, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
             sent += len(message.get("body", b""))
             ended = message["type"] == "http.response.body" and not message.get("more_body", False)
@@ -245,17 +247,22 @@ class AccessLog:
             await self.app(scope, receive, observed_send)
         finally:
             status = status if ended else CLIENT_CLOSED
-            self.requests.labels(getattr(scope.get("route"), "path", "none"), str(status)).inc()
-            request = {
-                "client": (scope.get("client") or ("-",))[0],
-                "method": scope["method"],
-                "path": quote(scope["path"])[:LOGGED_PATH_CHARS],
-                "status": status,
-                "ms": round(1000 * (time.perf_counter() - started), 1),
-            }
-            sizes = {"request_bytes": _content_length(scope), "response_bytes": sent}
-            line = " ".join(f"{name}={value}" for name, value in request.items())
-            ACCESS.info(line, extra={"request": {"id": request_id, **request, **sizes}})
+            self._counters(getattr(scope.get("route"), "path", "none"), str(status)).inc()
+            if ACCESS.isEnabledFor(logging.INFO):
+                _log(scope, status, started, request_id=request_id, sent=sent)
+
+
+def _log(scope: MutableMapping[str, Any], status: int, started: float, *, request_id: str, sent: int) -> None:
+    request = {
+        "client": (scope.get("client") or ("-",))[0],
+        "method": scope["method"],
+        "path": quote(scope["path"])[:LOGGED_PATH_CHARS],
+        "status": status,
+        "ms": round(1000 * (time.perf_counter() - started), 1),
+    }
+    sizes = {"request_bytes": _content_length(scope), "response_bytes": sent}
+    line = " ".join(f"{name}={value}" for name, value in request.items())
+    ACCESS.info(line, extra={"request": {"id": request_id, **request, **sizes}})
 
 
 def _content_length(scope: MutableMapping[str, Any]) -> int:

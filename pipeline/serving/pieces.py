@@ -4,9 +4,10 @@ The threads that read prompts and generate texts make pieces, so that prediction
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,14 +16,16 @@ import numpy.typing as npt
 
 from pipeline.generation.engine import READ_AT_ONCE, State
 from pipeline.generation.text import Writer, opened
-from pipeline.generation.text_types import Chunk, FinishReason
+from pipeline.generation.text_types import Chunk, FinishReason, Prompt
 
-dumps: Callable[[Any], str] = partial(json.dumps, ensure_ascii=False, separators=(",", ":"))
+dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 # Characters of a text, and characters with log-probabilities, whose JSON is built at once: some milliseconds.
 TEXT_AT_ONCE, SCORED_AT_ONCE = 65_536, 128
 # Bytes of a response that are built at once.
 BYTES_AT_ONCE = 65_536
+# Some megabytes for the largest networks.
+MOST_READ_PROMPTS = 128
 
 
 class Scores(NamedTuple):
@@ -84,6 +87,8 @@ def piece_of(chunk: Chunk, alternatives: int | None) -> Piece:
 
 def join(pieces: Sequence[Piece]) -> Piece:
     """Return `pieces`, of one request, as one."""
+    if len(pieces) == 1:
+        return pieces[0]
     scores = [piece.scores for piece in pieces if piece.scores is not None]
     widest = max((one.likely.shape[1] for one in scores), default=0)
     # The piece without characters has no alternatives either.
@@ -159,17 +164,37 @@ def _grouped(parts: Iterable[str], size: int) -> Iterator[bytes]:
     yield "".join(group).encode()
 
 
+class ReadPrompts:
+    """The last short prompts that were read by one model, with the state after each: reading takes as long as writing.
+
+    Used by several threads.
+    """
+
+    def __init__(self) -> None:
+        self._read: OrderedDict[str, tuple[Prompt, State]] = OrderedDict()
+
+    def find(self, text: str) -> tuple[Prompt, State] | None:
+        """Return the ids of the prompt `text`, and the state after it, if they are known."""
+        return self._read.get(text)
+
+    def add(self, text: str, prompt: Prompt, state: State) -> None:
+        """Remember a prompt, instead of the one that was added first."""
+        self._read[text] = prompt, state
+        if len(self._read) > MOST_READ_PROMPTS:
+            self._read.popitem(last=False)
+
+
 @dataclass(eq=False)
 class PromptState:
-    """A prompt, which one thread reads in slices, so that others are read in between. Its samples share it.
+    """A prompt. If it is long, one thread reads it in slices, so that others are read in between. Its samples share it.
 
-    `ids`, int64, are its known characters. `state` is the model's state after those that were read. If `echoes`, it is
-    scored too, and `echo` gets its pieces, with the requested `alternatives`.
+    `ids`, int64, are its known characters; `warnings` are about the others. `state` is the model's state after those
+    that were read. If `echoes`, it is scored too, and `echo` gets its pieces, with the requested `alternatives`.
     """
 
     writer: Writer
     text: str
-    ids: npt.NDArray[np.int64]
+    read_before: ReadPrompts
     alternatives: int | None
     echoes: bool
     is_continued: bool
@@ -177,13 +202,29 @@ class PromptState:
 
     def __post_init__(self) -> None:
         """Begin before the first character."""
-        self.state: State = self.writer.engine.start()
-        self._opened = opened(self.writer.dictionary, self.ids) if self.is_continued else self.ids[:0]
+        self._prompt, self.state = self.read_before.find(self.text) or (
+            self.writer.encode_prompt(self.text),
+            self.writer.engine.start(),
+        )
+        self.ids, self.warnings = self._prompt.ids, self._prompt.warnings
+        is_read = self.state is not self.writer.engine.start() or not self.is_continued
+        self._opened = self.ids[:0] if is_read else opened(self.writer.dictionary, self.ids)
         self._read = 0
         self._scored = 0 if self.echoes else len(self.text)
-        self._scoring = self.state
+        self._scoring = self.writer.engine.start()
         if self.echoes and self.alternatives is None:  # nothing to score
             self.echo, self._scored = [Piece(self.text)], len(self.text)
+        self._lock = threading.Lock()
+        self.is_short = len(self._opened) + len(self.text) - self._scored <= READ_AT_ONCE
+
+    def finish(self) -> None:
+        """Read what was not yet read; several threads may call this."""
+        with self._lock:
+            is_new = len(self._opened) > self._read
+            while not self.advance():
+                pass
+            if is_new and self.is_short:
+                self.read_before.add(self.text, self._prompt, self.state)
 
     def advance(self) -> bool:
         """Read or score the next slice; returns whether that was the last one."""

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from random import getrandbits
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import Histogram
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -19,8 +20,9 @@ from pipeline.core.errors import UserError
 from pipeline.core.reproducible import sample_seed
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
-from pipeline.serving.batching import Batcher, Budget, FullError, StoppedError, Update, Writing
-from pipeline.serving.completions import CompletionRequest, UnknownModelError, error_body, usage_of
+from pipeline.serving.batching import Batcher, Update, Writing
+from pipeline.serving.completions import BUSY, Budget, CompletionRequest, UnknownModelError, error_body, usage_of
+from pipeline.serving.connections import WHEN_LOST
 from pipeline.serving.middleware import SERVER, Metrics, cut_off
 from pipeline.serving.model_source import Served
 from pipeline.serving.pieces import Choice, Piece, PromptState, body_of, dumps, join, logprobs_of
@@ -58,16 +60,17 @@ class CompletionResponse(Response):
         served.writer.check(sampling)
         self.request = request
         self.writer: Writer = served.writer
-        self.symbols: Sequence[str] = served.writer.dictionary.symbols
+        self.read_before = served.read_before
         self.sampling = sampling
         self.batcher = batcher
         self.budget = budget
         self.metrics = metrics
         self.started = time.perf_counter()
         self.seconds = seconds
+        self.prompt_chars = sum(map(len, request.prompts))
         self.is_small = request.response_bytes <= SMALL_BYTES
         self.head = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
+            "id": f"cmpl-{getrandbits(128):032x}",
             "object": "text_completion",
             "created": int(time.time()),
             "model": served.card["name"],
@@ -80,24 +83,32 @@ class CompletionResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response; stop as soon as the client has disconnected."""
-        with self.budget.hold(self.request.response_bytes):
-            answer = asyncio.create_task(self._answer(scope, send))
-            left = asyncio.create_task(_disconnected(receive))
-            try:
-                await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
-                if answer.done():
-                    answer.result()
-            finally:
-                answer.cancel()
-                left.cancel()
-                await asyncio.gather(answer, left, return_exceptions=True)
+        task, has_left = asyncio.current_task(), False
+
+        def leave() -> None:
+            nonlocal has_left
+            has_left = task is not None and task.cancel()
+
+        when_lost = scope.get("extensions", {}).get(WHEN_LOST)
+        try:
+            with self.budget.hold(self.request.response_bytes):
+                if when_lost is not None:
+                    when_lost(leave)
+                await self._answer(scope, send)
+        except asyncio.CancelledError:
+            if not has_left or task is None:
+                raise
+            task.uncancel()
+        finally:
+            if when_lost is not None:
+                when_lost(None)
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         """Generate the texts and send them, in no more than `seconds`."""
         writing = None
         try:
             async with asyncio.timeout(self.seconds):
-                self.prompts, self.warnings = await self._build(self._encode, small=self._has_small_prompts())
+                self.prompts, self.warnings = await self._build(self._encode, small=self.prompt_chars <= SMALL_PROMPT)
                 writing = Writing(self.batcher, list(self._texts()), whole=not self.request.stream)
                 await (self._send_events(writing, send) if self.request.stream else self._send_whole(writing, send))
         except Exception as error:
@@ -114,9 +125,9 @@ class CompletionResponse(Response):
         async for update in writing.updates():
             self._count(update)
             pieces[update.number] = Choice(self._with_echo(update), update.finish_reason)
-        self._count_first()
+        self._observe(self.metrics.first)
         tail = {"usage": self._usage()} | ({"warnings": self.warnings} if self.warnings else {})
-        parts = body_of(self.head, [pieces[number] for number in sorted(pieces)], self.symbols, tail)
+        parts = body_of(self.head, [pieces[number] for number in sorted(pieces)], self.writer.dictionary.symbols, tail)
         headers = [(b"content-type", b"application/json")]
         part, following = await self._part(parts), await self._part(parts)
         if following is None:
@@ -125,7 +136,7 @@ class CompletionResponse(Response):
         while part is not None:
             await send({"type": "http.response.body", "body": part, "more_body": following is not None})
             part, following = following, None if following is None else await self._part(parts)
-        self._count_end()
+        self._observe(self.metrics.seconds)
 
     async def _part(self, parts: Iterator[bytes]) -> bytes | None:
         return await self._build(next, parts, None, small=self.is_small)
@@ -137,7 +148,7 @@ class CompletionResponse(Response):
             await self._start(send, [(b"content-type", b"text/event-stream; charset=utf-8")])
             async for event in self._events(writing):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
-            self._count_end()
+            self._observe(self.metrics.seconds)
             await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
         finally:
             self.metrics.streams.dec()
@@ -145,7 +156,7 @@ class CompletionResponse(Response):
     async def _events(self, writing: Writing) -> AsyncIterator[bytes]:
         async for update in writing.updates():
             if update.piece.text and not self.written:
-                self._count_first()
+                self._observe(self.metrics.first)
             self._count(update)
             parts = list(join(self._with_echo(update)).cut())
             for part in parts:
@@ -157,7 +168,7 @@ class CompletionResponse(Response):
 
     async def _end_early(self, error: Exception, scope: Scope, send: Send) -> None:
         """End a response that has begun: a stream with an event that says why, if the client takes it."""
-        if not isinstance(error, UserError | StoppedError | TimeoutError):
+        if not isinstance(error, (UserError, *BUSY)):
             SERVER.error("a response failed", exc_info=error)
         if self.request.stream:
             event = {"type": "http.response.body", "body": _event(describe_error(error)[1]), "more_body": False}
@@ -177,30 +188,27 @@ class CompletionResponse(Response):
             return build(*arguments)
         return await asyncio.get_running_loop().run_in_executor(_builder, build, *arguments)
 
-    def _has_small_prompts(self) -> bool:
-        return sum(map(len, self.request.prompts)) <= SMALL_PROMPT
-
     def _encode(self) -> tuple[list[PromptState], list[str]]:
         """Return the prompts, not yet read, and warnings about their unknown characters."""
         request = self.request
-        encoded = [self.writer.encode_prompt(prompt) for prompt in request.prompts]
         prompts = [
             PromptState(
                 self.writer,
                 prompt,
-                one.ids,
+                self.read_before,
                 alternatives=request.logprobs,
                 echoes=bool(request.echo),
                 is_continued=self.sampling.max_new_chars > 0,
             )
-            for prompt, one in zip(request.prompts, encoded, strict=True)
+            for prompt in request.prompts
         ]
-        return prompts, list(dict.fromkeys(warning for one in encoded for warning in one.warnings))
+        return prompts, list(dict.fromkeys(warning for one in prompts for warning in one.warnings))
 
     def _texts(self) -> Iterator[tuple[PromptState, Sampling]]:
         for prompt in self.prompts:
             for number in range(self.request.samples):
-                yield prompt, replace(self.sampling, seed=sample_seed(self.sampling.seed, number))
+                seed = sample_seed(self.sampling.seed, number)
+                yield prompt, replace(self.sampling, seed=seed) if number else self.sampling
 
     def _with_echo(self, update: Update) -> list[Piece]:
         """Return the pieces of an update, after the prompt's if the update is its text's first."""
@@ -209,7 +217,7 @@ class CompletionResponse(Response):
         return [*self.prompts[update.number // self.request.samples].echo, update.piece]
 
     def _event(self, number: int, piece: Piece, finish_reason: str | None) -> bytes:
-        logprobs = logprobs_of(piece, self.symbols, self.offsets[number])
+        logprobs = logprobs_of(piece, self.writer.dictionary.symbols, self.offsets[number])
         self.offsets[number] += len(piece.text)
         choice = {"index": number, "text": piece.text, "logprobs": logprobs, "finish_reason": finish_reason}
         return _event(self.head | {"choices": [choice]})
@@ -219,45 +227,39 @@ class CompletionResponse(Response):
         self.metrics.characters.inc(len(update.piece.text))
 
     def _usage(self) -> dict[str, int]:
-        return usage_of(sum(map(len, self.request.prompts)), self.written)
+        return usage_of(self.prompt_chars, self.written)
 
-    def _count_first(self) -> None:
-        self.metrics.first.observe(time.perf_counter() - self.started)
-
-    def _count_end(self) -> None:
-        self.metrics.seconds.observe(time.perf_counter() - self.started)
+    def _observe(self, figure: Histogram) -> None:
+        figure.observe(time.perf_counter() - self.started)
 
 
 def _event(body: dict[str, Any]) -> bytes:
     return f"data: {dumps(body)}\n\n".encode()
 
 
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 RETRY_AFTER_SECONDS = 1
 NOT_FOUND = 404
 NO_SUCH_PATH = "no such path; POST /v1/completions completes text (there is no chat), /docs lists all paths"
-# Status, message and code of errors that are not the client's fault: it may try again.
-BUSY: dict[type[Exception], tuple[int, str, str]] = {
-    FullError: (429, "too many texts are waiting; try again soon", "queue_full"),
-    StoppedError: (503, "the server was stopped", "stopped"),
-    TimeoutError: (503, "the request took too long", "timeout"),
-}
+# What is answered with an error object.
+ERRORS: tuple[type[Exception], ...] = (UserError, HTTPException, *BUSY)
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Make `app` respond to errors in requests."""
 
     async def answer(_: Request, error: Exception) -> JSONResponse:
-        status, body = describe_error(error)
-        headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if type(error) in BUSY else None
-        return JSONResponse(body, status, headers=headers)
+        return error_response(error)
 
-    for kind in (RequestValidationError, UserError, HTTPException, *BUSY):
+    kinds: tuple[type[Exception], ...] = (RequestValidationError, *ERRORS)
+    for kind in kinds:
         app.add_exception_handler(kind, answer)
+
+
+def error_response(error: Exception) -> JSONResponse:
+    """Return the response that describes `error`."""
+    status, body = describe_error(error)
+    headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if type(error) in BUSY else None
+    return JSONResponse(body, status, headers=headers)
 
 
 def describe_error(error: Exception) -> tuple[int, dict[str, Any]]:

@@ -5,9 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from serving.conftest import wait_for
 from support.models import random_model
@@ -119,3 +121,55 @@ def _answers(client):
 def test_what_cannot_be_served_is_one_line(tmp_path, arguments, message):
     process = serve(tmp_path, *arguments)
     assert (process.communicate()[1], process.returncode) == (f"error: {message}\n", 2)
+
+
+def test_workers_share_a_port_a_killed_one_is_replaced_and_ctrl_c_ends_all(tmp_path):
+    random_model().save(tmp_path / "models/charlm")
+    process = serve(tmp_path, "--port", "0", "--workers", "2", CHARLM_API_KEY="k")
+    address = re.search(r"http://127.0.0.1:(\d+)/", process.stdout.readline())[0]
+
+    def workers():
+        alive = [one for one in psutil.Process(process.pid).children() if one.status() != psutil.STATUS_ZOMBIE]
+        return [one for one in alive if "spawn_main" in " ".join(one.cmdline())]  # not Python's resource tracker
+
+    try:
+        headers = {"authorization": "Bearer k"}
+        body = {"prompt": "abc", "max_tokens": 20, "seed": 1}
+        ask = partial(httpx.post, f"{address}v1/completions", json=body, headers=headers, timeout=60)
+        before = ask().json()["choices"]
+        first, second = workers()
+        first.kill()
+        wait_for(lambda: len(workers()) == 2 and first not in workers(), 30)
+        assert second in workers()
+        assert [ask().json()["choices"] for _ in range(8)] == [before] * 8
+        refused = httpx.post(f"{address}admin/reload", headers=headers, timeout=60)
+        assert refused.status_code == 403
+        assert "--workers" in refused.json()["error"]["message"]
+        left = workers()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert not any(one.is_running() for one in left)
+        assert "a worker died (exit code -9) and is replaced\n" in process.stderr.read()
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_supervisor_is_killed(tmp_path):
+    random_model().save(tmp_path / "models/charlm")
+    process = serve(tmp_path, "--port", "0", "--workers", "2")
+    address = re.search(r"http://127.0.0.1:(\d+)/", process.stdout.readline())[0]
+    assert httpx.get(f"{address}healthz", timeout=60).status_code == 200
+    left = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    assert psutil.wait_procs(left, timeout=60)[1] == []
+
+
+@pytest.mark.slow
+def test_workers_without_a_model_are_one_line_and_not_started_again(tmp_path):
+    process = serve(tmp_path, "--port", "0", "--workers", "2")
+    assert process.wait(60) == 2
+    errors = process.stderr.read().splitlines()
+    assert errors
+    assert all(line.startswith("error: models/charlm: ") for line in errors)

@@ -31,10 +31,10 @@ def test_the_samples_of_a_prompt_read_it_once(client, monkeypatch):
     engine, read = client.state.served.writer.engine, []
     original = engine.read
     monkeypatch.setattr(engine, "read", lambda ids, state=None: read.append(len(ids)) or original(ids, state))
-    choices = post(client, prompt=["abc", "de"], n=4, max_tokens=10, seed=3)["choices"]
-    assert sorted(read) == [2, 3]
-    assert choices[0]["text"] == alone("abc", 3, 10)
-    assert choices[4]["text"] == alone("de", 3, 10)
+    choices = post(client, prompt=["abcba", "deed"], n=4, max_tokens=10, seed=3)["choices"]
+    assert sorted(read) == [4, 5]
+    assert choices[0]["text"] == alone("abcba", 3, 10)
+    assert choices[4]["text"] == alone("deed", 3, 10)
 
 
 def test_without_a_seed_one_is_drawn_and_reported(client):
