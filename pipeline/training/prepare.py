@@ -24,6 +24,7 @@ from pipeline.model.ngram import NgramModel
 from pipeline.model.saved import NetworkConfig, SavedModel
 from pipeline.params.training import ModelParams, NgramParams, TrainParams
 from pipeline.training.loop import Trainer
+from pipeline.training.parts import Peers
 from pipeline.training.setup import choose_device, choose_precision, make_deterministic
 from pipeline.training.start_model import adapted_weights, load_start_model
 
@@ -54,11 +55,13 @@ class Preparation:
         return SavedModel(config=self.config, weights=weights, dictionary=self.dictionary, ngram=ngram)
 
 
-def prepare_training(model: ModelParams, params: TrainParams, *, window: int, folder: Path) -> Preparation:
+def prepare_training(
+    model: ModelParams, params: TrainParams, *, window: int, folder: Path, peers: Peers | None = None
+) -> Preparation:
     """Return the training of a network on the data in the project's `folder`; `window` is that of evaluation.
 
-    Sets the number of threads of this process. UserError if this machine lacks the device or the precision, the text is
-    too short, or the start model does not fit.
+    Sets the number of threads of this process. `peers` are the other workers of this training. UserError if this
+    machine lacks the device or the precision, the text is too short, or the start model does not fit.
     """
     device = choose_device(params.device)
     dtype = choose_precision(params.precision, device)
@@ -86,6 +89,7 @@ def prepare_training(model: ModelParams, params: TrainParams, *, window: int, fo
         window=window,
         device=device,
         dtype=dtype,
+        peers=peers,
     )
     return Preparation(trainer, splits["train"], config, dictionary, model)
 
