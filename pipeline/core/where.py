@@ -185,9 +185,7 @@ class RayCluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         if workers > self.slots:
-            raise UserError(
-                f"{self.names[0]}: found {workers}, allowed are at most {self.slots}, which the cluster has"
-            )
+            raise UserError(f"{self.names[0]}: found {workers}, allowed are at most {self.slots}: no space for more")
         here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
         messages = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         gpus = self._size["num_gpus"]

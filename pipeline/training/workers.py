@@ -55,7 +55,7 @@ class Group:
     def join(self, own: Tensor) -> Tensor:
         """See Peers."""
         found = own.new_empty(self.count * len(own))
-        distributed.all_gather_into_tensor(found, own)
+        distributed.all_gather_single(found, own)
         return found
 
     def collect(self, own: Any) -> list[Any]:
