@@ -114,14 +114,19 @@ def work(job: Job, send: Callable[[StepMetrics | str], None]) -> None:
     except UserError as error:
         problem = str(error)
     # A worker without this problem would wait for the others.
-    states = group.collect((problem, training and training.resumed_from))
+    problems = group.collect(problem)
+    # Each worker updates its own copy of the weights: on other processors the copies would slowly part.
+    kinds = set(group.collect(_kind(job.params.device)))
+    if len(kinds) > 1:
+        problems.append(f"{KEY}: found {' and '.join(sorted(kinds))}, allowed are machines of one kind")
+    steps = group.collect(training and training.resumed_from)
     is_first = group.rank == 0
-    if found := next((problem for problem, _ in states if problem), ""):
+    if found := next(filter(None, problems), ""):
         if is_first:
             send(found)
         return
-    if training is None or len(set(states)) > 1:
-        raise RuntimeError(f"the workers found different checkpoints: {states}")
+    if training is None or len(set(steps)) > 1:
+        raise RuntimeError(f"the workers found different checkpoints: {steps}")
     sent = -math.inf
     try:
         for metrics in training.run(checkpoint_seconds=job.params.checkpoint_seconds if is_first else math.inf):
@@ -142,3 +147,8 @@ def _prepare(job: Job, group: Group) -> ResumableTraining:
             raise UserError(f"{KEY}: {path} is not visible on {socket.gethostname()}; all machines must share it")
     prepared = prepare_training(job.model, job.params, window=job.window, folder=job.folder, peers=group)
     return ResumableTraining(prepared.trainer, Checkpoints(job.checkpoints), run_id=job.run_id)
+
+
+def _kind(device: str) -> str:
+    unit = torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return f"PyTorch {torch.__version__} on {unit}"

@@ -14,7 +14,7 @@ from pipeline.params.text import SplitParams
 from pipeline.params.training import ModelParams, TrainParams
 from pipeline.training.checkpoint import Checkpoints, ResumableTraining, open_checkpoints
 from pipeline.training.prepare import prepare_training
-from pipeline.training.workers import Job, train_in_workers, work
+from pipeline.training.workers import Group, Job, train_in_workers, work
 
 MODEL = ModelParams.model_validate(
     {"num_layers": 2, "num_hidden": 24, "num_embed": 8, "dropout": 0.3, "ngram": {"order": 0}}
@@ -108,6 +108,19 @@ def test_a_worker_that_does_not_see_the_project_says_so_in_one_line(single, tmp_
     work(job_of(tmp_path, tmp_path / "checkpoints"), reports.append)
     (report,) = reports
     assert re.fullmatch(r"train\.workers: \S+split is not visible on \S+; all machines must share it", report)
+
+
+def test_machines_of_different_kinds_are_refused(folder, single, tmp_path, monkeypatch):
+    collect = Group.collect
+
+    def with_another(group, own):
+        return [*collect(group, own), "PyTorch 1 on AVX" if str(own).startswith("PyTorch") else own]
+
+    monkeypatch.setattr(Group, "collect", with_another)
+    reports = []
+    work(job_of(folder, tmp_path / "checkpoints"), reports.append)
+    (report,) = reports
+    assert re.fullmatch(r"train\.workers: found PyTorch 1 on AVX and PyTorch 2\S+ on \S+, allowed are .*", report)
 
 
 @ray
