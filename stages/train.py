@@ -68,7 +68,7 @@ def main() -> None:
             saved.save(MODEL)
             # For the leakage check of trainings that will start from this model.
             shutil.copyfile(SUBSTRINGS, MODEL / SUBSTRINGS.name)
-            _write_metrics(training, ngram_seconds, len(prepared.train.ids), params.start_from)
+            _write_metrics(training, ngram_seconds, len(prepared.train.ids), params)
             checkpoints.remove()
 
 
@@ -90,9 +90,9 @@ def _point(metrics: StepMetrics) -> Point:
     )
 
 
-def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars: int, start_from: str | None) -> None:
+def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars: int, params: TrainParams) -> None:
     """Write the curve and the figures; `ngram_seconds` were spent on the n-gram model of `num_chars` characters."""
-    trainer, points = training.trainer, training.points
+    trainer, points, start = training.trainer, training.points, params.start_from
     last, best = points[-1], min(points, key=lambda point: point.eval_perplexity or math.inf)
     write_curve(CURVE, points)
     write_json(
@@ -108,7 +108,8 @@ def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars:
             "device": trainer.device.type,
             "precision": str(trainer.dtype).removeprefix("torch."),
             **_ngram_figures(ngram_seconds, num_chars),
-            **({"start_from": start_from, "start_sha256": sha256_of(START / WEIGHTS)} if start_from else {}),
+            **({"workers": params.workers} if params.workers > 1 else {}),
+            **({"start_from": start, "start_sha256": sha256_of(START / WEIGHTS)} if start else {}),
         },
     )
 

@@ -189,7 +189,7 @@ class RayCluster:
         here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
         messages = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
         gpus = self._size["num_gpus"]
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             trainer = TorchTrainer(
                 lambda: work(messages.put),
                 torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),

@@ -5,6 +5,7 @@ That is the trained network with an n-gram model; the weights of both are fitted
 The stage `train` and the trials of a sweep share it, so that the same params give the same weights in both.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +45,17 @@ class Preparation:
         weights, ngram = self.trainer.best or self.trainer.network.weights(), None
         if self.params.ngram.order:
             self.trainer.network.load_weights(weights)
-            ngram = fit_ngram(
-                self.trainer.network,
-                self.train,
-                self.params.ngram,
-                dictionary=self.dictionary,
-                window=self.trainer.window,
-                device=self.trainer.device,
-            )
+            # With fixed parts, threads change no byte: see Parts.
+            parts = self.trainer.parts
+            with parts.running() if parts.is_fixed else nullcontext():
+                ngram = fit_ngram(
+                    self.trainer.network,
+                    self.train,
+                    self.params.ngram,
+                    dictionary=self.dictionary,
+                    window=self.trainer.window,
+                    device=self.trainer.device,
+                )
         return SavedModel(config=self.config, weights=weights, dictionary=self.dictionary, ngram=ngram)
 
 
@@ -67,7 +71,7 @@ def prepare_training(
     dtype = choose_precision(params.precision, device)
     dictionary = Dictionary.load(folder / DICTIONARY)
     splits = {name: load_split(folder / SPLITS / name, vocab_size=len(dictionary)) for name in ("train", "eval")}
-    make_deterministic(threads=params.threads)
+    make_deterministic(threads=params.threads or (1 if params.workers > 1 else 0))
     config = NetworkConfig.of(model, vocab_size=len(dictionary))
     network = CharNetwork(config)
     generator = torch.Generator().manual_seed(derive_seed(params.seed, "weights"))

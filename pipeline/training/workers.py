@@ -76,8 +76,8 @@ def train_in_workers(
     trainer = training.trainer
     if trainer.device.type == "mps":
         raise UserError(f"train.device: found mps, allowed with {KEY} are cpu and cuda")
-    cpus = max(1, params.threads)
-    # All workers must compute alike, so that the machine where the training starts chooses.
+    cpus = torch.get_num_threads()  # `train.threads`, or 1
+    # All workers must compute alike, so the machine where the training starts chooses.
     chosen = {"threads": cpus, "device": trainer.device.type, "precision": PRECISIONS[trainer.dtype]}
     job = Job(
         model=model,
