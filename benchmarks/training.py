@@ -38,7 +38,7 @@ from pipeline.tracking.publish import live_curves
 from pipeline.tracking.store import open_store
 from pipeline.training.checkpoint import ResumableTraining, open_checkpoints
 from pipeline.training.loop import Trainer
-from pipeline.training.setup import choose_precision, make_deterministic
+from pipeline.training.setup import choose_precision, keep_freed_memory, make_deterministic
 
 ROOT = Path(__file__).parents[1]
 VOCAB, EMBED = 82, 64
@@ -79,6 +79,7 @@ def stream_of(ids: np.ndarray, bucket: int) -> Split:
 def ours(layers: int, hidden: int, batch: int, window: int, seconds: float) -> float:
     """Return characters per second of our trainer: batches, updates, clipping and metrics."""
     make_deterministic(threads=0)
+    keep_freed_memory()
     random = np.random.default_rng(0)
     ids = random.integers(1, VOCAB, batch * window * 400 + 1).astype(np.uint8)
     config = NetworkConfig(
@@ -213,6 +214,7 @@ def overhead(updates: int = 2000) -> tuple[float, float]:
     writes checkpoints, shows progress and sends its curve to an MLflow store.
     """
     make_deterministic(threads=0)
+    keep_freed_memory()
     random = np.random.default_rng(0)
     ids, eval_ids = (random.integers(1, VOCAB, size).astype(np.uint8) for size in (962_000, 107_000))
     config = NetworkConfig(cell="lstm", num_layers=1, num_hidden=384, num_embed=EMBED, dropout=0.0, vocab_size=VOCAB)

@@ -1,7 +1,8 @@
 """evaluate: measures the perplexity by the fixed protocol, and breaks it down."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, NotRequired
 
 import torch
@@ -21,12 +22,22 @@ from pipeline.core.files import (
     whole_file,
     write_json,
 )
+from pipeline.core.reproducible import available_cores
 from pipeline.dataset.dictionary import UNKNOWN, Dictionary
-from pipeline.dataset.splits import Split, load_split, ordered_batches
+from pipeline.dataset.splits import Batch, Split, load_split, ordered_batches
 from pipeline.evaluation.adaptive import adaptive_total
 from pipeline.evaluation.breakdown import Breakdown
 from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement, measurement_id
-from pipeline.evaluation.perplexity import Total, baseline_figures, measure, total, whole_batches, window_batches
+from pipeline.evaluation.perplexity import (
+    Losses,
+    Total,
+    baseline_figures,
+    measure,
+    measure_apart,
+    total,
+    whole_batches,
+    window_batches,
+)
 from pipeline.model.network import CharNetwork
 from pipeline.model.ngram import NgramModel
 from pipeline.model.saved import WEIGHTS, SavedModel
@@ -47,6 +58,8 @@ FROM_EVALUATE = (
 FROM_TRAIN = {"train_seconds": "seconds", "parameters": "parameters", "chars_per_second": "chars_per_second"}
 
 
+# Yields the losses of batches that do not continue each other.
+Measured = Callable[[Iterable[Batch]], Iterator[Losses]]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -75,6 +88,7 @@ def summary_figures(evaluate: Mapping[str, Any], train: Mapping[str, Any]) -> di
 
 def main() -> None:
     with stage("evaluate"):
+        torch.set_num_threads(1)  # `measure_apart` computes several batches at once instead
         params = read_group("evaluate", EvaluateParams)
         saved, text, training = SavedModel.load(MODEL), *_earlier_figures()
         network = CharNetwork(saved.config)
@@ -82,22 +96,19 @@ def main() -> None:
         split = load_split(SPLITS / "eval", vocab_size=len(saved.dictionary))
         ngram = saved.ngram
         whole, breakdown = Total(), Breakdown.empty(window=params.window, vocab_size=len(saved.dictionary))
-        for losses in measure(
-            network, window_batches(split, window=params.window, batch_size=params.batch_size), ngram=ngram
-        ):
+        measured = partial(measure_apart, network, threads=available_cores(), ngram=ngram)
+        for losses in measured(window_batches(split, window=params.window, batch_size=params.batch_size)):
             whole.add(losses)
             breakdown.add(losses)
         if not math.isfinite(whole.perplexity):
             raise UserError(f"{MODEL / WEIGHTS}: the perplexity is not a number; `dvc checkout` restores the model")
 
         buckets = {
-            length: total(measure(network, ordered_batches(split.ids, samples, length, params.batch_size), ngram=ngram))
+            length: total(measured(ordered_batches(split.ids, samples, length, params.batch_size)))
             for length, samples in split.buckets.items()
             if len(samples)
         }
-        test = _test_figures(saved, network, params)
-        # Reading one character after the other does not profit from two threads, and is far slower on shared cores.
-        torch.set_num_threads(1)
+        test = _test_figures(measured, params, vocab_size=len(saved.dictionary))
         stateful = total(measure(network, whole_batches(split), ngram=ngram))
         adaptive = adaptive_total(network, split, ngram=ngram) if params.adaptive else None
         record = measurement(
@@ -115,7 +126,7 @@ def main() -> None:
                 "bits_per_char": whole.bits_per_char,
                 "accuracy": whole.accuracy,
                 "num_chars": whole.chars,
-                **_network_alone(saved, network, split, params),
+                **_network_alone(partial(measured, ngram=None), ngram, split, params),
                 **_baseline(saved.dictionary, split, params),
                 **test,
                 "buckets": {
@@ -151,22 +162,24 @@ def _baseline(dictionary: Dictionary, split: Split, params: EvaluateParams) -> d
     return baseline_figures(model, split, window=params.window)
 
 
-def _network_alone(saved: SavedModel, network: CharNetwork, split: Split, params: EvaluateParams) -> dict[str, float]:
+def _network_alone(
+    measured: Measured, ngram: NgramModel | None, split: Split, params: EvaluateParams
+) -> dict[str, float]:
     """Return the perplexity of the network without its n-gram model; nothing if it has none."""
-    if saved.ngram is None:
+    if ngram is None:
         return {}
     batches = window_batches(split, window=params.window, batch_size=params.batch_size)
-    return {"network_perplexity": total(measure(network, batches)).perplexity}
+    return {"network_perplexity": total(measured(batches)).perplexity}
 
 
-def _test_figures(saved: SavedModel, network: CharNetwork, params: EvaluateParams) -> dict[str, float]:
+def _test_figures(measured: Measured, params: EvaluateParams, *, vocab_size: int) -> dict[str, float]:
     """Return the figures of the test text by the same protocol, or nothing if there is no test text."""
     folder = SPLITS / "test"
     if not folder.exists():
         return {}
-    split = load_split(folder, vocab_size=len(saved.dictionary))
+    split = load_split(folder, vocab_size=vocab_size)
     batches = window_batches(split, window=params.window, batch_size=params.batch_size)
-    found = total(measure(network, batches, ngram=saved.ngram))
+    found = total(measured(batches))
     return {"test_perplexity": found.perplexity, "test_bits_per_char": found.bits_per_char, "test_chars": found.chars}
 
 

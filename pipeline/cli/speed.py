@@ -11,7 +11,7 @@ from pipeline.model.network import CharNetwork
 from pipeline.model.saved import NetworkConfig
 from pipeline.params.training import ModelParams, TrainParams
 from pipeline.training.loop import Trainer
-from pipeline.training.setup import choose_device, choose_precision, make_deterministic
+from pipeline.training.setup import choose_device, choose_precision, keep_freed_memory, make_deterministic
 
 # Before measuring: the first updates allocate memory and compile kernels, and an idle processor takes a second to reach
 # its full speed.
@@ -37,6 +37,7 @@ def training_speeds(
     started = time.perf_counter()
     device = choose_device(train.device)
     make_deterministic(threads=train.threads)
+    keep_freed_memory()
     ids = np.random.default_rng(0).integers(1, vocab_size, train.batch_size * bucket * 50 + 1)
     split = Split(ids.astype(np.min_scalar_type(vocab_size)), cut_windows(len(ids), (bucket,)))
     trainer = Trainer(

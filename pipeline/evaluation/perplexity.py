@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.core.reproducible import ordered_map
 from pipeline.dataset.arrays import Samples, Spans, Table, chunks_of_samples, cut_documents, cut_windows, release_pages
 from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import Batch, Split, gather, ordered_batches
@@ -128,6 +129,32 @@ def measure(
             readers = [ngram.trie.start() for _ in batch.inputs]
         logits = own if ngram is None else _mixed(own, batch, ngram, readers)
         yield _losses(logits, torch.from_numpy(batch.labels.T.copy()).to(logits.device))
+
+
+def measure_apart(
+    network: CharNetwork,
+    batches: Iterable[Batch],
+    *,
+    threads: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    ngram: NgramModel | None = None,
+) -> Iterator[Losses]:
+    """Yield what `measure` yields for batches that do not continue each other, computing `threads` of them at once.
+
+    Set PyTorch's own number of threads to 1 before: threads that share a network's small products wait for each other
+    at every time step, and the last bits of the result depend on their number.
+    """
+
+    def one(batch: Batch) -> Losses:
+        return next(measure(network, [batch], device=device, dtype=dtype, ngram=ngram))
+
+    was_training = network.training
+    network.eval()  # `measure` would change the mode, and change it back, while others compute
+    try:
+        yield from ordered_map(one, batches, threads=threads)
+    finally:
+        network.train(was_training)
 
 
 def predictions(

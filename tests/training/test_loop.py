@@ -1,7 +1,9 @@
 """The training loop learns, is deterministic, and returns the best weights."""
 
+import ctypes
 import itertools
 import math
+import platform
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from pipeline.core.errors import UserError
 from pipeline.model.network import CharNetwork
 from pipeline.params.training import ClipParams
 from pipeline.training.loop import clip_gradients, curve_steps, evaluation_steps
-from pipeline.training.setup import choose_device, choose_precision
+from pipeline.training.setup import MALLOC_OPTIONS, choose_device, choose_precision
 
 
 def test_training_learns_a_short_text_by_heart(split_folder):
@@ -134,3 +136,10 @@ def test_automatic_precision_always_runs():
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         CharNetwork(random_model().config)(torch.ones(3, 2, dtype=torch.int64))
     assert choose_precision("fp32", torch.device("cpu")) is torch.float32
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these options")
+def test_glibc_accepts_the_options_for_keeping_memory():
+    mallopt = ctypes.CDLL(None).mallopt
+    # It returns 0 for a value that is out of range, and ignores it.
+    assert [mallopt(option, value) for option, value in MALLOC_OPTIONS.items()] == [1, 1, 1]
