@@ -7,15 +7,11 @@ RAY_ADDRESS selects a cluster. The start of the workers and evaluations are not 
 """
 
 import argparse
-import os
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
+from pipeline.core.reproducible import available_cores
 from pipeline.params.training import ModelParams, TrainParams
 from pipeline.training.checkpoint import Checkpoints, ResumableTraining
 from pipeline.training.prepare import prepare_training
@@ -55,7 +51,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="number of measurements of each; the median is reported")
     options = parser.parse_args()
     count = options.workers
-    table = Table("units", "batch", "1 thread", f"{count} threads", f"{count} workers", "workers / threads")
+    print(f"updates per second, {available_cores()} cores")
+    print(f"units  batch  1 thread  {count} threads  {count} workers  workers / threads")
     for hidden in options.sizes:
         for batch in options.batches:
             rounds = [
@@ -66,10 +63,11 @@ def main() -> None:
                 for _ in range(options.rounds)
             ]
             one, threads, workers = (statistics.median(column) for column in zip(*rounds, strict=True))
-            figures = (f"{one:.1f}", f"{threads:.1f}", f"{workers:.1f}", f"{workers / threads:.2f}")
-            table.add_row(str(hidden), str(batch), *figures)
-    Console(width=100).print(f"updates per second, {os.cpu_count()} cores", table)
+            print(
+                f"{hidden:5}  {batch:5}  {one:8.2f}  {threads:9.2f}  {workers:9.2f}  {workers / threads:17.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -218,7 +218,9 @@ class RayCluster:
                     yield message
                 result.result()
             except (TrainingFailedError, self._ray.exceptions.RayError) as error:
-                raise UserError(f"{self.names[0]}: the workers failed: {one_line(error, most=300)}") from None
+                # The last line of a worker's traceback says what happened.
+                cause = str(error).strip().splitlines()[-1]
+                raise UserError(f"{self.names[0]}: the workers failed: {one_line(cause, most=300)}") from None
             finally:
                 pool.shutdown(wait=False)
 

@@ -1,13 +1,17 @@
 """Trainings in workers on Ray: the same weights for any number of them, also if one is killed, and clear errors."""
 
+import json
 import os
 import re
+from contextlib import closing
 
 import psutil
 import pytest
+from support.projects import Project
 from support.tables import TEXT, tables
 from torch import distributed
 
+from pipeline.core import where
 from pipeline.core.errors import UserError
 from pipeline.dataset.build_splits import build_splits
 from pipeline.params.text import SplitParams
@@ -173,3 +177,34 @@ def test_errors_are_one_line(cluster, folder):
     optimizer = {"name": "sgd", "lr": 1e30, "beta2": None}
     with pytest.raises(UserError, match=r"^train: the loss is .* at update \d+; lower train.optimizer.lr [^\n]*$"):
         train(folder, 2, "explodes", optimizer=optimizer, clip={"by": "none"})
+
+
+@ray
+def test_a_group_that_fails_again_and_again_is_an_error_of_one_line(cluster, monkeypatch):
+    monkeypatch.setattr(where, "RESTARTS", 0)
+
+    def fail(send):
+        send("started")
+        raise RuntimeError("out of memory, say")
+
+    with closing(where.RayCluster(cpus=1, gpus=0, names=("train.workers", "cpus", "gpus"))) as connection:
+        messages = connection.run_group(fail, workers=2)
+        assert next(messages) == "started"
+        with pytest.raises(UserError, match=r"^train.workers: the workers failed: RuntimeError: out of memory, say$"):
+            list(messages)
+
+
+@ray
+def test_the_stage_gives_the_model_of_one_worker(cluster, tmp_path):
+    project = Project(tmp_path)
+    options = ["-S", "train.parts=2", "-S", "train.threads=1", "-S", "model.dropout=0.2"]
+
+    def model():
+        return {path.name: path.read_bytes() for path in (tmp_path / "models/charlm").iterdir()}
+
+    project.run("dvc", "exp", "run", *options)
+    expected = model()
+    output = project.run("dvc", "exp", "run", "-S", "train.workers=2")
+    assert "train" in project.ran(output)
+    assert model() == expected
+    assert json.loads((tmp_path / "metrics/train.json").read_text())["workers"] == 2
