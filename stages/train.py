@@ -4,6 +4,7 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -40,9 +41,11 @@ def main() -> None:
         trainer = prepared.trainer
         settings = {
             "model": model_params.model_dump(),
-            "train": params.model_dump(exclude={"checkpoint_seconds", "start_from"}),
+            # With fixed parts, neither threads nor workers matter.
+            "train": params.model_dump(exclude={"checkpoint_seconds", "start_from", "threads", "workers"})
+            | {"parts": params.fixed_parts, "threads": 0 if params.fixed_parts else torch.get_num_threads()},
             "window": window,
-            "machine": [trainer.device.type, str(trainer.dtype), torch.get_num_threads(), torch.__version__],
+            "machine": [trainer.device.type, str(trainer.dtype), torch.__version__],
         }
         with open_checkpoints(state_folder() / "checkpoints", training_key(settings, _inputs())) as checkpoints:
             write_tutorial(TUTORIAL_CURVE, compare=is_tutorial(model_params, params))
@@ -53,21 +56,26 @@ def main() -> None:
                 run.say(f"warning: checkpoint {name} is damaged and was skipped")
             if training.resumed_from is not None:
                 run.say(f"resuming from the checkpoint after update {training.resumed_from} of {trainer.steps}")
-            _train(run, training, params)
+            if params.workers > 1:
+                from pipeline.training.workers import train_in_workers
+
+                _train(run, training, train_in_workers(training, model_params, params, folder=Path()))
+            else:
+                _train(run, training, training.run(checkpoint_seconds=params.checkpoint_seconds))
             started = time.perf_counter()
             saved = prepared.model()
             ngram_seconds = time.perf_counter() - started
             saved.save(MODEL)
             # For the leakage check of trainings that will start from this model.
             shutil.copyfile(SUBSTRINGS, MODEL / SUBSTRINGS.name)
-            _write_metrics(training, ngram_seconds, len(prepared.train.ids), params.start_from)
+            _write_metrics(training, ngram_seconds, len(prepared.train.ids), params)
             checkpoints.remove()
 
 
-def _train(run: StageRun, training: ResumableTraining, params: TrainParams) -> None:
+def _train(run: StageRun, training: ResumableTraining, updates: Iterator[StepMetrics]) -> None:
     known = [_point(metrics) for metrics in training.points]
     with run.live_curve(continues=training.first_run, known=known) as send:
-        for metrics in show_training(training.run(checkpoint_seconds=params.checkpoint_seconds)):
+        for metrics in show_training(updates):
             if metrics.is_point:
                 write_curve(CURVE, training.points)
                 send(*_point(metrics))
@@ -82,9 +90,9 @@ def _point(metrics: StepMetrics) -> Point:
     )
 
 
-def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars: int, start_from: str | None) -> None:
+def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars: int, params: TrainParams) -> None:
     """Write the curve and the figures; `ngram_seconds` were spent on the n-gram model of `num_chars` characters."""
-    trainer, points = training.trainer, training.points
+    trainer, points, start = training.trainer, training.points, params.start_from
     last, best = points[-1], min(points, key=lambda point: point.eval_perplexity or math.inf)
     write_curve(CURVE, points)
     write_json(
@@ -100,7 +108,8 @@ def _write_metrics(training: ResumableTraining, ngram_seconds: float, num_chars:
             "device": trainer.device.type,
             "precision": str(trainer.dtype).removeprefix("torch."),
             **_ngram_figures(ngram_seconds, num_chars),
-            **({"start_from": start_from, "start_sha256": sha256_of(START / WEIGHTS)} if start_from else {}),
+            **({"workers": params.workers} if params.workers > 1 else {}),
+            **({"start_from": start, "start_sha256": sha256_of(START / WEIGHTS)} if start else {}),
         },
     )
 

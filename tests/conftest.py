@@ -28,6 +28,7 @@ LONGEST = (
     "test_documented_commands.py",
     "test_tour.py",
     "test_sweep.py",
+    "test_workers.py",
     "test_start_from.py",
     "test_bad_input.py",
     "test_end_to_end.py",

@@ -11,8 +11,10 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -21,6 +23,8 @@ from pipeline.core.reproducible import available_cores
 
 CONNECT_SECONDS = 5.0
 ADDRESS = "RAY_ADDRESS"
+# How often the workers of a group start again after one of them was lost.
+RESTARTS = 3
 
 
 class WorkerLostError(Exception):
@@ -128,17 +132,21 @@ class WorkerPool:
 class RayCluster:
     """A connection to a Ray cluster, whose workers have `cpus` and `gpus` (fractions are possible) each.
 
-    UserError if Ray is not installed, the cluster does not answer or has another version, or a worker does not fit.
+    UserError if Ray is not installed, the cluster does not answer or has another version, or a worker does not fit. Its
+    message begins with one of `names`: of the option that asks for Ray, and of those for `cpus` and `gpus`.
     """
 
-    def __init__(self, *, cpus: float, gpus: float) -> None:
+    def __init__(
+        self, *, cpus: float, gpus: float, names: tuple[str, str, str] = ("--ray", "--cpus", "--gpus")
+    ) -> None:
+        self.names = names
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray  # 3 s, and only in the extra
         except ModuleNotFoundError as error:
             if error.name != "ray":
                 raise
-            raise UserError("--ray: Ray is not installed; `pip install 'charlm[ray]'` installs it") from None
+            raise UserError(f"{names[0]}: Ray is not installed; `pip install 'charlm[ray]'` installs it") from None
         self._ray, self._size = ray, {"num_cpus": cpus, "num_gpus": gpus}
         address = os.environ.get(ADDRESS)
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
@@ -150,7 +158,7 @@ class RayCluster:
         try:
             ray.init(address=address or "local", **options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            place = f"{ADDRESS}: {address}" if address else "--ray"
+            place = f"{ADDRESS}: {address}" if address else names[0]
             raise UserError(f"{place}: {one_line(error, most=300)}") from None
         finally:
             for number, handler in handlers.items():  # Ray replaces them
@@ -165,6 +173,57 @@ class RayCluster:
         """Start a worker with the object that `make`, a class, returns."""
         return RayWorker(self._ray, self._ray.remote(max_restarts=0, **self._size)(make).remote())
 
+    def run_group(self, work: Callable[[Callable[[Any], None]], None], *, workers: int) -> Iterator[Any]:
+        """Run `work(send)` in `workers` processes at the same time, and yield what they send.
+
+        The processes form a group of torch.distributed. If one of them ends or fails, all start again, RESTARTS times
+        at most; after that, or if fewer than all fit the cluster, UserError.
+        """
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.util.queue import Empty, Queue
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        if workers > self.slots:
+            raise UserError(f"{self.names[0]}: found {workers}, allowed are at most {self.slots}: no space for more")
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+        messages = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+        gpus = self._size["num_gpus"]
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            trainer = TorchTrainer(
+                lambda: work(messages.put),
+                torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+                scaling_config=ScalingConfig(
+                    num_workers=workers,
+                    use_gpu=bool(gpus),
+                    resources_per_worker={"CPU": self._size["num_cpus"], "GPU": gpus},
+                ),
+                # Ray has no checkpoints here; the folder is only for its own notes.
+                run_config=RunConfig(
+                    storage_path=folder,
+                    failure_config=FailureConfig(max_failures=RESTARTS, controller_failure_limit=RESTARTS),
+                ),
+            )
+            pool = ThreadPoolExecutor(1)
+            result = pool.submit(trainer.fit)
+            try:
+                while True:
+                    has_ended = result.done()
+                    try:
+                        message = messages.get(timeout=0.5)
+                    except Empty:
+                        if has_ended:
+                            break
+                        continue
+                    yield message
+                result.result()
+            except (TrainingFailedError, self._ray.exceptions.RayError) as error:
+                # The last line of a worker's traceback says what happened.
+                cause = str(error).strip().splitlines()[-1]
+                raise UserError(f"{self.names[0]}: the workers failed: {one_line(cause, most=300)}") from None
+            finally:
+                pool.shutdown(wait=False)
+
     def close(self) -> None:
         """Disconnect; a cluster that was started here ends."""
         self._ray.shutdown()
@@ -176,12 +235,12 @@ class RayCluster:
         for node in nodes:
             fits = [node.get(kind, 0.0) / size for kind, size in (("CPU", cpus), ("GPU", gpus)) if size]
             slots += math.floor(min(fits, default=1.0) + 1e-9)
-        for option, kind, size in (("--cpus", "CPU", cpus), ("--gpus", "GPU", gpus)):
+        for option, kind, size in ((self.names[1], "CPU", cpus), (self.names[2], "GPU", gpus)):
             most = max((node.get(kind, 0.0) for node in nodes), default=0.0)
             if size > most:
                 raise UserError(f"{option}: found {size:g}, allowed is at most {most:g}, the largest node's")
         if not slots:
-            raise UserError(f"--gpus: no node has {cpus:g} CPUs and {gpus:g} GPUs; allowed are fewer")
+            raise UserError(f"{self.names[2]}: no node has {cpus:g} CPUs and {gpus:g} GPUs; allowed are fewer")
         return slots
 
 

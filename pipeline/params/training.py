@@ -104,11 +104,16 @@ class ClipParams(Group):
     at: Positive = Field(default=0.5, description="the limit")
 
 
+# Parts of a batch if `train.workers` is more than 1 and `train.parts` is 0.
+WORKERS_PARTS = 4
+
+
 class TrainParams(Group):
     """The training loop.
 
     The best weights on the eval text are the ones saved. Training that was killed resumes from its last checkpoint. The
-    number of threads can change the order of sums, and with it the bytes of the weights.
+    number of threads can change the order of sums, and with it the bytes of the weights. With a fixed number of
+    `parts`, neither threads nor workers do.
 
     With `start_from` training begins at the weights of another model of the same shape (docs/tune.md). Its characters
     are matched by what they are; a character that it lacks starts at random weights.
@@ -143,8 +148,33 @@ class TrainParams(Group):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="auto: the fastest that there is; or cpu, cuda, mps"
     )
-    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads; 0: all cores")
+    threads: int = Field(
+        default=0, ge=0, le=1024, description="CPU threads (of each worker); 0: all cores, or one for each worker"
+    )
+    workers: int = Field(
+        default=1, ge=1, le=1024, description="processes on Ray that share every batch; 1: no Ray (docs/scale.md)"
+    )
+    parts: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="parts of a batch, for threads and workers; 0: as many as threads, or 4 with workers",
+    )
     seed: int = Field(default=7, ge=0, description="of the initial weights, the batches' order and dropout")
+
+    @property
+    def fixed_parts(self) -> int:
+        """The number of parts of a batch; 0 if it follows the threads."""
+        return self.parts or (WORKERS_PARTS if self.workers > 1 else 0)
+
+    @model_validator(mode="after")
+    def _refuse_idle_workers(self) -> "TrainParams":
+        if self.workers > 1 and self.workers > (most := min(self.fixed_parts, self.batch_size)):
+            raise ValueError(
+                f"found {self.workers} workers, allowed are at most {most}: parts is {self.fixed_parts}, "
+                f"batch_size {self.batch_size}"
+            )
+        return self
 
 
 class EvaluateParams(Group):

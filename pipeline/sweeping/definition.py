@@ -22,7 +22,7 @@ SAMPLERS, RANGE = ("tpe", "random"), ("low", "high", "log", "step")
 # Trials read data that DVC has prepared with params.yaml, and their figures must be comparable: only these may differ.
 ALLOWED, PREPARED = ("model", "train"), "train.start_from"
 # Params that change at most the last digits of a result.
-NEUTRAL = ("train.checkpoint_seconds", "train.threads", "train.device")
+NEUTRAL = ("train.checkpoint_seconds", "train.threads", "train.workers", "train.parts", "train.device")
 # Drawn values are rounded to this number of significant digits, so that the printed value is exactly the trained one.
 DIGITS, MAX_CORNERS, MAX_TRIALS = 4, 512, 10_000
 

@@ -16,7 +16,7 @@ from pipeline.tracking.project import baseline, changed_files, experiment_name, 
 # Groups in the order of what usually explains a difference in perplexity.
 IMPORTANCE = ("data", "model", "train", "split", "clean", "evaluate", "generate", "validate", "register")
 # These keys change no weight and no figure, so they come last, whatever their group.
-UNIMPORTANT = ("train.checkpoint_seconds", "train.threads", "train.device")
+UNIMPORTANT = ("train.checkpoint_seconds", "train.threads", "train.workers", "train.parts", "train.device")
 ABSENT = "absent"
 MAX_VALUE_LENGTH, MAX_NAME_LENGTH, MAX_CHANGES = 24, 60, 12
 # DVC's random names are an adjective of five letters and a noun of four, as in "muggy-toms".

@@ -117,7 +117,7 @@ Point = tuple[int, float, Mapping[str, float]]
 # The numbers of these stages describe the model: they are metrics. Those of the others describe the text: tags.
 MODEL_STAGES = ("train", "evaluate", "generate")
 # Names (their last part) of numbers that do not depend on the model, so they are tags too.
-FACTS = ("num_chars", "test_chars", "threads")
+FACTS = ("num_chars", "test_chars", "threads", "workers")
 
 
 @dataclass(frozen=True)

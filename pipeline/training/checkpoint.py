@@ -115,8 +115,12 @@ class ResumableTraining:
         self.resumed_from: int | None = None
         self.first_run = run_id
         # The trainer must get its state back before `run` draws the first batch.
-        if snapshot := checkpoints.load():
-            trainer.restore(replace(snapshot, data=snapshot.data["counters"]))
+        self.resume()
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint, if there is one."""
+        if snapshot := self.checkpoints.load():
+            self.trainer.restore(replace(snapshot, data=snapshot.data["counters"]))
             self.points = [StepMetrics(**point) for point in snapshot.data["points"]]
             self.resumed_from = snapshot.step
             self.first_run = snapshot.data["run_id"]
@@ -129,10 +133,11 @@ class ResumableTraining:
                 self.points.append(metrics)
             yield metrics
             if time.monotonic() - saved >= checkpoint_seconds:
-                self.checkpoints.save(self._snapshot())
+                self.save()
                 saved = time.monotonic()
 
-    def _snapshot(self) -> Snapshot:
+    def save(self) -> None:
+        """Write a checkpoint; while `run` runs, only when it is suspended at a yield."""
         snapshot = self.trainer.snapshot()
-        points = [asdict(point) for point in self.points]
-        return replace(snapshot, data={"counters": snapshot.data, "points": points, "run_id": self.first_run})
+        data = {"counters": snapshot.data, "points": [asdict(point) for point in self.points], "run_id": self.first_run}
+        self.checkpoints.save(replace(snapshot, data=data))

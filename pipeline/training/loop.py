@@ -20,7 +20,7 @@ from pipeline.model.network import CharNetwork
 from pipeline.model.saved import Weights
 from pipeline.params.training import ClipParams, TrainParams
 from pipeline.training.curve import StepMetrics
-from pipeline.training.parts import Parts
+from pipeline.training.parts import Parts, Peers
 from pipeline.training.setup import make_optimizer, rate_at
 
 EVAL_BATCH = 128
@@ -72,7 +72,8 @@ class Trainer:
     """One training; `best` are the weights with the lowest eval perplexity so far, None before the first evaluation.
 
     `train` and `evaluation` are the two texts as ids, `window` is the evaluation's window in characters, `dtype` the
-    precision of the matrix products (autocast).
+    precision of the matrix products (autocast). With `peers`, workers with the same arguments share every batch and end
+    with the same weights.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Trainer:
         window: int,
         device: torch.device,
         dtype: torch.dtype,
+        peers: Peers | None = None,
     ) -> None:
         self.network = network.to(device)
         self.train = train
@@ -93,7 +95,7 @@ class Trainer:
         self.window = window
         self.device = device
         self.dtype = dtype
-        self.parts = Parts(self.network, params, device=device, dtype=dtype)
+        self.parts = Parts(self.network, params, device=device, dtype=dtype, peers=peers)
         self.optimizer = make_optimizer(network, params.optimizer)
         self.per_epoch = batches_per_epoch(train, params.batch_size)
         self.steps = max(1, round(params.epochs * self.per_epoch))
@@ -114,6 +116,8 @@ class Trainer:
         every = evaluation_steps(self.steps, per_epoch=self.per_epoch, per_epoch_evals=self.params.evals_per_epoch)
         points = curve_steps(self.steps) | every
         counters = self.counters
+        if self._is_stuck():  # a checkpoint may be of the last update
+            return
         for batch in self._batches(counters.step):
             rate = self.params.optimizer.lr * rate_at(
                 counters.step, steps=self.steps, steps_per_epoch=self.per_epoch, schedule=self.params.schedule
@@ -202,7 +206,7 @@ class Trainer:
         """Do one update; returns the batch's total negative log-likelihood (nats) and the gradient's norm."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        nll = self.parts.gradients(batch)
+        nll = self.parts.gradients(batch, update=self.counters.step)
         norm = clip_gradients(list(self.network.parameters()), self.params.clip)
         self.optimizer.step()
         return nll, norm

@@ -5,6 +5,7 @@ That is the trained network with an n-gram model; the weights of both are fitted
 The stage `train` and the trials of a sweep share it, so that the same params give the same weights in both.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from pipeline.model.ngram import NgramModel
 from pipeline.model.saved import NetworkConfig, SavedModel
 from pipeline.params.training import ModelParams, NgramParams, TrainParams
 from pipeline.training.loop import Trainer
+from pipeline.training.parts import Peers
 from pipeline.training.setup import choose_device, choose_precision, keep_freed_memory, make_deterministic
 from pipeline.training.start_model import adapted_weights, load_start_model
 
@@ -43,28 +45,33 @@ class Preparation:
         weights, ngram = self.trainer.best or self.trainer.network.weights(), None
         if self.params.ngram.order:
             self.trainer.network.load_weights(weights)
-            ngram = fit_ngram(
-                self.trainer.network,
-                self.train,
-                self.params.ngram,
-                dictionary=self.dictionary,
-                window=self.trainer.window,
-                device=self.trainer.device,
-            )
+            # With fixed parts, threads change no byte: see Parts.
+            parts = self.trainer.parts
+            with parts.running() if parts.is_fixed else nullcontext():
+                ngram = fit_ngram(
+                    self.trainer.network,
+                    self.train,
+                    self.params.ngram,
+                    dictionary=self.dictionary,
+                    window=self.trainer.window,
+                    device=self.trainer.device,
+                )
         return SavedModel(config=self.config, weights=weights, dictionary=self.dictionary, ngram=ngram)
 
 
-def prepare_training(model: ModelParams, params: TrainParams, *, window: int, folder: Path) -> Preparation:
+def prepare_training(
+    model: ModelParams, params: TrainParams, *, window: int, folder: Path, peers: Peers | None = None
+) -> Preparation:
     """Return the training of a network on the data in the project's `folder`; `window` is that of evaluation.
 
-    Sets the number of threads of this process. UserError if this machine lacks the device or the precision, the text is
-    too short, or the start model does not fit.
+    Sets the number of threads of this process. `peers` are the other workers of this training. UserError if this
+    machine lacks the device or the precision, the text is too short, or the start model does not fit.
     """
     device = choose_device(params.device)
     dtype = choose_precision(params.precision, device)
     dictionary = Dictionary.load(folder / DICTIONARY)
     splits = {name: load_split(folder / SPLITS / name, vocab_size=len(dictionary)) for name in ("train", "eval")}
-    make_deterministic(threads=params.threads)
+    make_deterministic(threads=params.threads or (1 if params.workers > 1 else 0))
     keep_freed_memory()
     config = NetworkConfig.of(model, vocab_size=len(dictionary))
     network = CharNetwork(config)
@@ -87,6 +94,7 @@ def prepare_training(model: ModelParams, params: TrainParams, *, window: int, fo
         window=window,
         device=device,
         dtype=dtype,
+        peers=peers,
     )
     return Preparation(trainer, splits["train"], config, dictionary, model)
 

@@ -74,10 +74,13 @@ def test_a_closed_pool_does_not_start_workers_and_blocks_nobody():
             worker.step(1)
 
 
-def test_without_ray_one_line_names_the_extra(monkeypatch):
+@pytest.mark.parametrize("names", [("--ray", "--cpus", "--gpus"), ("train.workers", "train.threads", "train.device")])
+def test_without_ray_one_line_names_the_extra(monkeypatch, names):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"--ray: Ray is not installed; `pip install 'charlm\[ray\]'` installs it"):
-        RayCluster(cpus=1, gpus=0)
+    with pytest.raises(
+        UserError, match=rf"{names[0]}: Ray is not installed; `pip install 'charlm\[ray\]'` installs it"
+    ):
+        RayCluster(cpus=1, gpus=0, names=names)
 
 
 @pytest.mark.ray

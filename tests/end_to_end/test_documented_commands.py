@@ -33,8 +33,9 @@ ELSEWHERE = {
     r"dvc push .*|git push && dvc push|git pull && dvc pull": "needs a remote: lineage/test_lineage.py",
     r"dvc exp (push|pull) origin .*": "needs a remote: lineage/test_lineage.py",
     r"dvc exp run --queue .*|dvc queue start .*": "starts a background worker: end_to_end/test_end_to_end.py",
+    r"RAY_ADDRESS=.*|ray start .*|dvc exp run .*train\.workers.*": "needs Ray: training/test_workers.py",
     r"charlm sweep .*": "many trainings: end_to_end/test_sweep.py",
-    r"python -m benchmarks\.(training|generation|serving|corpus|ngram|mixture|page|startup)": "too long; see below",
+    r"python -m benchmarks\.(training|generation|serving|corpus|ngram|mixture|page|startup|workers)": "too long; below",
     r"(cp .* base|dvc exp run .*(charlm preset (base|tune)|train.start_from=base).*)": "end_to_end/test_start_from.py",
 }
 # These name a command in a sentence, without the arguments that it needs.
@@ -234,7 +235,9 @@ def test_the_tests_that_type_the_others_exist():
     assert {name for name in named if not (ROOT / "tests" / name).is_file()} == set()
 
 
-@pytest.mark.parametrize("name", ["training", "generation", "serving", "corpus", "ngram", "mixture", "page", "startup"])
+@pytest.mark.parametrize(
+    "name", ["training", "generation", "serving", "corpus", "ngram", "mixture", "page", "startup", "workers"]
+)
 def test_a_benchmark_can_be_started(name):
     source = (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
     compile(source, name, "exec")

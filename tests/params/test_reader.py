@@ -34,6 +34,8 @@ def test_scientific_notation_is_a_number(tmp_path):
         ("train", {"schedule": {"nme": "cosine"}}, "train.schedule.nme: unknown key; did you mean name?"),
         ("model", {"dropout": 1.5}, "model.dropout: found 1.5, allowed is less than 1"),
         ("model", {"dropout": float("nan")}, "model.dropout: found NaN, allowed is a finite number"),
+        ("train", {"workers": 5}, "train: found 5 workers, allowed are at most 4: parts is 4, batch_size 32"),
+        ("train", {"workers": 3, "parts": 8, "batch_size": 2}, "train: found 3 workers, allowed are at most 2"),
         ("model", {"num_hidden": 0}, "model.num_hidden: found 0, allowed is greater than or equal to 1"),
         ("model", {"num_hidden": "128"}, 'model.num_hidden: found "128", allowed is a valid integer'),
         ("model", {"cell": "lstmm"}, "model.cell: found \"lstmm\", allowed is 'lstm', 'gru' or 'rnn'"),

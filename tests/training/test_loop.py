@@ -71,6 +71,12 @@ def test_the_result_is_the_best_weights_instead_of_the_last(split_folder):
     assert all(np.array_equal(trainer.best[name], value) for name, value in weights.items())
 
 
+def test_a_training_that_ended_by_patience_does_not_continue_when_it_is_resumed(split_folder):
+    trainer = trainer_of(split_folder, patience=1)
+    trainer.counters.evaluations_without_gain = 1
+    assert list(trainer.run()) == []
+
+
 def test_an_exploding_loss_is_an_error(split_folder):
     with pytest.raises(UserError, match=r"train: the loss is .* per character at update \d+; lower train.optimizer.lr"):
         list(trainer_of(split_folder, optimizer={"name": "sgd", "lr": 1e30}, clip={"by": "none"}).run())

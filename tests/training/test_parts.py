@@ -1,6 +1,11 @@
-"""A batch in parts has the gradients of the whole batch, and the same threads give the same bytes."""
+"""A batch in parts has the gradients of the whole batch, and the same threads give the same bytes.
+
+With a fixed number of parts, neither threads nor workers change a byte.
+"""
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -25,13 +30,13 @@ def threads():
     torch.set_num_threads(before)
 
 
-def parts_of(threads, *, loss="mean", batch_size=16):
+def parts_of(threads, *, loss="mean", batch_size=16, dropout=0, parts=0, peers=None):
     torch.set_num_threads(threads)
-    config = NetworkConfig(cell="lstm", num_layers=2, num_hidden=24, num_embed=8, dropout=0, vocab_size=VOCAB)
+    config = NetworkConfig(cell="lstm", num_layers=2, num_hidden=24, num_embed=8, dropout=dropout, vocab_size=VOCAB)
     network = CharNetwork(config)
     initialise(network, magnitude=3.0, generator=torch.Generator().manual_seed(1))
-    params = TrainParams.model_validate({"batch_size": batch_size, "loss": loss})
-    return Parts(network, params, device=CPU, dtype=torch.float32)
+    params = TrainParams.model_validate({"batch_size": batch_size, "loss": loss, "parts": parts})
+    return Parts(network, params, device=CPU, dtype=torch.float32, peers=peers)
 
 
 def batch_of(windows, length=12):
@@ -99,3 +104,67 @@ def test_pytorchs_threads_are_as_before_once_a_training_ends_or_is_left(threads,
     assert torch.get_num_threads() == 1
     run.close()
     assert torch.get_num_threads() == 2
+
+
+class Neighbour:
+    """Peers in threads of this process; `box` and `barrier` are shared."""
+
+    def __init__(self, rank, box, barrier):
+        self.rank, self.count, self.box, self.barrier = rank, len(box), box, barrier
+
+    def collect(self, own):
+        self.box[self.rank] = own
+        self.barrier.wait(30)
+        found = list(self.box)
+        self.barrier.wait(30)
+        return found
+
+    def join(self, own):
+        return torch.cat(self.collect(own))
+
+    def swap(self, rows, *, counts):
+        blocks = [one.reshape(self.count, -1, one.shape[1])[self.rank] for one in self.collect(rows) if len(one)]
+        assert [len(block) for block in blocks] == [count for count in counts if count]
+        return torch.cat(blocks)
+
+
+def in_workers(count, function):
+    """Return what `function(peers)` returns in each of `count` workers."""
+    box, barrier = [None] * count, threading.Barrier(count)
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda rank: function(Neighbour(rank, box, barrier)), range(count)))
+
+
+@pytest.mark.parametrize("windows", [16, 5, 1])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4])
+def test_the_sum_of_parts_does_not_depend_on_who_computes_them(threads, workers, windows):
+    def work(peers=None, number=1):
+        parts = parts_of(number, dropout=0.3, parts=4, peers=peers)
+        parts.network.train()
+        nll = parts.gradients(batch_of(windows), update=7)
+        return [torch.tensor(nll).numpy().tobytes(), *(weight.grad.numpy().tobytes() for weight in parts.weights)]
+
+    alone = work()
+    assert in_workers(workers, work) == [alone] * workers
+    # Another order of the sums has other bytes, so that the test can fail.
+    whole = parts_of(1, dropout=0.0, parts=1), parts_of(1, dropout=0.0, parts=4)
+    first, second = (gradients(one, batch_of(16))[1] for one in whole)
+    assert any(one.numpy().tobytes() != other.numpy().tobytes() for one, other in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_figures_do_not_depend_on_who_measures_which_batch(threads, workers):
+    batches = [batch_of(8), batch_of(5, length=20), batch_of(1), batch_of(3)]
+    alone = parts_of(1, parts=4).measure(batches)
+    assert in_workers(workers, lambda peers: parts_of(1, parts=4, peers=peers).measure(batches)) == [alone] * workers
+
+
+def test_with_fixed_parts_threads_change_no_byte_and_dropout_follows_the_update(threads, split_folder):
+    one, two = (trainer_of(split_folder, dropout=0.3, threads=number, parts=3) for number in (1, 2))
+    for trainer in (one, two):
+        list(trainer.run())
+    assert (one.parts.count, one.parts.threads, two.parts.threads) == (3, 1, 2)
+    assert same(one.best, two.best)
+    parts = parts_of(1, dropout=0.3, parts=4)
+    losses = [parts.gradients(batch_of(8), update=update) for update in (0, 1, 0)]
+    assert losses[0] == losses[2] != losses[1]
