@@ -225,6 +225,7 @@ def write(weights, trie, rules, allowed, bias, counts, history, h, c, states, lo
     recurrent = np.empty((rows, weights.table.shape[1]), dtype=np.float32)
     scratch = np.empty((2, vocab), dtype=np.float32)
     own = np.empty(vocab, dtype=np.float32)
+    keys = np.empty(vocab, dtype=np.int64)
     probs = np.empty(vocab, dtype=np.float64)
     mixed = len(trie.weights) > 0
     for step in range(steps):
@@ -247,7 +248,7 @@ def write(weights, trie, rules, allowed, bias, counts, history, h, c, states, lo
                     predictions[row, step, i] = np.float32(own[i] - normaliser)
             number = uniform(rules[row].seed, rules[row].position)
             recent = history[row, : before + step]
-            token = choose(line, allowed[row], bias[row], counts[row], recent, rules[row], number, scratch)
+            token = choose(line, allowed[row], bias[row], counts[row], recent, rules[row], number, scratch, keys)
             log_probs[row, step] = own[token] - normaliser
             history[row, before + step] = token
             counts[row, token] += 1
