@@ -32,6 +32,23 @@ P0, P1, P2, P3, P4, P5 = (
 )
 
 
+_INT = ir.IntType(32)
+
+
+@intrinsic
+def bits(typing_context, number):
+    """Return the bits of a float32 as an int32."""
+    return types.int32(types.float32), lambda context, builder, signature, arguments: builder.bitcast(arguments[0], _INT)
+
+
+@intrinsic
+def from_bits(typing_context, number):
+    """Return the float32 with these bits, an int32."""
+    return types.float32(types.int32), lambda context, builder, signature, arguments: builder.bitcast(
+        arguments[0], ir.FloatType()
+    )
+
+
 @kernel_helper
 def exp32(x):
     """Return e to the power of x, a float32; the result is clamped to float32's range."""
@@ -40,7 +57,7 @@ def exp32(x):
     r = x - n * LN2_HIGH - n * LN2_LOW
     p = ((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r + P5
     power = (np.int32(n) + np.int32(127)) << np.int32(23)
-    return (p * r * r + r + ONE) * np.int32(power).view(np.float32)
+    return (p * r * r + r + ONE) * from_bits(power)
 
 
 @kernel_helper
@@ -63,7 +80,6 @@ ROWS = 4
 TILES = 4
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
-_INT = ir.IntType(32)
 _HALVES, _WHOLES = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(_INT, LANES)
 
 

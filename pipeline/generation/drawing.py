@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.core.kernel_cache import kernel, kernel_helper
-from pipeline.generation.arithmetic import exp32
+from pipeline.generation.arithmetic import bits, exp32, from_bits
 
 # One record per text: its sampling options. `seed` and `position` determine the random number of the next character.
 RULE = np.dtype(
@@ -48,21 +48,9 @@ def uniform(seed, position):
 
 
 @kernel_helper
-def _bits(number):
-    """Return the bits of a float32 as an int32."""
-    return np.float32(number).view(np.int32)
-
-
-@kernel_helper
-def _number(bits):
-    """Return the float32 that has these bits."""
-    return np.int32(bits).view(np.float32)
-
-
-@kernel_helper
-def _ordered(bits):
+def _ordered(number):
     """Return the bits of a float32 as an int32 that is ordered as the number is, or the bits of such an int32."""
-    return np.int32(bits ^ ((bits >> SIGN) & MAGNITUDE))
+    return np.int32(number ^ ((number >> SIGN) & MAGNITUDE))
 
 
 @kernel_helper
@@ -70,8 +58,8 @@ def largest(numbers):
     """Return the largest of float32 [n]."""
     best = LOWEST_BITS
     for i in range(len(numbers)):
-        best = np.int32(max(best, _ordered(_bits(numbers[i]))))
-    return _number(_ordered(best))
+        best = np.int32(max(best, _ordered(bits(numbers[i]))))
+    return from_bits(_ordered(best))
 
 
 @kernel_helper
@@ -168,16 +156,16 @@ def _keep_top(probs, k):
         middle = np.int32((low + high) >> 1)
         count = np.int32(0)
         for i in range(len(probs)):
-            count = np.int32(count + (_bits(probs[i]) >= middle))
+            count = np.int32(count + (bits(probs[i]) >= middle))
         if count == k:
-            _keep(probs, _number(middle), len(probs))
+            _keep(probs, from_bits(middle), len(probs))
             return
         if count > k:
             low = middle
         else:
             high, above = middle, count
     # Several are equal to the smallest that is kept.
-    least, last = _number(low), -1
+    least, last = from_bits(low), -1
     while above < k:
         last += 1
         above += probs[last] == least
@@ -196,22 +184,22 @@ def _keep_nucleus(probs, count, top_p, keys):
     # All ids less likely than this have a share of less than 1 - top_p together, so none of them is needed.
     least = np.float32(0.999 * (1.0 - top_p) * total / count)
     # The larger of two keys is that of the likelier id, and of the lower among equals.
-    few = 0
+    few = np.int64(0)  # a literal 0 would be a type of its own, for which the heap is compiled once more
     for i in range(len(probs)):
-        keys[few] = np.int64(_bits(probs[i])) << S32 | (LOW_BITS - i)
+        keys[few] = np.int64(bits(probs[i])) << S32 | (LOW_BITS - i)
         few += probs[i] >= least
     # A heap: the largest key is always the first.
     for at in range(few // 2 - 1, -1, -1):
         _sink(keys, at, few)
     enough, reached = top_p * total, 0.0
     while True:
-        least = _number(keys[0] >> S32)
+        least = from_bits(keys[0] >> S32)
         reached += least
         few -= 1
         if reached >= enough or few == 0:
             break
         keys[0] = keys[few]
-        _sink(keys, 0, few)
+        _sink(keys, np.int64(0), few)
     _keep(probs, least, LOW_BITS - (keys[0] & LOW_BITS))
 
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from pipeline.core.reproducible import available_cores
 from pipeline.generation.drawing import RULE, log_probs
 from pipeline.generation.kernels import aligned, pack, project, read, write
-from pipeline.model.ngram import NO_TRIE
 from pipeline.model.ngram_kernels import mix_rows
 from pipeline.model.ngram_kernels import read as read_ngram
 from pipeline.model.saved import SavedModel
@@ -35,7 +34,8 @@ ROWS_PER_THREAD = 8
 class State:
     """The model's state after a text. Never modified, so it can be shared.
 
-    h and c are the network's, float32 [layers, hidden]; `ngram` that of the n-gram model's reader, int64 [order + 2].
+    h and c are the network's, float32 [layers, hidden]; `ngram` that of the n-gram model's reader, int64 [order + 2] (no
+    n-gram model: [0]).
     """
 
     h: Floats
@@ -93,15 +93,17 @@ class Engine:
         self.vocab_size = model.config.vocab_size
         self.threads = threads or available_cores()
         self._weights = pack(model, precision)
-        self._trie = NO_TRIE if model.ngram is None else model.ngram.trie
+        # None: the kernels are compiled without an n-gram model
+        self._trie = None if model.ngram is None else model.ngram.trie
         # Multiply-adds per character
         self.products = sum(value.size for value in (self._weights.inputs, self._weights.hidden, self._weights.output))
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="engine")
         self._writable = np.arange(self.vocab_size) >= model.dictionary.first_id
         if model.dictionary.end is not None:
             self._writable[model.dictionary.end] = True
+        nothing_read = np.zeros(0, dtype=np.int64) if self._trie is None else self._trie.start()
         zeros = np.zeros((model.config.num_layers, model.config.num_hidden), dtype=np.float32)
-        self._start = State(h=zeros, c=zeros, ngram=self._trie.start())
+        self._start = State(h=zeros, c=zeros, ngram=nothing_read)
         self._no_bias = np.zeros(self.vocab_size, dtype=np.float32)
 
     def start(self) -> State:
@@ -221,7 +223,8 @@ class Engine:
             outputs = aligned((len(some), h.shape[1]))
             read(self._weights, some, h, c, projected, outputs)
             if scores is None:
-                read_ngram(self._trie, some, states)
+                if self._trie is not None:
+                    read_ngram(self._trie, some, states)
             else:
                 # Each id is predicted by the hidden state before it.
                 before = np.concatenate([last, outputs[:-1]])
@@ -246,6 +249,6 @@ class Engine:
         logits = aligned((len(outputs), len(self._weights.output_bias)))
         project(self._weights, np.ascontiguousarray(outputs), logits)
         logits = np.ascontiguousarray(logits[:, : self.vocab_size])
-        if len(self._trie.weights):
+        if self._trie is not None:
             mix_rows(self._trie, ids, states, logits)
         return logits
