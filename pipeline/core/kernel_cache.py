@@ -30,9 +30,7 @@ from pipeline.core.files import whole_file
 
 # "contract" lets the compiler fuse a product and a sum, nothing else. The order of sums is unchanged, so the numbers of
 # a text do not depend on the rest of its batch.
-KERNEL: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy", "no_cfunc_wrapper": True}
-# Without the code that converts arguments from Python and to C, a helper takes two thirds of the time to compile.
-HELPER: dict[str, Any] = KERNEL | {"no_cpython_wrapper": True}
+OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 
 ROOT = Path(__file__).parents[2]
 HASH_BYTES = hashlib.sha256().digest_size
@@ -40,12 +38,12 @@ HASH_BYTES = hashlib.sha256().digest_size
 
 def kernel_helper(function: Callable[..., Any]) -> Any:
     """Compile a function that only kernels call; its machine code is cached as part of theirs."""
-    return numba.njit(**HELPER)(function)
+    return numba.njit(**OPTIONS)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls; its machine code is cached on disk."""
-    compiled = numba.njit(**KERNEL)(function)
+    compiled = numba.njit(**OPTIONS)(function)
     with suppress(RuntimeError):  # there is no folder to write to: compile in each process
         compiled._cache = KernelCache(function)  # noqa: SLF001  where numba's own enable_caching() puts its cache
     return compiled

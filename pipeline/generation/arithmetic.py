@@ -32,21 +32,20 @@ P0, P1, P2, P3, P4, P5 = (
 )
 
 
-_INT = ir.IntType(32)
-
-
 @intrinsic
 def bits(typing_context, number):
     """Return the bits of a float32 as an int32."""
-    return types.int32(types.float32), lambda context, builder, signature, arguments: builder.bitcast(arguments[0], _INT)
+    return types.int32(types.float32), _bitcast
 
 
 @intrinsic
 def from_bits(typing_context, number):
-    """Return the float32 with these bits, an int32."""
-    return types.float32(types.int32), lambda context, builder, signature, arguments: builder.bitcast(
-        arguments[0], ir.FloatType()
-    )
+    """Return the float32 that has these bits, an int32."""
+    return types.float32(types.int32), _bitcast
+
+
+def _bitcast(context, builder, signature, arguments):
+    return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
 
 
 @kernel_helper
@@ -80,6 +79,7 @@ ROWS = 4
 TILES = 4
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_INT = ir.IntType(32)
 _HALVES, _WHOLES = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(_INT, LANES)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pipeline.core.reproducible import available_cores
 from pipeline.generation.drawing import RULE, log_probs
 from pipeline.generation.kernels import aligned, pack, project, read, write
+from pipeline.model.ngram import NO_TRIE
 from pipeline.model.ngram_kernels import mix_rows
 from pipeline.model.ngram_kernels import read as read_ngram
 from pipeline.model.saved import SavedModel
@@ -34,8 +35,7 @@ ROWS_PER_THREAD = 8
 class State:
     """The model's state after a text. Never modified, so it can be shared.
 
-    h and c are the network's, float32 [layers, hidden]; `ngram` that of the n-gram model's reader, int64 [order + 2] (no
-    n-gram model: [0]).
+    h and c are the network's, float32 [layers, hidden]; `ngram` that of the n-gram model's reader, int64 [order + 2].
     """
 
     h: Floats
@@ -101,9 +101,8 @@ class Engine:
         self._writable = np.arange(self.vocab_size) >= model.dictionary.first_id
         if model.dictionary.end is not None:
             self._writable[model.dictionary.end] = True
-        nothing_read = np.zeros(0, dtype=np.int64) if self._trie is None else self._trie.start()
         zeros = np.zeros((model.config.num_layers, model.config.num_hidden), dtype=np.float32)
-        self._start = State(h=zeros, c=zeros, ngram=nothing_read)
+        self._start = State(h=zeros, c=zeros, ngram=(self._trie or NO_TRIE).start())
         self._no_bias = np.zeros(self.vocab_size, dtype=np.float32)
 
     def start(self) -> State:

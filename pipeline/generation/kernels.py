@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import overload
 
-from pipeline.core.kernel_cache import HELPER, kernel, kernel_helper
+from pipeline.core.kernel_cache import OPTIONS, kernel, kernel_helper
 from pipeline.generation.arithmetic import COLUMNS, accumulate, sigmoid, tanh
 from pipeline.generation.drawing import choose, log_normaliser, uniform
 from pipeline.model.ngram_kernels import advance, mix
@@ -143,7 +143,8 @@ def update(weights, projected, recurrent, h, c):
     raise NotImplementedError
 
 
-@overload(update, jit_options=HELPER, strict=False)
+# Only compiled code calls the implementations: no code that converts arguments from Python or C (numba's own default).
+@overload(update, jit_options=OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}, strict=False)
 def _update(weights, projected, recurrent, h, c):
     return {LstmWeights: _lstm, GruWeights: _gru, RnnWeights: _rnn}[weights.instance_class]
 
@@ -184,7 +185,7 @@ def _rnn(weights, projected, recurrent, h, c):
 
 @kernel_helper
 def _copy(source, target):
-    """Copy float32 [n]. An assignment to a slice would do; to compile its error message takes longer than all of `read`."""
+    """Copy float32 [n]. The same as an assignment to a slice, whose error message takes seconds to compile."""
     for i in range(len(target)):
         target[i] = source[i]
 

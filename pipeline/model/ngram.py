@@ -71,6 +71,22 @@ class Trie(NamedTuple):
         return states
 
 
+NOTHING = np.zeros(0, dtype=np.int32)
+NO_TRIE = Trie(
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    NOTHING,
+    np.zeros(0),
+    np.zeros((1, 4)),
+    -1,
+    0.0,
+    np.zeros((0, 2), np.float32),
+)
+
+
 @dataclass(frozen=True)
 class NgramModel:
     """The trie of all grams up to `order` ids and the one they predict.

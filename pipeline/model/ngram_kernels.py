@@ -153,7 +153,7 @@ def spread(trie, states, probs):
     Padding and the begin symbol have 0. The same sums as in `advance`, for all ids at once.
     """
     probs[:] = trie.uniform
-    length, count = np.int64(0), np.int64(0)  # literals would be types of their own: `group_of` compiled twice
+    length, count = 0, 0
     for k in range(states[-1]):
         state = states[k]
         if state >= 0:
