@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import overload
 
-from pipeline.core.kernel_cache import OPTIONS, kernel, kernel_helper
+from pipeline.core.kernel_cache import HELPER_OPTIONS, kernel, kernel_helper
 from pipeline.generation.arithmetic import COLUMNS, accumulate, sigmoid, tanh
 from pipeline.generation.drawing import choose, log_normaliser, uniform
 from pipeline.model.ngram_kernels import advance, mix
@@ -143,8 +143,7 @@ def update(weights, projected, recurrent, h, c):
     raise NotImplementedError
 
 
-# Only compiled code calls the implementations: no code that converts arguments from Python or C (numba's own default).
-@overload(update, jit_options=OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}, strict=False)
+@overload(update, jit_options=HELPER_OPTIONS, strict=False)
 def _update(weights, projected, recurrent, h, c):
     return {LstmWeights: _lstm, GruWeights: _gru, RnnWeights: _rnn}[weights.instance_class]
 
