@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks.training import matrix_rate
 from pipeline.dataset.dictionary import Dictionary
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NetworkConfig, SavedModel
@@ -135,7 +136,7 @@ class Step:
             token = torch.multinomial(torch.softmax(logits, -1), 1)
 
 
-def rate(write: Callable[[int], object], characters: int, seconds: float) -> float:
+def rate(write: Callable[[int], object], characters: float, seconds: float) -> float:
     """Return characters per second of `write(steps)`, measured for `seconds`; a step writes `characters`."""
     steps = 8
     write(steps)
@@ -185,27 +186,18 @@ def read_repeatedly(data: npt.NDArray[np.int64], times: int) -> int:
     return result
 
 
-def best_rate(work: Callable[[], object], amount: float) -> float:
-    """Return `amount` divided by the seconds that `work` takes: the best of 20, as of an idle machine."""
-    best = 0.0
-    for _ in range(20):
-        started = time.perf_counter()
-        work()
-        best = max(best, amount / (time.perf_counter() - started))
-    return best
+def bounds(size: int) -> tuple[tuple[Callable[[int], object], float], tuple[Callable[[int], object], float]]:
+    """Return two functions, with characters per step, that do no more than `size` bytes of weights require.
 
+    The first reads `size` bytes per character, the second does one multiply-add per weight, in matrix products.
+    """
+    weights, a, b = np.ones(size // 8, dtype=np.int64), torch.randn(256, 256), torch.randn(256, 256)
 
-def read_bandwidth(size: int) -> float:
-    """Return the bytes per second at which one thread reads an array of `size` bytes repeatedly."""
-    data, times = np.ones(size // 8, dtype=np.int64), max(1, 100_000_000 // size)
-    read_repeatedly(data, 1)
-    return best_rate(lambda: read_repeatedly(data, times), times * size)
+    def multiply(times: int) -> None:
+        for _ in range(times):
+            torch.mm(a, b)
 
-
-def multiply_add_rate() -> float:
-    """Return the multiply-adds per second of a matrix product, fp32."""
-    a, b = torch.randn(512, 512), torch.randn(512, 512)
-    return best_rate(lambda: a @ b, 512**3)
+    return (lambda times: read_repeatedly(weights, times), 1), (multiply, 256**3 / (size / 4))
 
 
 FIRST = """
@@ -237,7 +229,7 @@ def first_character(model: SavedModel) -> tuple[float, float]:
     return seconds[0], min(seconds[1:])
 
 
-def median_rates(rounds: int, seconds: float, *writes: tuple[Callable[[int], object], int]) -> list[float]:
+def median_rates(rounds: int, seconds: float, *writes: tuple[Callable[[int], object], float]) -> list[float]:
     """Return the median rate of each of `writes` (function, characters per step), which take turns."""
     rates = [[rate(write, characters, seconds) for write, characters in writes] for _ in range(rounds)]
     return [statistics.median(column) for column in zip(*rates, strict=True)]
@@ -254,16 +246,15 @@ def streams(rounds: int, seconds: float) -> tuple[Table, list[str]]:
     for (layers, hidden), goal in STREAMS.items():
         model = random_model(layers, hidden)
         plain, step = Plain(model), Step(model)
-        ours, rounded, loop, hand = median_rates(
+        ours, rounded, loop, hand, reading, arithmetic = median_rates(
             rounds,
             seconds,
             (stream(Writer(model, threads=1)), 1),
             (stream(Writer(model, threads=1, precision="bf16")), 1),
             (lambda n, p=plain: p.write(n, 1), 1),
             (lambda n, s=step: s.write(n, 1), 1),
+            *bounds(bytes_per_char(model)),
         )
-        size = bytes_per_char(model)
-        reading, arithmetic = read_bandwidth(size) / size, multiply_add_rate() / (size / 4)
         if ours / loop < goal:
             missed.append(f"{layers}x{hidden} stream")
         table.add_row(
@@ -285,7 +276,7 @@ def streams(rounds: int, seconds: float) -> tuple[Table, list[str]]:
 def batches(rounds: int, seconds: float) -> tuple[Table, list[str]]:
     """Measure a batch of WIDTH texts on two threads; returns the table and the missed goals."""
     torch.set_num_threads(2)
-    peak = 2 * multiply_add_rate() / 1e9
+    peak = matrix_rate(torch.float32)
     table = Table(title=f"{WIDTH} texts at once, two threads, characters/s; fp32 matrix products {peak:.0f} GFLOP/s")
     for name in ("size", "ours", "nn.LSTM loop", "/ nn.LSTM", "goal", "of peak"):
         table.add_column(name, justify="right")
