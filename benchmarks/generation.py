@@ -3,9 +3,11 @@
     python -m benchmarks.generation [--rounds 3]
 
 All use the same random weights, in one process, and sample from the full distribution. They take turns, so that other
-load on the machine affects all of them, and the median of the rounds is reported. "of bandwidth" is the rate divided by
-the one at which the machine's measured memory bandwidth would allow to read every weight once per character. The bf16
-column is the same engine with rounded weights. Exits with 1 if a goal is missed.
+load on the machine affects all of them, and the median of the rounds is reported. The bf16 column is the same engine
+with rounded weights. "reading" and "arithmetic" are bounds of fp32 on one thread: the characters per second if all that
+it took were to read every weight once, as fast as a loop reads a buffer of their size over and over (so from the cache
+that they fit in), or one multiply-add per weight, as fast as PyTorch's matrix products. "of bound" is our rate divided
+by the lower one. Exits with 1 if a goal is missed.
 """
 
 import argparse
@@ -18,7 +20,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numba
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -132,7 +136,7 @@ class Step:
             token = torch.multinomial(torch.softmax(logits, -1), 1)
 
 
-def rate(write: Callable[[int], object], characters: int, seconds: float) -> float:
+def rate(write: Callable[[int], object], characters: float, seconds: float) -> float:
     """Return characters per second of `write(steps)`, measured for `seconds`; a step writes `characters`."""
     steps = 8
     write(steps)
@@ -172,17 +176,28 @@ def bytes_per_char(model: SavedModel) -> int:
     return sum(value.nbytes for name, value in model.weights.items() if name not in skipped)
 
 
-def read_bandwidth(size: int) -> float:
-    """Return the bytes per second at which one thread reads an array of `size` bytes repeatedly."""
-    data = torch.ones(size // 4)
-    count = max(1, 200_000_000 // size)
-    best = 0.0
-    for _ in range(5):
-        started = time.perf_counter()
-        for _ in range(count):
-            torch.dot(data, data)
-        best = max(best, count * size / (time.perf_counter() - started))
-    return best
+@numba.njit
+def read_repeatedly(data: npt.NDArray[np.int64], times: int) -> int:
+    """Read all of `data`, `times` times. An exclusive or has no order, so the loop is limited by reading only."""
+    result = 0
+    for number in range(times):
+        for i in range(len(data)):
+            result ^= data[i] + number
+    return result
+
+
+def bounds(size: int) -> tuple[tuple[Callable[[int], object], float], tuple[Callable[[int], object], float]]:
+    """Return two functions, with characters per step, that do no more than `size` bytes of weights require.
+
+    The first reads `size` bytes per character, the second does one multiply-add per weight, in matrix products.
+    """
+    weights, a, b = np.ones(size // 8, dtype=np.int64), torch.randn(256, 256), torch.randn(256, 256)
+
+    def multiply(times: int) -> None:
+        for _ in range(times):
+            torch.mm(a, b)
+
+    return (lambda times: read_repeatedly(weights, times), 1), (multiply, 256**3 / (size / 4))
 
 
 FIRST = """
@@ -214,7 +229,7 @@ def first_character(model: SavedModel) -> tuple[float, float]:
     return seconds[0], min(seconds[1:])
 
 
-def median_rates(rounds: int, seconds: float, *writes: tuple[Callable[[int], object], int]) -> list[float]:
+def median_rates(rounds: int, seconds: float, *writes: tuple[Callable[[int], object], float]) -> list[float]:
     """Return the median rate of each of `writes` (function, characters per step), which take turns."""
     rates = [[rate(write, characters, seconds) for write, characters in writes] for _ in range(rounds)]
     return [statistics.median(column) for column in zip(*rates, strict=True)]
@@ -224,22 +239,22 @@ def streams(rounds: int, seconds: float) -> tuple[Table, list[str]]:
     """Measure one text on one thread; returns the table and the missed goals."""
     torch.set_num_threads(1)
     table = Table(title="One stream, one thread, characters/s")
-    for name in ("size", "ours", "bf16", "nn.LSTM loop", "PyTorch step", "/ nn.LSTM", "goal", "/ step", "of bandwidth"):
+    columns = ("size", "ours", "bf16", "nn.LSTM loop", "PyTorch step", "/ nn.LSTM", "goal", "/ step")
+    for name in (*columns, "reading", "arithmetic", "of bound"):
         table.add_column(name, justify="right")
     missed = []
     for (layers, hidden), goal in STREAMS.items():
         model = random_model(layers, hidden)
         plain, step = Plain(model), Step(model)
-        ours, rounded, loop, hand = median_rates(
+        ours, rounded, loop, hand, reading, arithmetic = median_rates(
             rounds,
             seconds,
             (stream(Writer(model, threads=1)), 1),
             (stream(Writer(model, threads=1, precision="bf16")), 1),
             (lambda n, p=plain: p.write(n, 1), 1),
             (lambda n, s=step: s.write(n, 1), 1),
+            *bounds(bytes_per_char(model)),
         )
-        size = bytes_per_char(model)
-        bandwidth = read_bandwidth(size)
         if ours / loop < goal:
             missed.append(f"{layers}x{hidden} stream")
         table.add_row(
@@ -251,7 +266,9 @@ def streams(rounds: int, seconds: float) -> tuple[Table, list[str]]:
             f"{ours / loop:.1f}",
             f"{goal}",
             f"{ours / hand:.1f}",
-            f"{ours * size / bandwidth:.0%} of {bandwidth / 1e9:.0f} GB/s",
+            f"{reading:,.0f}",
+            f"{arithmetic:,.0f}",
+            f"{ours / min(reading, arithmetic):.0%}",
         )
     return table, missed
 

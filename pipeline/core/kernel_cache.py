@@ -31,6 +31,9 @@ from pipeline.core.files import whole_file
 # "contract" lets the compiler fuse a product and a sum, nothing else. The order of sums is unchanged, so the numbers of
 # a text do not depend on the rest of its batch.
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+# Python does not call helpers. To compile the code with which it could takes seconds where an argument is a tuple of
+# many arrays, as an n-gram model is.
+HELPER_OPTIONS: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 ROOT = Path(__file__).parents[2]
 HASH_BYTES = hashlib.sha256().digest_size
@@ -38,7 +41,7 @@ HASH_BYTES = hashlib.sha256().digest_size
 
 def kernel_helper(function: Callable[..., Any]) -> Any:
     """Compile a function that only kernels call; its machine code is cached as part of theirs."""
-    return numba.njit(**OPTIONS)(function)
+    return numba.njit(**HELPER_OPTIONS)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -32,6 +32,22 @@ P0, P1, P2, P3, P4, P5 = (
 )
 
 
+@intrinsic
+def bits(typing_context, number):
+    """Return the bits of a float32 as an int32."""
+    return types.int32(types.float32), _bitcast
+
+
+@intrinsic
+def from_bits(typing_context, number):
+    """Return the float32 that has these bits, an int32."""
+    return types.float32(types.int32), _bitcast
+
+
+def _bitcast(context, builder, signature, arguments):
+    return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+
 @kernel_helper
 def exp32(x):
     """Return e to the power of x, a float32; the result is clamped to float32's range."""
@@ -40,7 +56,7 @@ def exp32(x):
     r = x - n * LN2_HIGH - n * LN2_LOW
     p = ((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r + P5
     power = (np.int32(n) + np.int32(127)) << np.int32(23)
-    return (p * r * r + r + ONE) * np.int32(power).view(np.float32)
+    return (p * r * r + r + ONE) * from_bits(power)
 
 
 @kernel_helper

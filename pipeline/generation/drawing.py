@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.core.kernel_cache import kernel, kernel_helper
-from pipeline.generation.arithmetic import exp32
+from pipeline.generation.arithmetic import bits, exp32, from_bits
 
 # One record per text: its sampling options. `seed` and `position` determine the random number of the next character.
 RULE = np.dtype(
@@ -23,12 +23,15 @@ RULE = np.dtype(
 )
 # The reciprocal of this, times any logit, is still finite.
 LOWEST_TEMPERATURE = 1e-30
-# Up to this number of candidates, the likeliest are found one after the other, since a few are mostly enough; more
-# candidates are sorted.
-MAX_SELECTION = 64
-
 GOLDEN, MIX_1, MIX_2 = (np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 S30, S27, S31, S11, ONE_64 = (np.uint64(value) for value in (30, 27, 31, 11, 1))
+# The bits of a float32, as an integer, are ordered as the number is, if it is positive. Loops that compare integers
+# become vector code: unlike those that compare floats, they may find the largest in any order.
+SIGN, MAGNITUDE, LOWEST_BITS = np.int32(31), np.int32(0x7FFFFFFF), np.int32(-(1 << 31))
+BITS_OF_ONE = np.int32(0x3F800000)
+S32, LOW_BITS = np.int64(32), np.int64((1 << 32) - 1)
+# The logit of an id that cannot be drawn
+EXCLUDED = np.float32(-np.inf)
 
 
 @kernel_helper
@@ -45,9 +48,24 @@ def uniform(seed, position):
 
 
 @kernel_helper
+def _ordered(number):
+    """Return the bits of a float32 as an int32 that is ordered as the number is, or the bits of such an int32."""
+    return np.int32(number ^ ((number >> SIGN) & MAGNITUDE))
+
+
+@kernel_helper
+def largest(numbers):
+    """Return the largest of float32 [n]."""
+    best = LOWEST_BITS
+    for i in range(len(numbers)):
+        best = np.int32(max(best, _ordered(bits(numbers[i]))))
+    return from_bits(_ordered(best))
+
+
+@kernel_helper
 def log_normaliser(logits, scratch):
     """Return log(sum(exp(logits))), float64, of float32 [vocab]; `scratch` is float32 [vocab]."""
-    best = logits.max()
+    best = largest(logits)
     for i in range(len(logits)):
         scratch[i] = exp32(logits[i] - best)
     total = 0.0
@@ -57,12 +75,12 @@ def log_normaliser(logits, scratch):
 
 
 @kernel_helper
-def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
+def choose(logits, allowed, bias, counts, recent, rule, number, scratch, keys):
     """Return the id of the next character.
 
     `logits` is float32 [vocab] and is modified; `allowed` is bool [vocab]; `bias`, float32 [vocab], is added to the
     logits; `counts`, int32 [vocab], is how often each id was written; `recent` is int32, the last ids, -1 for none;
-    `number` is the random number in [0, 1); `scratch` is float32 [2, vocab].
+    `number` is the random number in [0, 1); float32 [2, vocab] `scratch` and int64 [vocab] `keys` are overwritten.
     """
     vocab = len(logits)
     if rule.repetition_penalty != 1.0:
@@ -73,11 +91,12 @@ def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
         for i in range(vocab):
             if counts[i] > 0:
                 logits[i] -= np.float32(rule.frequency_penalty * counts[i] + rule.presence_penalty)
-    best = np.float32(-np.inf)
-    likeliest = 0
     for i in range(vocab):
-        if allowed[i] and logits[i] > best:
-            best, likeliest = logits[i], i
+        logits[i] = logits[i] if allowed[i] else EXCLUDED
+    best = largest(logits)
+    likeliest = 0
+    while likeliest < vocab - 1 and logits[likeliest] != best:
+        likeliest += 1
     if rule.temperature == 0.0:
         return likeliest
     # The largest logit is subtracted before dividing, so that a tiny temperature cannot overflow.
@@ -89,8 +108,12 @@ def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
         if not allowed[i]:
             probs[i] = 0.0
     probs[likeliest] = 1.0
-    if 0 < rule.top_k < vocab or rule.top_p < 1.0:
-        _truncate(probs, rule, scratch[1])
+    count = vocab
+    if 0 < rule.top_k < vocab:
+        count = rule.top_k
+        _keep_top(probs, count)
+    if rule.top_p < 1.0:
+        _keep_nucleus(probs, count, rule.top_p, keys)
     if rule.min_p > 0.0:
         for i in range(vocab):
             if probs[i] < rule.min_p:  # relative to the likeliest, which has 1
@@ -100,123 +123,106 @@ def choose(logits, allowed, bias, counts, recent, rule, number, scratch):
     for i in range(vocab):
         total += probs[i]
     wanted = number * total
-    reached, last = 0.0, likeliest
+    reached = 0.0
     for i in range(vocab):
-        if probs[i] > 0.0:
-            reached += probs[i]
-            last = i
-            if reached > wanted:
-                return i
+        reached += probs[i]
+        if reached > wanted:
+            return i
+    # Only if `wanted` was rounded up to the total: the last one.
+    last = vocab - 1
+    while probs[last] == 0.0:
+        last -= 1
     return last
 
 
 @kernel_helper
 def _penalise(logits, recent, rule, seen):
     penalty = np.float32(rule.repetition_penalty)
-    window = recent[max(0, len(recent) - rule.repetition_window) :]
     seen[:] = 0.0
-    for token in window:
-        if token >= 0 and seen[token] == 0.0:  # once per character, however often it occurs
-            seen[token] = 1.0
-            logits[token] = logits[token] / penalty if logits[token] > 0 else logits[token] * penalty
+    for at in range(max(0, len(recent) - rule.repetition_window), len(recent)):
+        if recent[at] >= 0:
+            seen[recent[at]] = 1.0
+    for i in range(len(logits)):  # once per character, however often it occurs
+        changed = logits[i] / penalty if logits[i] > 0 else logits[i] * penalty
+        logits[i] = changed if seen[i] == 1.0 else logits[i]
 
 
 @kernel_helper
-def _truncate(probs, rule, scratch):
-    """Set to 0 the probabilities outside the top k, and outside the nucleus of top_p of what top k leaves."""
-    vocab = len(probs)
-    order = np.empty(vocab, dtype=np.int64)
-    count = 0
-    if 0 < rule.top_k < vocab:
-        scratch[:] = probs
-        bound = _kth_largest(scratch, rule.top_k)
-        equals = rule.top_k
-        for i in range(vocab):
-            equals -= probs[i] > bound
-        for i in range(vocab):
-            keep = probs[i] > bound
-            if probs[i] == bound and equals > 0:
-                keep, equals = True, equals - 1
-            order[count] = i
-            count += keep
-    else:
-        for i in range(vocab):
-            order[i] = i
-        count = vocab
-    if rule.top_p < 1.0:
-        count = _nucleus(probs, order, count, rule.top_p, scratch)
-    for i in range(vocab):
-        scratch[i] = probs[i]
-        probs[i] = 0.0
-    for i in order[:count]:
-        probs[i] = scratch[i]
-
-
-@kernel_helper
-def _kth_largest(values, k):
-    """Return the k-th largest of `values`, which are reordered (Hoare's quickselect)."""
-    low, high = 0, len(values) - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        left, right = low, high
-        while left <= right:
-            while values[left] > pivot:
-                left += 1
-            while values[right] < pivot:
-                right -= 1
-            if left <= right:
-                values[left], values[right] = values[right], values[left]
-                left += 1
-                right -= 1
-        if k - 1 <= right:
-            high = right
-        elif k - 1 >= left:
-            low = left
+def _keep_top(probs, k):
+    """Set to 0 all but the `k` largest of `probs`, the lower ids among equals; k is less than their number."""
+    # k probabilities or more have at least the bits `low`, `above` of them, fewer than k, have at least `high`.
+    low, high, above = np.int32(0), np.int32(BITS_OF_ONE + 1), 0
+    while high - low > 1:
+        middle = np.int32((low + high) >> 1)
+        count = np.int32(0)
+        for i in range(len(probs)):
+            count = np.int32(count + (bits(probs[i]) >= middle))
+        if count == k:
+            _keep(probs, from_bits(middle), len(probs))
+            return
+        if count > k:
+            low = middle
         else:
-            break
-    return values[k - 1]
+            high, above = middle, count
+    # Several are equal to the smallest that is kept.
+    least, last = from_bits(low), -1
+    while above < k:
+        last += 1
+        above += probs[last] == least
+    _keep(probs, least, last)
 
 
 @kernel_helper
-def _nucleus(probs, order, count, top_p, scratch):
-    """Select the nucleus of the first `count` ids of `order`: the likeliest ones that together have share `top_p`.
+def _keep_nucleus(probs, count, top_p, keys):
+    """Set to 0 all but the nucleus of `probs`: the likeliest that together have share `top_p` of their sum.
 
-    They are moved to the front of `order`; returns their number.
+    At most `count` are not 0. `keys` is int64 [vocab] and is overwritten.
     """
     total = 0.0
-    for i in order[:count]:
+    for i in range(len(probs)):
         total += probs[i]
     # All ids less likely than this have a share of less than 1 - top_p together, so none of them is needed.
     least = np.float32(0.999 * (1.0 - top_p) * total / count)
-    few = 0
-    for i in order[:count]:
-        order[few] = i
-        scratch[few] = probs[i]
+    # The larger of two keys is that of the likelier id, and of the lower among equals.
+    few = np.int64(0)  # a literal 0 would be a type of its own, for which the heap is compiled once more
+    for i in range(len(probs)):
+        keys[few] = np.int64(bits(probs[i])) << S32 | (LOW_BITS - i)
         few += probs[i] >= least
-    enough = top_p * total
-    if few > MAX_SELECTION:
-        order[:few] = order[:few][np.argsort(-scratch[:few], kind="mergesort")]
-        reached = 0.0
-        for at in range(few):
-            reached += probs[order[at]]
-            if reached >= enough:
-                return at + 1
-        return few
-    picks = np.empty(few, dtype=np.int64)
-    reached = 0.0
-    for picked in range(few):
-        best, at = np.float32(-1.0), 0
-        for other in range(few):
-            if scratch[other] > best:
-                best, at = scratch[other], other
-        scratch[at] = -1.0
-        picks[picked] = order[at]
-        reached += best
-        if reached >= enough:
-            few = picked + 1
+    # A heap: the largest key is always the first.
+    for at in range(few // 2 - 1, -1, -1):
+        _sink(keys, at, few)
+    enough, reached = top_p * total, 0.0
+    while True:
+        least = from_bits(keys[0] >> S32)
+        reached += least
+        few -= 1
+        if reached >= enough or few == 0:
             break
-    order[:few] = picks[:few]
-    return few
+        keys[0] = keys[few]
+        _sink(keys, np.int64(0), few)
+    _keep(probs, least, LOW_BITS - (keys[0] & LOW_BITS))
+
+
+@kernel_helper
+def _sink(keys, at, size):
+    """Make keys[at:size] a heap again whose element `at` may be smaller than those below it."""
+    own = keys[at]
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        child += child + 1 < size and keys[child + 1] > keys[child]
+        if keys[child] <= own:
+            break
+        keys[at] = keys[child]
+        at = child
+    keys[at] = own
+
+
+@kernel_helper
+def _keep(probs, least, last):
+    """Set to 0 what is less than `least`, and what is equal to it but has a higher id than `last`."""
+    for i in range(len(probs)):
+        if probs[i] < least or (probs[i] == least and i > last):
+            probs[i] = 0.0
 
 
 @kernel

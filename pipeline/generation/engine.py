@@ -93,7 +93,8 @@ class Engine:
         self.vocab_size = model.config.vocab_size
         self.threads = threads or available_cores()
         self._weights = pack(model, precision)
-        self._trie = NO_TRIE if model.ngram is None else model.ngram.trie
+        # None: the kernels are compiled without an n-gram model
+        self._trie = None if model.ngram is None else model.ngram.trie
         # Multiply-adds per character
         self.products = sum(value.size for value in (self._weights.inputs, self._weights.hidden, self._weights.output))
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="engine")
@@ -101,7 +102,7 @@ class Engine:
         if model.dictionary.end is not None:
             self._writable[model.dictionary.end] = True
         zeros = np.zeros((model.config.num_layers, model.config.num_hidden), dtype=np.float32)
-        self._start = State(h=zeros, c=zeros, ngram=self._trie.start())
+        self._start = State(h=zeros, c=zeros, ngram=(self._trie or NO_TRIE).start())
         self._no_bias = np.zeros(self.vocab_size, dtype=np.float32)
 
     def start(self) -> State:
@@ -221,7 +222,8 @@ class Engine:
             outputs = aligned((len(some), h.shape[1]))
             read(self._weights, some, h, c, projected, outputs)
             if scores is None:
-                read_ngram(self._trie, some, states)
+                if self._trie is not None:
+                    read_ngram(self._trie, some, states)
             else:
                 # Each id is predicted by the hidden state before it.
                 before = np.concatenate([last, outputs[:-1]])
@@ -246,6 +248,6 @@ class Engine:
         logits = aligned((len(outputs), len(self._weights.output_bias)))
         project(self._weights, np.ascontiguousarray(outputs), logits)
         logits = np.ascontiguousarray(logits[:, : self.vocab_size])
-        if len(self._trie.weights):
+        if self._trie is not None:
             mix_rows(self._trie, ids, states, logits)
         return logits

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import overload
 
-from pipeline.core.kernel_cache import OPTIONS, kernel
+from pipeline.core.kernel_cache import HELPER_OPTIONS, kernel, kernel_helper
 from pipeline.generation.arithmetic import COLUMNS, accumulate, sigmoid, tanh
 from pipeline.generation.drawing import choose, log_normaliser, uniform
 from pipeline.model.ngram_kernels import advance, mix
@@ -143,7 +143,7 @@ def update(weights, projected, recurrent, h, c):
     raise NotImplementedError
 
 
-@overload(update, jit_options=OPTIONS, strict=False)
+@overload(update, jit_options=HELPER_OPTIONS, strict=False)
 def _update(weights, projected, recurrent, h, c):
     return {LstmWeights: _lstm, GruWeights: _gru, RnnWeights: _rnn}[weights.instance_class]
 
@@ -182,6 +182,13 @@ def _rnn(weights, projected, recurrent, h, c):
             own_h[j] = tanh(p[j] + r[j])
 
 
+@kernel_helper
+def _copy(source, target):
+    """Copy float32 [n]. The same as an assignment to a slice, whose error message takes seconds to compile."""
+    for i in range(len(target)):
+        target[i] = source[i]
+
+
 @kernel
 def read(weights, ids, h, c, projected, outputs):
     """Read ids, int64 [time], from the state h and c, float32 [layers, hidden], which is updated.
@@ -193,17 +200,17 @@ def read(weights, ids, h, c, projected, outputs):
     for layer in range(len(h)):
         if layer:
             for at in range(len(ids)):
-                projected[at] = weights.bias[layer - 1]
+                _copy(weights.bias[layer - 1], projected[at])
             accumulate(projected, outputs, weights.inputs[layer - 1])
         else:
             for at in range(len(ids)):
-                projected[at] = weights.table[ids[at]]
+                _copy(weights.table[ids[at]], projected[at])
         own_h, own_c = h[layer : layer + 1], c[layer : layer + 1]
         for at in range(len(ids)):
-            recurrent[0] = weights.hidden_bias[layer]
+            _copy(weights.hidden_bias[layer], recurrent[0])
             accumulate(recurrent, own_h, weights.hidden[layer])
             update(weights, projected[at : at + 1], recurrent, own_h, own_c)
-            outputs[at] = own_h[0]
+            _copy(own_h[0], outputs[at])
 
 
 @kernel
@@ -213,7 +220,8 @@ def write(weights, trie, rules, allowed, bias, counts, history, h, c, states, lo
     `rules` is RULE [rows]; `allowed` bool, `bias` float32 and `counts` int32, [rows, vocab], are as in `choose`;
     `history` int32 [rows, before + steps] holds the last ids of each text (-1 for none) and is filled with the ids that
     are written; h and c, float32 [layers, rows, hidden], `states`, int64 [rows, longest + 1], of the readers of the
-    n-gram model `trie`, `counts` and the positions in `rules` are updated.
+    n-gram model `trie` (None: there is none, and its code is left out), `counts` and the positions in `rules` are
+    updated.
     `predictions` float32 [rows, steps, vocab] is filled with the log-probabilities of all ids, unless it has no rows.
     """
     layers, rows, _ = h.shape
@@ -223,22 +231,22 @@ def write(weights, trie, rules, allowed, bias, counts, history, h, c, states, lo
     logits = np.empty((rows, len(weights.output_bias)), dtype=np.float32)
     projected = np.empty((rows, weights.table.shape[1]), dtype=np.float32)
     recurrent = np.empty((rows, weights.table.shape[1]), dtype=np.float32)
-    scratch = np.empty((2, vocab), dtype=np.float32)
-    own = np.empty(vocab, dtype=np.float32)
+    scratch = np.empty((3, vocab), dtype=np.float32)
+    own = scratch[2]
+    keys = np.empty(vocab, dtype=np.int64)
     probs = np.empty(vocab, dtype=np.float64)
-    mixed = len(trie.weights) > 0
     for step in range(steps):
         # The logits of the next id, from the last layer's h.
         for row in range(rows):
-            logits[row] = weights.output_bias
+            _copy(weights.output_bias, logits[row])
         accumulate(logits, h[layers - 1], weights.output)
         for row in range(rows):
             line = logits[row, :vocab]
-            own[:] = line  # `choose` modifies the logits, but log_probs are the model's own
-            if mixed:
+            _copy(line, own)  # `choose` modifies the logits, but log_probs are the model's own
+            if trie is not None:
                 mix(trie, states[row], 1.0, own, probs)
                 if rules[row].ngram_weight == 1.0:
-                    line[:] = own
+                    _copy(own, line)
                 else:
                     mix(trie, states[row], rules[row].ngram_weight, line, probs)
             normaliser = log_normaliser(own, scratch[0])
@@ -247,22 +255,22 @@ def write(weights, trie, rules, allowed, bias, counts, history, h, c, states, lo
                     predictions[row, step, i] = np.float32(own[i] - normaliser)
             number = uniform(rules[row].seed, rules[row].position)
             recent = history[row, : before + step]
-            token = choose(line, allowed[row], bias[row], counts[row], recent, rules[row], number, scratch)
+            token = choose(line, allowed[row], bias[row], counts[row], recent, rules[row], number, scratch, keys)
             log_probs[row, step] = own[token] - normaliser
             history[row, before + step] = token
             counts[row, token] += 1
             rules[row].position += 1
-            projected[row] = weights.table[token]
-            if mixed:
+            _copy(weights.table[token], projected[row])
+            if trie is not None:
                 advance(trie, states[row], token)
         # The state after the id that was chosen.
         for layer in range(layers):
             if layer:
                 for row in range(rows):
-                    projected[row] = weights.bias[layer - 1]
+                    _copy(weights.bias[layer - 1], projected[row])
                 accumulate(projected, h[layer - 1], weights.inputs[layer - 1])
             for row in range(rows):
-                recurrent[row] = weights.hidden_bias[layer]
+                _copy(weights.hidden_bias[layer], recurrent[row])
             accumulate(recurrent, h[layer], weights.hidden[layer])
             update(weights, projected, recurrent, h[layer], c[layer])
 
@@ -271,5 +279,5 @@ def write(weights, trie, rules, allowed, bias, counts, history, h, c, states, lo
 def project(weights, outputs, logits):
     """Set `logits`, float32 [rows, width], to those of the hidden states `outputs`, float32 [rows, hidden]."""
     for row in range(len(outputs)):
-        logits[row] = weights.output_bias
+        _copy(weights.output_bias, logits[row])
     accumulate(logits, outputs, weights.output)

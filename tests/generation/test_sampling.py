@@ -20,7 +20,8 @@ LOGITS = st.lists(st.integers(-60, 60).map(lambda n: n / 4), min_size=3, max_siz
 @numba.njit
 def compiled_choose(logits, allowed, bias, counts, recent, rule, number):
     scratch = np.empty((2, len(logits)), dtype=np.float32)
-    return drawing.choose(logits, allowed, bias, counts, recent, rule, number, scratch)
+    keys = np.empty(len(logits), dtype=np.int64)
+    return drawing.choose(logits, allowed, bias, counts, recent, rule, number, scratch, keys)
 
 
 @numba.njit
