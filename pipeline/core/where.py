@@ -11,7 +11,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from tempfile import TemporaryDirectory
@@ -204,25 +203,24 @@ class RayCluster:
                     failure_config=FailureConfig(max_failures=RESTARTS, controller_failure_limit=RESTARTS),
                 ),
             )
-            pool = ThreadPoolExecutor(1)
-            result = pool.submit(trainer.fit)
+            # `fit` waits for the workers. In a process of Ray's it ends with the connection; a thread here would not.
+            waiting = self._ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=here)(lambda: trainer.fit().error)
+            result = waiting.remote()
             try:
                 while True:
-                    has_ended = result.done()
+                    ended, _ = self._ray.wait([result], timeout=0)
                     try:
                         message = messages.get(timeout=0.5)
                     except Empty:
-                        if has_ended:
+                        if ended:
                             break
                         continue
                     yield message
-                result.result()
+                self._ray.get(result)
             except (TrainingFailedError, self._ray.exceptions.RayError) as error:
                 # The last line of a worker's traceback says what happened.
-                cause = str(error).strip().splitlines()[-1]
+                cause = str(getattr(error, "cause", error)).strip().splitlines()[-1]
                 raise UserError(f"{self.names[0]}: the workers failed: {one_line(cause, most=300)}") from None
-            finally:
-                pool.shutdown(wait=False)
 
     def close(self) -> None:
         """Disconnect; a cluster that was started here ends."""
