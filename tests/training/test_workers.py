@@ -3,11 +3,12 @@
 import json
 import os
 import re
-from contextlib import closing
+from contextlib import closing, suppress
 
 import psutil
 import pytest
 from support.projects import Project
+from support.servers import wait_for
 from support.tables import TEXT, tables
 from torch import distributed
 
@@ -85,6 +86,15 @@ def single():
     distributed.destroy_process_group()
 
 
+def training_workers():
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if process.cmdline()[:1] == ["ray::RayTrainWorker"]:
+                found.append(process)
+    return found
+
+
 def job_of(folder, checkpoints, **more):
     checkpoints.mkdir()
     return Job(
@@ -136,14 +146,11 @@ def test_any_number_of_workers_gives_the_same_weights_and_curve(cluster, folder,
 @ray
 def test_a_killed_worker_is_replaced_and_the_training_resumes_with_the_same_result(cluster, folder, alone):
     killed = []
+    wait_for(lambda: not training_workers(), 120)  # those of earlier tests end a little later than their training
 
     def kill(step):
         if step > 60 and not killed:
-            workers = [
-                process
-                for process in psutil.Process().children(recursive=True)
-                if process.cmdline()[:1] == ["ray::RayTrainWorker"]
-            ]
+            workers = training_workers()
             assert len(workers) == 2
             workers[0].kill()
             killed.append(step)
