@@ -1,6 +1,5 @@
 """`charlm compare` and `curves`: a table of models, the best first, and their training curves as a chart."""
 
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import CURVE
+from pipeline.training.curve import read_curve
 
 if TYPE_CHECKING:
     from pipeline.lineage.entries import Entry, Found, Group
@@ -214,21 +214,24 @@ def curves(
     found = []
     for name in names:
         with snapshot(name) as folder:
-            found.append((name, read_curve(folder, name)))
-    found.append(("this", read_curve(Path(), "the workspace")))
+            found.append((name, curve_in(folder, name)))
+    found.append(("this", curve_in(Path(), "the workspace")))
     print(mermaid(found))
 
 
-def read_curve(folder: Path, name: str) -> Curve:
+def curve_in(folder: Path, name: str) -> Curve:
     """Return the evaluations in the training curve in `folder`; UserError, naming revision `name`, if there is none."""
-    path = folder / CURVE
-    if not path.exists():
+    if not (folder / CURVE).exists():
         raise UserError(f"{name}: no {CURVE}; `dvc repro` creates it")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["eval_perplexity"]]
-    if not rows:
+    try:
+        points = read_curve(folder / CURVE, "epoch", "eval_perplexity")
+    except UserError:
+        raise UserError(f"{name}: {CURVE} is not a training curve; `dvc repro` or `dvc checkout` restores it") from None
+    measured = [(point["epoch"], point["eval_perplexity"]) for point in points]
+    pairs = [(epoch, perplexity) for epoch, perplexity in measured if epoch and perplexity]
+    if not pairs:
         raise UserError(f"{name}: {CURVE} has no evaluation")
-    return [float(row["epoch"]) for row in rows], [float(row["eval_perplexity"]) for row in rows]
+    return [epoch for epoch, _ in pairs], [perplexity for _, perplexity in pairs]
 
 
 def mermaid(curves: Sequence[tuple[str, Curve]]) -> str:

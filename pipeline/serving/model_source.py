@@ -1,6 +1,5 @@
 """Finds the model at an address (folder or registry), loads it, and makes its card: its description as JSON."""
 
-import csv
 import ctypes
 import os
 import re
@@ -25,6 +24,7 @@ from pipeline.serving.pieces import ReadPrompts
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import Count, EvaluateFigures, Number, Registration, SplitFigures
 from pipeline.tracking.store import REGISTRY
+from pipeline.training.curve import read_curve
 
 CARD = "card.json"
 # Points of the training curve in a card: enough for a chart.
@@ -99,12 +99,7 @@ def project_card(model: SavedModel, project: Path) -> dict[str, Any]:
 
 def _curve(path: Path) -> list[dict[str, float | None]]:
     """Return at most MOST_POINTS points of the training curve in `path`, the last one included."""
-    names = ("step", "seconds", "train_perplexity", "eval_perplexity")
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            points = [{name: float(row[name]) if row[name] else None for name in names} for row in csv.DictReader(file)]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
-        raise UserError(f"{path}: not a training curve; `dvc repro` or `dvc checkout` restores it") from None
+    points = read_curve(path, "step", "seconds", "train_perplexity", "eval_perplexity")
     every = -(-len(points) // MOST_POINTS)
     return points[::-1][:: every or 1][::-1]
 

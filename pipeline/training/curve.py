@@ -1,10 +1,15 @@
-"""Writes the training curve as CSV (complete at any time, so `dvc plots show` works meanwhile), and the tutorial's."""
+"""Writes and reads the training curve, a CSV file (complete at any time, so `dvc plots show` works meanwhile).
+
+Writes the tutorial's curve too.
+"""
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.core.errors import UserError
 from pipeline.core.files import whole_file
 from pipeline.params.training import ModelParams, TrainParams
 
@@ -65,6 +70,26 @@ def curve_row(point: StepMetrics) -> dict[str, str]:
         "gradient_norm": f"{point.gradient_norm:.6g}",
         "chars_per_second": f"{point.chars / point.seconds:.0f}",
     }
+
+
+def read_curve(path: Path, *columns: str) -> list[dict[str, float | None]]:
+    """Return these columns (see `curve_row`) of the curve in `path`, None where nothing was measured.
+
+    UserError if the file cannot be read, or a cell is neither empty nor a finite number.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: _cell(row[name]) for name in columns} for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        raise UserError(f"{path}: not a training curve; `dvc repro` or `dvc checkout` restores it") from None
+
+
+def _cell(text: str) -> float | None:
+    value = float(text) if text else None
+    if value is not None and not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 # The eval perplexities that the MXNet tutorial printed, by epoch.

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pipeline.cli.compare import POINTS, mermaid, read_curve
+from pipeline.cli.compare import POINTS, curve_in, mermaid
 from pipeline.core.errors import UserError
 
 
@@ -18,15 +18,23 @@ def lines(chart):
 
 def test_rows_without_evaluation_are_skipped(tmp_path):
     folder = write(tmp_path, "1,0.5,1,9,8\n2,0.7,2,8,\n3,1,3,7,6\n")
-    assert read_curve(folder, "this") == ([0.5, 1.0], [8.0, 6.0])
+    assert curve_in(folder, "this") == ([0.5, 1.0], [8.0, 6.0])
 
 
-@pytest.mark.parametrize(("rows", "message"), [(None, "main: no plots/train.csv"), ("1,0.5,1,9,\n", "no evaluation")])
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (None, "main: no plots/train.csv"),
+        ("1,0.5,1,9,\n", "main: .* has no evaluation"),
+        ("1,0.5,1,9,-inf\n", "main: plots/train.csv is not a training curve"),
+        ("1,half,1,9,8\n", "main: plots/train.csv is not a training curve"),
+    ],
+)
 def test_a_revision_without_a_curve_is_named(tmp_path, rows, message):
     if rows:
         write(tmp_path, rows)
     with pytest.raises(UserError, match=message):
-        read_curve(tmp_path, "main")
+        curve_in(tmp_path, "main")
 
 
 def test_the_chart_has_one_line_per_curve_and_only_measured_points():

@@ -1,6 +1,9 @@
 """The rows of plots/train.csv."""
 
-from pipeline.training.curve import StepMetrics, write_curve
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.training.curve import StepMetrics, read_curve, write_curve
 
 MORE = {"steps": 2, "epoch": 0.5, "seconds": 1.0, "chars": 10, "learning_rate": 0.1, "gradient_norm": 1.0}
 
@@ -14,3 +17,19 @@ def test_a_row_has_the_mean_since_the_last_row_and_eval_only_if_measured(tmp_pat
     rows = [line.split(",") for line in (tmp_path / "train.csv").read_text().splitlines()]
     assert rows[0][3:5] == ["train_perplexity", "eval_perplexity"]
     assert [row[3:5] for row in rows[1:]] == [["9.000000", ""], ["7.000000", "6.500000"]]
+
+
+def test_what_is_written_can_be_read(tmp_path):
+    write_curve(tmp_path / "train.csv", [StepMetrics(step=2, train_perplexity=8.0, recent_perplexity=7.0, **MORE)])
+    assert read_curve(tmp_path / "train.csv", "step", "train_perplexity", "eval_perplexity") == [
+        {"step": 2.0, "train_perplexity": 7.0, "eval_perplexity": None}
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", ["step,epoch\n1,x\n", "step,epoch\n1,nan\n", "step,epoch\n1,-inf\n", "step\n1\n", "step,epoch\n\0,1\n"]
+)
+def test_a_damaged_curve_is_refused(tmp_path, content):
+    (tmp_path / "train.csv").write_text(content)
+    with pytest.raises(UserError, match="not a training curve"):
+        read_curve(tmp_path / "train.csv", "step", "epoch")
