@@ -6,11 +6,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import platformdirs
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.core.errors import DENIED, FULL, QUOTA, DiskError, UserError, disk_problem, one_line
@@ -54,6 +55,7 @@ def metrics_of(stage: str) -> Path:
 
 
 CHUNK = 1 << 20
+HASH_BYTES = hashlib.sha256().digest_size
 
 
 @contextmanager
@@ -188,3 +190,45 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def user_cache() -> Path:
+    """Return the folder for what is slow to make and alike in all of a user's projects; CHARLM_CACHE_DIR moves it."""
+    return Path(os.environ.get("CHARLM_CACHE_DIR") or platformdirs.user_cache_dir("charlm", appauthor=False))
+
+
+def only_ours(folder: Path) -> bool:
+    """Return whether `folder`, which is created, can be written to, but by nobody else: what is in it is executed."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        others = os.name == "posix" and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o022)
+    except OSError:
+        return False
+    return not others and os.access(folder, os.W_OK)
+
+
+def read_cached(path: Path) -> bytes | None:
+    """Return what `write_cached` wrote; None if the file is missing or damaged, which its SHA-256 shows."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    rest = content[HASH_BYTES:]
+    return rest if hashlib.sha256(rest).digest() == content[:HASH_BYTES] else None
+
+
+def write_cached(path: Path, content: bytes) -> None:
+    """Write `content` after its SHA-256. If that fails, as on a full disk, it is made again the next time."""
+    with suppress(OSError), whole_file(path) as part:
+        part.write_bytes(hashlib.sha256(content).digest() + content)
+
+
+def cached(path: Path, make: Callable[[], bytes]) -> bytes:
+    """Return the content of the cache's file `path`; if it is missing or damaged, `make` it."""
+    usable = only_ours(path.parent)
+    content = read_cached(path) if usable else None
+    if content is None:
+        content = make()
+        if usable:
+            write_cached(path, content)
+    return content

@@ -11,7 +11,6 @@ compiled again. The hash is no protection from somebody who can write to the fol
 
 import ast
 import hashlib
-import os
 import pickle
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,12 +20,11 @@ from typing import Any
 
 import llvmlite
 import numba
-import platformdirs
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.runtime.nrt import rtsys
 from numba.core.serialize import dumps
 
-from pipeline.core.files import whole_file
+from pipeline.core.files import only_ours, read_cached, user_cache, write_cached
 
 # "contract" lets the compiler fuse a product and a sum, nothing else. The order of sums is unchanged, so the numbers of
 # a text do not depend on the rest of its batch.
@@ -36,7 +34,6 @@ OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model
 HELPER_OPTIONS: dict[str, Any] = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 ROOT = Path(__file__).parents[2]
-HASH_BYTES = hashlib.sha256().digest_size
 
 
 def kernel_helper(function: Callable[..., Any]) -> Any:
@@ -77,13 +74,7 @@ class KernelCacheLocator(_CacheLocator):
         """Return the locator, None if the folder cannot be used."""
         del py_file
         folder = cache_folder(Path(py_func.__code__.co_filename))
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # The files in it are executed, so nobody else may be able to write to it.
-            others = os.name == "posix" and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o022)
-        except OSError:
-            return None
-        return None if others or not os.access(folder, os.W_OK) else cls(py_func)
+        return cls(py_func) if only_ours(folder) else None
 
 
 class _Locating(CompileResultCacheImpl):
@@ -121,18 +112,12 @@ class CheckedFiles:
 
     def load(self, key: Any) -> Any:
         """Return the machine code that was saved under `key`; None, so that it is compiled, without a whole file."""
-        try:
-            content = self._path(key).read_bytes()
-        except OSError:
-            return None
-        code = content[HASH_BYTES:]
-        return pickle.loads(code) if hashlib.sha256(code).digest() == content[:HASH_BYTES] else None  # noqa: S301
+        code = read_cached(self._path(key))
+        return None if code is None else pickle.loads(code)  # noqa: S301
 
     def save(self, key: Any, data: Any) -> None:
-        """Save machine code. If that fails, as on a full disk, the next process compiles again."""
-        code = dumps(data)
-        with suppress(OSError), whole_file(self._path(key)) as part:
-            part.write_bytes(hashlib.sha256(code).digest() + code)
+        """Save machine code."""
+        write_cached(self._path(key), dumps(data))
 
     def _path(self, key: Any) -> Path:
         return self.folder / f"{self.name}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.kernel"
@@ -162,6 +147,5 @@ def _imports(file: Path) -> list[Path]:
 
 
 def cache_folder(file: Path) -> Path:
-    """Return where the machine code of the kernels in `file` is cached; CHARLM_CACHE_DIR moves it."""
-    parent = os.environ.get("CHARLM_CACHE_DIR") or platformdirs.user_cache_dir("charlm", appauthor=False)
-    return Path(parent) / f"kernels-{source_hash(file)}"
+    """Return where the machine code of the kernels in `file` is cached."""
+    return user_cache() / f"kernels-{source_hash(file)}"

@@ -2,13 +2,13 @@
 
 DVC's own page loads Vega from a CDN, and is blank without a network. This page has 1 MB of JavaScript from a
 dependency, so it is not in Git: it is built on each machine, and DVC's local settings name it. Without it, DVC uses its
-own page.
+own page. The report contains the same script.
 """
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipeline.core.files import whole_file
+from pipeline.core.files import cached, user_cache, whole_file
 
 # In .dvc/, where Git ignores it like config.local, which names it; DVC reads the path relative to that folder.
 PAGE = "plots.html"
@@ -45,12 +45,26 @@ def install_plots_page(dvc_folder: Path) -> bool:
         return False
     if not dvc_folder.is_dir() or (page.exists() and mark in page.read_text(encoding="utf-8")[:200]):
         return False
-    import vl_convert  # 60 MB: only to build the page
     from dvc.config import Config
 
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    bundle = vega(VEGA_LITE)
     with whole_file(page) as part:
         part.write_text(TEMPLATE.format(mark=mark, bundle=bundle.replace("</script", "<\\/script")), encoding="utf-8")
     with Config(str(dvc_folder), validate=True).edit("local") as settings:
         settings.setdefault("plots", {}).setdefault("html_template", PAGE)
     return True
+
+
+def vega(lite: str) -> str:
+    """Return Vega, Vega-Lite (version `lite`, such as "5.14") and vega-embed as one script, which sets `vegaEmbed`.
+
+    vl-convert puts it together in two seconds, so it is cached.
+    """
+
+    def make() -> bytes:
+        import vl_convert  # 60 MB
+
+        return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=lite).encode()
+
+    name = f"vega-lite-{lite}-vl-convert-{version('vl-convert-python')}.js"
+    return cached(user_cache() / "scripts" / name, make).decode()

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
-import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.reporting import charts
 from pipeline.reporting.charts import NUM_COLOURS, Spec
+from pipeline.reporting.plots_page import vega
 from pipeline.reporting.project import (
     Project,
     changed_files,
@@ -252,4 +252,4 @@ def _file(name: str) -> str:
 def _vega() -> str:
     """Return Vega, Vega-Lite and vega-embed as one script, in the version that altair targets."""
     major, minor, *_ = alt.SCHEMA_VERSION.removeprefix("v").split(".")
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=f"{major}.{minor}")
+    return vega(f"{major}.{minor}")

@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.fork_server import commands
 from support.models import random_model
 
 from pipeline.core.files import sha256_of, write_json
@@ -18,7 +18,11 @@ FIRST = "error: models/charlm: there is no model yet; run `make repro` or `dvc r
 
 def charlm(*arguments, cwd, **options):
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.app", *arguments], cwd=cwd, capture_output=True, text=True, **options
+        [commands() / "charlm", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        **options,
     )
 
 

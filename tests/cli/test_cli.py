@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import typer
 from ruamel.yaml import YAML
+from support.fork_server import commands
 from support.models import random_model
 
 from pipeline.cli.app import app
@@ -27,7 +28,11 @@ NAMES = [preset.name for preset in list_presets()]
 
 def charlm(*arguments, cwd=ROOT, **options):
     return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.app", *arguments], cwd=cwd, capture_output=True, text=True, **options
+        [commands() / "charlm", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        **options,
     )
 
 
@@ -218,15 +223,19 @@ def test_score_can_learn_from_the_text_on_the_way(bounded, tmp_path):
 
 
 def test_learning_from_a_text_needs_pytorch_and_full_precision(folder):
-    def error(*more, **options):
-        done = charlm("score", "--adapt", *more, cwd=folder, input="abc", **options)
+    def error(*more, places=None, **options):
+        words = [(places or commands()) / "charlm", "score", "--adapt", *more]
+        done = subprocess.run(words, cwd=folder, input="abc", capture_output=True, text=True, **options)
         assert (done.returncode, done.stdout) == (2, "")
         return done.stderr.splitlines()[-1]
 
     assert error("--precision", "bf16") == "error: --precision: found bf16, allowed is fp32 with --adapt"
     (folder / "no/torch").mkdir(parents=True)
     (folder / "no/torch/__init__.py").write_text("raise ImportError('no torch here')")
-    missing = error(env=os.environ | {"PYTHONPATH": f"{folder / 'no'}{os.pathsep}{ROOT}"})
+    # Not in a fork, which has PyTorch.
+    missing = error(
+        places=Path(sys.executable).parent, env=os.environ | {"PYTHONPATH": f"{folder / 'no'}{os.pathsep}{ROOT}"}
+    )
     assert missing.startswith("error: --adapt: needs PyTorch (no torch here)")
 
 

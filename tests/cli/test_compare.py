@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from support.fork_server import commands
 from support.projects import ROOT
 
 from pipeline.evaluation.measurement import measurement, measurement_id
@@ -92,7 +93,7 @@ class Repository:
 
     def charlm(self, *arguments, expect=0, **variables):
         done = subprocess.run(
-            [sys.executable, "-m", "pipeline.cli.app", "compare", *arguments],
+            [commands() / "charlm", "compare", *arguments],
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -206,7 +207,7 @@ def test_what_cannot_be_compared_is_one_line(repository, tmp_path_factory):
     assert repository.charlm("wider", "--all", expect=2).stderr.startswith("error: --all: found with names")
     empty = tmp_path_factory.mktemp("empty")
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.app", "compare"],
+        [commands() / "charlm", "compare"],
         cwd=empty,
         capture_output=True,
         text=True,

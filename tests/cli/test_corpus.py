@@ -2,10 +2,10 @@ import json
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.fork_server import commands
 from support.speeches import speeches, wrapped
 
 from pipeline.cli.corpus import _range
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 def corpus(folder, *arguments, expect=0):
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.app", "corpus", *arguments],
+        [commands() / "charlm", "corpus", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 from reporting.conftest import PARAMS, write_project
+from support.fork_server import commands
 
 from pipeline.cli.experiments import report
 from pipeline.core.errors import UserError
@@ -59,7 +60,7 @@ def built(monkeypatch):
 
 
 def test_it_writes_the_page_and_says_where(here):
-    done = subprocess.run([sys.executable, "-m", "pipeline.cli.app", "report"], capture_output=True, text=True)
+    done = subprocess.run([commands() / "charlm", "report"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"reports/report.html  {(here / 'reports/report.html').stat().st_size / 1e6:.1f} MB\n"
     html = (here / "reports/report.html").read_text()
@@ -68,9 +69,7 @@ def test_it_writes_the_page_and_says_where(here):
 
 
 def test_without_results_it_is_one_line(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.app", "report"], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([commands() / "charlm", "report"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (
         2,
         "error: models/charlm: there is no model yet; run `make repro` or `dvc repro` first\n",

@@ -4,10 +4,10 @@ import http.server
 import json
 import os
 import subprocess
-import sys
 import threading
 
 import pytest
+from support.fork_server import commands
 from support.projects import ROOT
 
 from pipeline.core.errors import UserError
@@ -108,7 +108,7 @@ def test_a_model_on_a_hub_is_registered_and_used(hub, tmp_path):
 
     def charlm(*arguments):
         return subprocess.run(
-            [sys.executable, "-m", "pipeline.cli.app", *arguments],
+            [commands() / "charlm", *arguments],
             cwd=tmp_path / "project",
             env=os.environ | {"PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache")},
             capture_output=True,

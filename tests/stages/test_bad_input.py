@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
+from support.fork_server import commands
 from support.models import random_model
 from support.projects import ROOT, TINY
 from support.projects import STAGES as ALL_STAGES
@@ -22,7 +23,7 @@ STAGES = [stage for stage in ALL_STAGES if stage != "summary"]
 
 def run(project, stage, **environment):
     return subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}"],
+        [commands() / "python", "-m", f"stages.{stage}"],
         cwd=project,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,

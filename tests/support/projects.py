@@ -1,4 +1,4 @@
-"""A project for tests with the real dvc, mlflow and charlm: a copy of the working tree with tiny params."""
+"""A project for tests: a copy of the working tree with tiny params. DVC runs in it, and stages and charlm in forks."""
 
 import os
 import shutil
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
+
+from support.fork_server import commands
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "LICENSE").read_text() * 8
@@ -57,6 +59,7 @@ class Project:
 
     def run(self, *command, expect=0, **variables):
         environment = self.environment() | variables
+        environment["PATH"] = f"{commands()}{os.pathsep}{environment['PATH']}"
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
         assert done.returncode == expect, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done.stdout + done.stderr
