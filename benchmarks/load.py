@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import multiprocessing
 import re
 import shutil
@@ -18,7 +19,7 @@ PROMPT = "The United States are"
 LENGTH = 100
 OK = 200
 # Compiled load generators: the first one that is installed is used.
-GENERATORS = ("wrk", "oha", "hey")
+GENERATORS = ("wrk", "oha")
 # What wrk runs: each request has another seed. Times are in microseconds.
 WRK_SCRIPT = """
 local seed = 0
@@ -115,12 +116,9 @@ def steady(address: str, path: str, clients: int, seconds: float) -> Load:
             statuses = found_json["statusCodeDistribution"]
             of_all = found_json["latencyPercentiles"]
             count = sum(statuses.values())
-            failed = count - statuses.get("200", 0)
+            broken = sum(found_json["errorDistribution"].values())  # connections, without a status
+            failed = broken + count - statuses.get("200", 0)
             return Load(count, found_json["summary"]["total"], of_all["p50"], of_all["p99"], failed)
-        case "hey":
-            rows = [line.split(",") for line in _output("hey", "-o", "csv", *common, *posted).splitlines()[1:]]
-            done = [(int(row[6]), float(row[0])) for row in rows]
-            return _load(done, max(float(row[7]) + float(row[0]) for row in rows))
     return _load(in_second_process(_steady, address, path, clients, seconds), seconds)
 
 
@@ -169,7 +167,7 @@ def _run(work: Any, arguments: tuple[Any, ...]) -> Any:
 
 def percentile(values: list[float], share: float) -> float:
     """Return the smallest value that at least `share` of `values` do not exceed."""
-    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def bare() -> FastAPI:

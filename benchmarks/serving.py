@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving [--seconds 5] [--requests 20000] [--workers 1]
 
-Starts `charlm serve` (2x96, random weights) and sends requests on loopback from a second process: wrk, oha or hey if
+Starts `charlm serve` (2x96, random weights) and sends requests on loopback from a second process: wrk or oha if
 one is installed, else an async HTTP client, which takes more of the processor than the server's HTTP. All requests of a
 steady load have one prompt. "engine" is the time for the same texts in this process, without a server; "bare" is the
 rate of FastAPI with an endpoint that returns a constant answer of that size. Exits with 1 if a goal is missed.

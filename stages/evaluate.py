@@ -77,6 +77,10 @@ class FromTrain(TypedDict):
     chars_per_second: NotRequired[Number]
 
 
+# Log-probabilities, 4 bytes each, of all batches that are measured at once.
+MOST_VALUES = 1 << 26
+
+
 def summary_figures(evaluate: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures for metrics/summary.json from those of `evaluate` and `train`.
 
@@ -96,7 +100,10 @@ def main() -> None:
         split = load_split(SPLITS / "eval", vocab_size=len(saved.dictionary))
         ngram = saved.ngram
         whole, breakdown = Total(), Breakdown.empty(window=params.window, vocab_size=len(saved.dictionary))
-        measured = partial(measure_apart, network, threads=available_cores(), ngram=ngram)
+        longest = max(params.window, *split.buckets)
+        at_once = MOST_VALUES // (params.batch_size * longest * len(saved.dictionary))
+        threads = max(1, min(available_cores(), at_once))
+        measured = partial(measure_apart, network, threads=threads, ngram=ngram)
         for losses in measured(window_batches(split, window=params.window, batch_size=params.batch_size)):
             whole.add(losses)
             breakdown.add(losses)

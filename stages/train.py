@@ -4,7 +4,8 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -72,9 +73,10 @@ def main() -> None:
             checkpoints.remove()
 
 
-def _train(run: StageRun, training: ResumableTraining, updates: Iterator[StepMetrics]) -> None:
+def _train(run: StageRun, training: ResumableTraining, updates: Generator[StepMetrics, None, None]) -> None:
     known = [_point(metrics) for metrics in training.points]
-    with run.live_curve(continues=training.first_run, known=known) as send:
+    # After an error, workers end before the lock on the checkpoints is released.
+    with closing(updates), run.live_curve(continues=training.first_run, known=known) as send:
         for metrics in show_training(updates):
             if metrics.is_point:
                 write_curve(CURVE, training.points)

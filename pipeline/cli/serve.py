@@ -13,6 +13,8 @@ import signal
 import socket
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -36,6 +38,8 @@ SWITCH_SECONDS = 0.0005
 STOP_SECONDS = 30
 # How often the supervisor looks at its workers.
 SUPERVISED_SECONDS = 0.5
+# When so many workers die within this time, a new one would die too.
+MOST_DEATHS, DEATH_SECONDS = 5, 60
 # What a browser sends as Origin.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
@@ -133,12 +137,15 @@ def serve_model(
         import uvicorn  # these are not for --help
 
         from pipeline.serving.application import make_application
+        from pipeline.serving.batching import lanes_and_threads
         from pipeline.serving.connections import server_config
         from pipeline.serving.middleware import LOOPBACK
         from pipeline.serving.model_source import Served, load_served, return_memory
 
+        _, threads = lanes_and_threads(workers)
+
         def load() -> Served:
-            served = load_served(model, precision=precision)
+            served = load_served(model, precision=precision, threads=threads)
             return_memory()
             print_model(model, version=served.card["version"], perplexity=served.card["perplexity"])
             return served
@@ -168,6 +175,7 @@ def print_address(model: str, host: str, listening: socket.socket) -> None:
 def supervise(work: Callable[[], None], workers: int) -> None:
     """Run `work` in `workers` processes until Ctrl-C or SIGTERM. One that dies is started again, unless it cannot work.
 
+    If they die again and again, the exit code is 1, so that whatever started the server notices.
     They accept connections from one socket, which stays open meanwhile, so that clients wait instead of being refused.
     """
     context = multiprocessing.get_context("spawn")  # threads of this process must not be copied
@@ -175,18 +183,26 @@ def supervise(work: Callable[[], None], workers: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: has_ended.set())
     running: list[BaseProcess] = []
+    first: list[BaseProcess] = []
+    deaths: deque[float] = deque(maxlen=MOST_DEATHS)
     exit_code = 0
     while not has_ended.is_set():
         for worker in [one for one in running if one.exitcode is not None]:
             running.remove(worker)
-            if worker.exitcode == UserError.exit_code:  # it has said why; the next one would fail too
+            if worker in first and worker.exitcode == UserError.exit_code:  # it has said why; the others fail too
                 exit_code = UserError.exit_code
                 has_ended.set()
             else:
                 print(f"a worker died (exit code {worker.exitcode}) and is replaced", file=sys.stderr, flush=True)
+                deaths.append(time.monotonic())
+        if len(deaths) == MOST_DEATHS and deaths[-1] - deaths[0] < DEATH_SECONDS:
+            print(f"{MOST_DEATHS} workers died within {DEATH_SECONDS} seconds: the server ends", file=sys.stderr)
+            exit_code = 1
+            has_ended.set()
         while len(running) < workers and not has_ended.is_set():
             running.append(context.Process(target=run_worker, args=(work,)))
             running[-1].start()
+        first = first or list(running)
         has_ended.wait(SUPERVISED_SECONDS)
     for worker in running:
         worker.terminate()
@@ -206,7 +222,8 @@ def run_worker(work: Callable[[], None]) -> None:
 
     threading.Thread(target=follow, daemon=True).start()
     try:
-        work()
+        with suppress(KeyboardInterrupt):  # before the server has begun
+            work()
     except UserError as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         sys.exit(error.exit_code)

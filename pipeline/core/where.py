@@ -219,8 +219,8 @@ class RayCluster:
                 self._ray.get(result)
             except (TrainingFailedError, self._ray.exceptions.RayError) as error:
                 # The last line of a worker's traceback says what happened.
-                cause = str(getattr(error, "cause", error)).strip().splitlines()[-1]
-                raise UserError(f"{self.names[0]}: the workers failed: {one_line(cause, most=300)}") from None
+                lines = str(getattr(error, "cause", error)).strip().splitlines() or [type(error).__name__]
+                raise UserError(f"{self.names[0]}: the workers failed: {one_line(lines[-1], most=300)}") from None
 
     def close(self) -> None:
         """Disconnect; a cluster that was started here ends."""

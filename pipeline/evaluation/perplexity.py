@@ -142,8 +142,8 @@ def measure_apart(
 ) -> Iterator[Losses]:
     """Yield what `measure` yields for batches that do not continue each other, computing `threads` of them at once.
 
-    Set PyTorch's own number of threads to 1 before: threads that share a network's small products wait for each other
-    at every time step, and the last bits of the result depend on their number.
+    Let PyTorch use few threads within an operation, as set before: threads that share a network's small products wait
+    for each other at every time step, and the last bits of the result depend on their number.
     """
 
     def one(batch: Batch) -> Losses:
@@ -152,7 +152,8 @@ def measure_apart(
     was_training = network.training
     network.eval()  # `measure` would change the mode, and change it back, while others compute
     try:
-        yield from ordered_map(one, batches, threads=threads)
+        # A GPU is chosen for each thread, and the caller has chosen its own.
+        yield from map(one, batches) if threads == 1 else ordered_map(one, batches, threads=threads)
     finally:
         network.train(was_training)
 

@@ -30,8 +30,9 @@ S30, S27, S31, S11, ONE_64 = (np.uint64(value) for value in (30, 27, 31, 11, 1))
 SIGN, MAGNITUDE, LOWEST_BITS = np.int32(31), np.int32(0x7FFFFFFF), np.int32(-(1 << 31))
 BITS_OF_ONE = np.int32(0x3F800000)
 S32, LOW_BITS = np.int64(32), np.int64((1 << 32) - 1)
-# The logit of an id that cannot be drawn
-EXCLUDED = np.float32(-np.inf)
+# The logit of an id that cannot be drawn, and the bounds of all others: weights can be so large that a product is
+# infinite or not a number.
+EXCLUDED, LEAST, MOST = np.float32(-np.inf), np.float32(-1e38), np.float32(1e38)
 
 
 @kernel_helper
@@ -92,7 +93,8 @@ def choose(logits, allowed, bias, counts, recent, rule, number, scratch, keys):
             if counts[i] > 0:
                 logits[i] -= np.float32(rule.frequency_penalty * counts[i] + rule.presence_penalty)
     for i in range(vocab):
-        logits[i] = logits[i] if allowed[i] else EXCLUDED
+        logit = max(LEAST, logits[i])  # also what is not a number
+        logits[i] = min(logit, MOST) if allowed[i] else EXCLUDED
     best = largest(logits)
     likeliest = 0
     while likeliest < vocab - 1 and logits[likeliest] != best:

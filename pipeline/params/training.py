@@ -169,7 +169,11 @@ class TrainParams(Group):
 
     @model_validator(mode="after")
     def _refuse_idle_workers(self) -> "TrainParams":
-        if self.workers > 1 and self.workers > (most := min(self.fixed_parts, self.batch_size)):
+        if self.workers == 1:
+            return self
+        windows = -(-self.batch_size // self.fixed_parts)  # of each part but the last
+        most = -(-self.batch_size // windows)
+        if self.workers > most:
             raise ValueError(
                 f"found {self.workers} workers, allowed are at most {most}: parts is {self.fixed_parts}, "
                 f"batch_size {self.batch_size}"

@@ -17,8 +17,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
-from pipeline.core.reproducible import available_cores
-from pipeline.serving.batching import Batcher
+from pipeline.serving.batching import Batcher, lanes_and_threads
 from pipeline.serving.completions import Budget, CompletionRequest, Limits, check_model
 from pipeline.serving.middleware import LOOPBACK, SERVER, AccessLog, Guard, Metrics
 from pipeline.serving.model_source import Served
@@ -44,7 +43,7 @@ class Server:
         self.load = load
         self.limits = limits
         self.served = load()
-        lanes = max(1, available_cores() // workers)
+        lanes, _ = lanes_and_threads(workers)
         self.batcher = Batcher(in_flight=limits.in_flight, queue=limits.queue, lanes=lanes)
         self.budget = Budget(limits.held_bytes)
         self.metrics = Metrics()
@@ -82,23 +81,29 @@ class Shortcut:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope.get("path") != COMPLETIONS or scope["method"] != "POST" or JSON not in scope["headers"]:
+        if scope["type"] != "http" or (scope["path"], scope["method"]) != (COMPLETIONS, "POST") or not _is_json(scope):
             await self.app(scope, receive, send)
             return
         messages = [await receive()]
         while messages[-1].get("more_body", False):
             messages.append(await receive())
+        scope["route"] = self
+        if messages[-1]["type"] == "http.disconnect":
+            return
         try:
             request = CompletionRequest.model_validate_json(b"".join(one.get("body", b"") for one in messages))
         except ValueError:
             await self.app(scope, _first(messages, receive), send)
             return
-        scope["route"] = self
         try:
             response = self.server.complete(request)
             await response(scope, receive, send)
         except ERRORS as error:
             await error_response(error)(scope, receive, send)
+
+
+def _is_json(scope: Scope) -> bool:
+    return next((one for one in scope["headers"] if one[0] == JSON[0]), None) == JSON
 
 
 def _first(messages: Sequence[Message], receive: Receive) -> Receive:

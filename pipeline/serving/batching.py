@@ -14,19 +14,24 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from pipeline.core.reproducible import available_cores
 from pipeline.generation.text import Writer
 from pipeline.generation.text_types import Chunk, FinishReason, TextInProgress
 from pipeline.params.sampling import Sampling
 from pipeline.serving.completions import FullError, StoppedError
-from pipeline.serving.pieces import Piece, PromptState, join, piece_of
+from pipeline.serving.pieces import PRODUCTS_AT_ONCE, Piece, PromptState, join, piece_of
 
-# Multiply-adds in a lane's step, which limit the characters that it generates for each text: some milliseconds, so that
-# a new text joins soon, yet few steps make a text.
-PRODUCTS_PER_STEP = 200_000_000
 # Most characters of a step: of whole texts, and if one is streamed, so that it does not arrive in jerks.
 MOST_PER_STEP, MOST_STREAMED = 128, 32
 # Fewer texts are not worth another lane, and more lanes would mostly wait for Python's lock.
 TEXTS_PER_LANE, MOST_LANES = 8, 8
+
+
+def lanes_and_threads(workers: int = 1) -> tuple[int, int]:
+    """Return how many lanes each of `workers` processes has, and how many threads of the engine each lane."""
+    cores = max(1, available_cores() // workers)
+    lanes = min(cores, MOST_LANES)
+    return lanes, -(-cores // lanes)
 
 
 @dataclass(eq=False)
@@ -76,8 +81,7 @@ class Batcher:
         self._ending = False
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="prompt-reader")
         self._lanes = [
-            threading.Thread(target=self._run, name=f"lane-{number}", daemon=True)
-            for number in range(min(lanes, MOST_LANES))
+            threading.Thread(target=self._run, name=f"lane-{number}", daemon=True) for number in range(lanes)
         ]
         for lane in self._lanes:
             lane.start()
@@ -161,9 +165,15 @@ class Batcher:
         wake(texts)
 
     def _share(self, own: int) -> list[Ticket]:
-        """Return what a lane with `own` texts takes: no more than its share of all, so that every lane has some."""
+        """Return what a lane with `own` texts takes: no more than its share of all, so that every lane has some.
+
+        Nor more than it may read at once: the next characters of its own texts wait meanwhile.
+        """
         most = max(TEXTS_PER_LANE, -(-self.active // len(self._lanes))) - own
-        taken = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+        taken, prompts = list[Ticket](), set[PromptState]()
+        while self._ready and len(taken) < most and sum(one.products for one in prompts) <= PRODUCTS_AT_ONCE:
+            taken.append(self._ready.popleft())
+            prompts.add(taken[-1].prompt)  # the samples of a prompt read it once
         if self._ready:
             self._changed.notify()
         return taken
@@ -187,18 +197,20 @@ def _step(tickets: Sequence[Ticket]) -> None:
     most = MOST_PER_STEP if all(ticket.writing.whole for ticket in tickets) else MOST_STREAMED
     try:
         chunks = writer.write(texts, _steps(writer, texts, most), predictions=predictions)
+        for ticket, chunk in zip(tickets, chunks, strict=True):
+            if not ticket.cancelled:
+                ticket.writing.deliver(ticket, chunk)
     except Exception as error:  # noqa: BLE001  these texts fail, the server continues
         for ticket in tickets:
             ticket.fail(error)
-        return
-    for ticket, chunk in zip(tickets, chunks, strict=True):
-        if not ticket.cancelled:
-            ticket.writing.deliver(ticket, chunk)
 
 
 def _steps(writer: Writer, texts: Sequence[TextInProgress], most: int) -> int:
-    """Return the number of characters that a step writes: what ends the shortest text in equal steps, if not few."""
-    most = max(1, min(most, PRODUCTS_PER_STEP // (writer.engine.products * len(texts))))
+    """Return the number of characters that a step writes: what ends the shortest text in equal steps, if not few.
+
+    A step takes some milliseconds, so that a new text joins soon, yet few steps make a text.
+    """
+    most = max(1, min(most, PRODUCTS_AT_ONCE // (writer.engine.products * len(texts))))
     shortest = min(text.left for text in texts)
     return max(-(-most // 4), -(-shortest // -(-shortest // most)))
 

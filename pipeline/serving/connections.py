@@ -16,7 +16,7 @@ from typing import Any, cast
 import httptools
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from pipeline.serving.completions import ConnectionLimits, error_body
@@ -84,6 +84,7 @@ class Connection(HttpToolsProtocol):
         self._unparsed = 0  # bytes since the parser last reported something
         self._deadline: float | None = None  # until when the request must have arrived
         self._timer: asyncio.TimerHandle | None = None  # looks at the deadline, which changes more often
+        self._answered: RequestResponseCycle | None = None  # the newest cycle, or one before it if requests wait
         self._is_lost = False
         self._when_lost: Callable[[], None] | None = None  # what the request being answered has left
         self._extensions = {CUT_OFF: self.cut_off, WHEN_LOST: self.call_when_lost}
@@ -153,6 +154,8 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if len(self.pipeline) > MOST_PIPELINED:
             raise _RefusedError
+        if not self.pipeline:
+            self._answered = self.cycle
         self._unparsed = 0
         # The body of a request whose turn has not come is not read.
         self._wait(None if self.pipeline else self.limits.body_seconds)
@@ -176,6 +179,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or close."""
+        if self.pipeline and not self.transport.is_closing():
+            self._answered = self.pipeline[-1][0]
         super().on_response_complete()
         if self.transport.is_closing():
             self._close()
@@ -224,9 +229,10 @@ class Connection(HttpToolsProtocol):
     def _lose(self) -> None:
         """Let the request end: its client has disconnected, or is treated as if it had."""
         self._is_lost = True
-        if self.cycle is not None:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        for cycle in (self.cycle, self._answered):
+            if cycle is not None:
+                cycle.disconnected = True
+                cycle.message_event.set()
         if self._when_lost is not None:
             self._when_lost()
 

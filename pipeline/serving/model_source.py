@@ -12,14 +12,12 @@ from typing_extensions import TypedDict
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import CURVE, read_checked, sha256_of
-from pipeline.core.reproducible import available_cores
 from pipeline.evaluation.measurement import MEASUREMENT, MEASUREMENT_ID, measurement_id, record_in
 from pipeline.generation.text import Writer
 from pipeline.model.saved import NO_MODEL_YET, OWN_MODEL, SavedModel, weights_path
 from pipeline.params.reader import PARAMS_FILE, flatten, read_group, read_yaml
 from pipeline.params.sampling import Precision
 from pipeline.params.text import DataParams, source_name
-from pipeline.serving.batching import MOST_LANES
 from pipeline.serving.pieces import ReadPrompts
 from pipeline.tracking.project import project_root
 from pipeline.tracking.records import Count, EvaluateFigures, Number, Registration, SplitFigures
@@ -140,16 +138,16 @@ def locate(address: str) -> Located:
     return Located(folder, folder.resolve().name, None, _own_perplexity(folder) or _card_perplexity(folder))
 
 
-def load_served(address: str, *, precision: Precision = "fp32") -> Served:
+def load_served(address: str, *, precision: Precision = "fp32", threads: int = 1) -> Served:
     """Load the model at `address` (see `locate`), and compile its kernels or load them from the cache.
 
+    `threads` generate each batch of texts.
     The card is the one registered with the model; for the project's own model it is made from its metrics. Its name is
     what clients see as the model's id.
     """
     found = locate(address)
     model = SavedModel.load(found.folder)
-    # The batcher's lanes are threads themselves; with more cores than lanes, they share the rest.
-    writer = Writer(model, threads=max(1, available_cores() // MOST_LANES), precision=precision)
+    writer = Writer(model, threads=threads, precision=precision)
     writer.warm_up()
     return Served(writer, card_at(found, model))
 

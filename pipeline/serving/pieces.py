@@ -24,6 +24,8 @@ dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 TEXT_AT_ONCE, SCORED_AT_ONCE = 65_536, 128
 # Bytes of a response that are built at once.
 BYTES_AT_ONCE = 65_536
+# Multiply-adds that a thread may do for one text or prompt while others wait: some milliseconds.
+PRODUCTS_AT_ONCE = 200_000_000
 # Some megabytes for the largest networks.
 MOST_READ_PROMPTS = 128
 
@@ -172,16 +174,22 @@ class ReadPrompts:
 
     def __init__(self) -> None:
         self._read: OrderedDict[str, tuple[Prompt, State]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def find(self, text: str) -> tuple[Prompt, State] | None:
         """Return the ids of the prompt `text`, and the state after it, if they are known."""
-        return self._read.get(text)
+        with self._lock:
+            found = self._read.get(text)
+            if found is not None:
+                self._read.move_to_end(text)
+            return found
 
     def add(self, text: str, prompt: Prompt, state: State) -> None:
-        """Remember a prompt, instead of the one that was added first."""
-        self._read[text] = prompt, state
-        if len(self._read) > MOST_READ_PROMPTS:
-            self._read.popitem(last=False)
+        """Remember a prompt, instead of the one that was not found for the longest time."""
+        with self._lock:
+            self._read[text] = prompt, state
+            if len(self._read) > MOST_READ_PROMPTS:
+                self._read.popitem(last=False)
 
 
 @dataclass(eq=False)
@@ -215,7 +223,12 @@ class PromptState:
         if self.echoes and self.alternatives is None:  # nothing to score
             self.echo, self._scored = [Piece(self.text)], len(self.text)
         self._lock = threading.Lock()
-        self.is_short = len(self._opened) + len(self.text) - self._scored <= READ_AT_ONCE
+        self.is_short = self.products <= PRODUCTS_AT_ONCE
+
+    @property
+    def products(self) -> int:
+        """The multiply-adds that reading and scoring the rest takes."""
+        return (len(self._opened) - self._read + len(self.text) - self._scored) * self.writer.engine.products
 
     def finish(self) -> None:
         """Read what was not yet read; several threads may call this."""
@@ -223,7 +236,7 @@ class PromptState:
             is_new = len(self._opened) > self._read
             while not self.advance():
                 pass
-            if is_new and self.is_short:
+            if is_new and self.is_short and len(self.text) <= READ_AT_ONCE:
                 self.read_before.add(self.text, self._prompt, self.state)
 
     def advance(self) -> bool:

@@ -21,7 +21,7 @@ KEYS = ("trials", "sampler", "set", "search")
 SAMPLERS, RANGE = ("tpe", "random"), ("low", "high", "log", "step")
 # Trials read data that DVC has prepared with params.yaml, and their figures must be comparable: only these may differ.
 ALLOWED, PREPARED = ("model", "train"), "train.start_from"
-# Params that change at most the last digits of a result.
+# Params that change at most the last digits of a result, or what dropout draws.
 NEUTRAL = ("train.checkpoint_seconds", "train.threads", "train.workers", "train.parts", "train.device")
 # Drawn values are rounded to this number of significant digits, so that the printed value is exactly the trained one.
 DIGITS, MAX_CORNERS, MAX_TRIALS = 4, 512, 10_000

@@ -15,7 +15,7 @@ from pipeline.tracking.project import baseline, changed_files, experiment_name, 
 
 # Groups in the order of what usually explains a difference in perplexity.
 IMPORTANCE = ("data", "model", "train", "split", "clean", "evaluate", "generate", "validate", "register")
-# These keys change no weight and no figure, so they come last, whatever their group.
+# These keys change at most the last digits of a figure, or what dropout draws, so they come last, whatever their group.
 UNIMPORTANT = ("train.checkpoint_seconds", "train.threads", "train.workers", "train.parts", "train.device")
 ABSENT = "absent"
 MAX_VALUE_LENGTH, MAX_NAME_LENGTH, MAX_CHANGES = 24, 60, 12

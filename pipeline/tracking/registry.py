@@ -27,9 +27,9 @@ BASELINE_TAG = "baseline_perplexity"
 EVAL_TAG = "eval_sha256"
 # The model that training started from, if it did: its address, and the hash of its weights.
 START_TAGS = START_TAG, START_SHA256_TAG = ("start_from", "start_sha256")
-# MLflow's error codes for a missing alias, version or model.
 # The most names of other models that an error lists.
 SHOWN_NAMES = 10
+# MLflow's error codes for a missing alias, version or model.
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # Tags of a version: the champion before it, and when it became champion itself.
 BEFORE_TAG, SINCE_TAG = "champion.before", "champion.since"

@@ -8,7 +8,7 @@ everything that determines the result. The last two checkpoints are retained, an
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -66,7 +66,7 @@ class Checkpoints:
     def remove(self) -> None:
         """Remove all checkpoints, when the training has ended."""
         for path in self._newest_first():
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("*.safetensors"), reverse=True)
@@ -125,7 +125,7 @@ class ResumableTraining:
             self.resumed_from = snapshot.step
             self.first_run = snapshot.data["run_id"]
 
-    def run(self, *, checkpoint_seconds: float) -> Iterator[StepMetrics]:
+    def run(self, *, checkpoint_seconds: float) -> Generator[StepMetrics, None, None]:
         """Yield the trainer's metrics; writes a checkpoint when `checkpoint_seconds` have passed since the last."""
         saved = time.monotonic()
         for metrics in self.trainer.run():

@@ -79,9 +79,10 @@ def read_curve(path: Path, *columns: str) -> list[dict[str, float | None]]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [{name: _cell(row[name]) for name in columns} for row in rows]
-    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+            header, *rows = csv.reader(file)
+        places = {name: header.index(name) for name in columns}
+        return [{name: _cell(row[place]) for name, place in places.items()} for row in rows]
+    except (OSError, ValueError, IndexError, csv.Error):
         raise UserError(f"{path}: not a training curve; `dvc repro` or `dvc checkout` restores it") from None
 
 

@@ -71,7 +71,7 @@ def prepare_training(
     dtype = choose_precision(params.precision, device)
     dictionary = Dictionary.load(folder / DICTIONARY)
     splits = {name: load_split(folder / SPLITS / name, vocab_size=len(dictionary)) for name in ("train", "eval")}
-    make_deterministic(threads=params.threads or (1 if params.workers > 1 else 0))
+    make_deterministic(threads=params.threads or (1 if peers else 0))
     keep_freed_memory()
     config = NetworkConfig.of(model, vocab_size=len(dictionary))
     network = CharNetwork(config)

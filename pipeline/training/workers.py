@@ -3,7 +3,7 @@
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -67,7 +67,7 @@ class Group:
 
 def train_in_workers(
     training: ResumableTraining, model: ModelParams, params: TrainParams, *, folder: Path
-) -> Iterator[StepMetrics]:
+) -> Generator[StepMetrics, None, None]:
     """Yield the metrics of a training in `train.workers` workers, at least those that are points of the curve.
 
     `training` is the same training in this process, with the checkpoint that the workers start from; afterwards it has
@@ -76,7 +76,7 @@ def train_in_workers(
     trainer = training.trainer
     if trainer.device.type == "mps":
         raise UserError(f"train.device: found mps, allowed with {KEY} are cpu and cuda")
-    cpus = torch.get_num_threads()  # `train.threads`, or 1
+    cpus = params.threads or 1
     # All workers must compute alike, so the machine where the training starts chooses.
     chosen = {"threads": cpus, "device": trainer.device.type, "precision": PRECISIONS[trainer.dtype]}
     job = Job(
@@ -133,12 +133,12 @@ def work(job: Job, send: Callable[[StepMetrics | str], None]) -> None:
             if is_first and (metrics.is_point or time.monotonic() - sent >= REPORT_SECONDS):
                 send(metrics)
                 sent = time.monotonic()
-    except UserError as error:  # the same in all workers
-        problem = str(error)
-    if is_first and problem:
-        send(problem)
-    elif is_first:
-        training.save()
+        if is_first:
+            training.save()
+    except UserError as error:
+        # A loss that is not a number is found by all workers, a full disk by the first, which writes.
+        if is_first:
+            send(str(error))
 
 
 def _prepare(job: Job, group: Group) -> ResumableTraining:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -129,8 +130,12 @@ def test_workers_share_a_port_a_killed_one_is_replaced_and_ctrl_c_ends_all(tmp_p
     address = re.search(r"http://127.0.0.1:(\d+)/", process.stdout.readline())[0]
 
     def workers():
-        alive = [one for one in psutil.Process(process.pid).children() if one.status() != psutil.STATUS_ZOMBIE]
-        return [one for one in alive if "spawn_main" in " ".join(one.cmdline())]  # not Python's resource tracker
+        found = []
+        for one in psutil.Process(process.pid).children():
+            with suppress(psutil.Error):  # it may end meanwhile
+                if "spawn_main" in " ".join(one.cmdline()):  # not Python's resource tracker; a zombie has no words
+                    found.append(one)
+        return found
 
     try:
         headers = {"authorization": "Bearer k"}
@@ -152,6 +157,16 @@ def test_workers_share_a_port_a_killed_one_is_replaced_and_ctrl_c_ends_all(tmp_p
         assert "a worker died (exit code -9) and is replaced\n" in process.stderr.read()
     finally:
         process.kill()
+
+
+@pytest.mark.slow
+def test_workers_that_die_again_and_again_end_the_server():
+    code = (
+        "import functools, os; from pipeline.cli.serve import supervise; supervise(functools.partial(os._exit, 3), 2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "5 workers died within 60 seconds: the server ends"
 
 
 @pytest.mark.slow

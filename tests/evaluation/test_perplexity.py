@@ -113,10 +113,18 @@ def test_the_batch_mean_averages_the_perplexities_of_batches(network):
     assert found.bits_per_char == pytest.approx(math.log2(found.perplexity))
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("ngram", [None, with_ngram(random_model()).ngram])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_batches_that_are_measured_at_once_have_the_same_losses_in_the_same_order(network, ngram, threads):
-    torch.set_num_threads(1)
     network.train()
     batches = list(window_batches(SPLIT, window=50, batch_size=2))
     found = list(measure_apart(network, batches, threads=threads, ngram=ngram))

@@ -44,9 +44,10 @@ def undisturbed(tmp_path_factory):
     project.commit("one thread")
     project.run("dvc", "repro")
     seconds = {}
+    real = project.environment()["PATH"]  # as in `kill_during`, not in forks
     for stage in STAGES:
         started = time.monotonic()
-        project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", stage)
+        project.run("dvc", "repro", "--force", "--single-item", "--no-run-cache", stage, PATH=real)
         seconds[stage] = time.monotonic() - started
     return project, outputs(project), seconds, (project.folder / "dvc.lock").read_bytes()
 

@@ -206,3 +206,16 @@ def test_uniform_at_is_splitmix64():
 def test_an_option_out_of_range_is_named_in_the_error(option, value):
     with pytest.raises(UserError, match=f"^{option}: found"):
         Sampling(**{option: value})
+
+
+OPTIONS = [{"temperature": 0}, {}, {"top_k": 2}, {"top_p": 0.5}, {"top_k": 3, "top_p": 0.1, "min_p": 0.2}]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("logits", [[math.nan] * 5, [-math.inf] * 5, [math.inf, math.nan, -math.inf, 1.0, 2.0]])
+@pytest.mark.parametrize("penalties", [{}, {"repetition_penalty": 1.5, "presence_penalty": 0.5}])
+def test_logits_that_are_no_numbers_choose_an_allowed_character(options, logits, penalties):
+    sampling = Sampling(**options, **penalties)
+    for number in (0.0, 0.5, 1 - 2**-53):
+        found = choose(logits, sampling, allowed=[False, True, False, True, True], recent=[1], number=number)
+        assert found in {1, 3, 4}

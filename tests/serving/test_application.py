@@ -31,6 +31,7 @@ def test_the_samples_of_a_prompt_read_it_once(client, monkeypatch):
     engine, read = client.state.served.writer.engine, []
     original = engine.read
     monkeypatch.setattr(engine, "read", lambda ids, state=None: read.append(len(ids)) or original(ids, state))
+    client.state.served.read_before._read.clear()
     choices = post(client, prompt=["abcba", "deed"], n=4, max_tokens=10, seed=3)["choices"]
     assert sorted(read) == [4, 5]
     assert choices[0]["text"] == alone("abcba", 3, 10)

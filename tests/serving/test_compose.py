@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 from support.bare import ROOT, bare_charlm, bare_site
 from support.models import random_model
-from support.postgresql import BINARIES, free_port, postgresql
+from support.postgresql import BINARIES, free_ports, postgresql
 from support.servers import wait_for
 
 TEXT = (ROOT / "examples/deploy/compose.yaml").read_text(encoding="utf-8")
@@ -57,7 +57,7 @@ def started(command, name, seconds=240, **environment):
             os.killpg(process.pid, 9)
 
 
-PORTS = {"5000": str(free_port()), "8000": str(free_port())}
+PORTS = dict(zip(("5000", "8000"), map(str, free_ports(2)), strict=True))
 
 
 def local(word):

@@ -7,13 +7,13 @@ import subprocess
 import httpx
 import pytest
 from support.models import random_model
-from support.postgresql import free_port
+from support.postgresql import free_ports
 from support.projects import ROOT
 from support.servers import wait_for
 
 CONFIG = (ROOT / "examples/deploy/nginx.conf").read_text(encoding="utf-8")
 TEXT = {"prompt": "abc", "max_tokens": 40, "seed": 3}
-NAMED = {"8000": str(free_port()), "8001": str(free_port()), "8002": str(free_port())}
+PORTS = ("8000", "8001", "8002")  # in the example
 
 pytestmark = [
     pytest.mark.end_to_end,
@@ -41,22 +41,23 @@ def replicas(tmp_path_factory):
     """Two servers of one model, as processes by their ports, and the address of nginx in front of them."""
     folder = tmp_path_factory.mktemp("replicas")
     random_model().save(folder / "model")
+    own = {name: str(port) for name, port in zip(PORTS, free_ports(len(PORTS)), strict=True)}
     config = CONFIG.replace("/tmp/", f"{folder}/")  # noqa: S108  what the example names, so that it is replaced
-    for port, own in NAMED.items():
-        config = config.replace(f"127.0.0.1:{port}", f"127.0.0.1:{own}")
+    for name, port in own.items():
+        config = config.replace(f"127.0.0.1:{name}", f"127.0.0.1:{port}")
     (folder / "nginx.conf").write_text(config)
     servers, started = {}, []
     try:
-        for name in ("8001", "8002"):
-            command = ["charlm", "serve", "--model", str(folder / "model"), "--port", NAMED[name]]
-            servers[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        for port in (own["8001"], own["8002"]):
+            command = ["charlm", "serve", "--model", str(folder / "model"), "--port", port]
+            servers[port] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         started += servers.values()
-        for name in servers:
-            wait_for(lambda port=NAMED[name]: answers(port), 120)
+        for port in servers:
+            wait_for(lambda port=port: answers(port), 120)
         command = ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
         started.append(subprocess.Popen(command))
-        wait_for(lambda: answers(NAMED["8000"]), 30)
-        yield servers, f"http://127.0.0.1:{NAMED['8000']}"
+        wait_for(lambda: answers(own["8000"]), 30)
+        yield servers, f"http://127.0.0.1:{own['8000']}"
     finally:
         running = [process for process in started if process.poll() is None]
         for process in running:
@@ -66,11 +67,11 @@ def replicas(tmp_path_factory):
 
 
 def test_both_answer_with_the_same_text(replicas):
-    _, address = replicas
+    servers, address = replicas
     with httpx.Client(base_url=address) as client:
         found = {client.post("/v1/completions", json=TEXT).json()["choices"][0]["text"] for _ in range(8)}
     assert len(found) == 1
-    assert min(texts_of(NAMED["8001"]), texts_of(NAMED["8002"])) >= 1
+    assert min(map(texts_of, servers)) >= 1
 
 
 def test_a_stream_arrives_in_pieces(replicas):
@@ -92,8 +93,9 @@ def test_what_belongs_to_one_server_is_not_reached(replicas):
 def test_the_other_answers_when_one_is_killed(replicas):
     servers, address = replicas
     before = httpx.post(f"{address}/v1/completions", json=TEXT).json()["choices"][0]["text"]
-    servers["8001"].kill()
-    servers["8001"].wait()
+    killed = next(iter(servers.values()))
+    killed.kill()
+    killed.wait()
     for _ in range(6):
         response = httpx.post(f"{address}/v1/completions", json=TEXT)
         assert response.status_code == 200

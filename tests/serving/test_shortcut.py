@@ -8,11 +8,12 @@ import pytest
 from serving.conftest import post, wait_for
 from support.models import random_model
 
+from pipeline.generation.engine import READ_AT_ONCE
 from pipeline.generation.text import Writer
 from pipeline.params.sampling import Sampling
 from pipeline.serving.batching import Batcher, _steps
 from pipeline.serving.completions import CompletionRequest
-from pipeline.serving.pieces import MOST_READ_PROMPTS, ReadPrompts
+from pipeline.serving.pieces import MOST_READ_PROMPTS, PRODUCTS_AT_ONCE, ReadPrompts
 
 WRITER = Writer(random_model())
 
@@ -53,6 +54,9 @@ JSON, OF_FASTAPI = {"content-type": "application/json"}, {"content-type": "appli
             b'{"prompt": ["a", null]}',
         ),
         *(
+            b'{"seed": 5, "top_k": 2, "top_p": 0.9, "min_p": 0.01, "temperature": 1.5, "allowed": "abc"}',
+            b'{"seed": 5, "stop": ["a", "b"], "frequency_penalty": 1, "logit_bias": {"c": -5}, "n": 3}',
+            b'{"seed": 5, "prompt": ["a", "b"], "max_tokens": 3, "echo": true, "logprobs": 2}',
             b'{"logit_bias": {"a": "1"}}',
             b'{"logit_bias": {"a": 1}}',
             b'{"logit_bias": {"a": NaN}}',
@@ -94,6 +98,7 @@ def test_a_prompt_that_comes_again_is_not_read_again(client, monkeypatch):
     engine, read = client.state.served.writer.engine, []
     original = engine.read
     monkeypatch.setattr(engine, "read", lambda ids, state=None: read.append(len(ids)) or original(ids, state))
+    client.state.served.read_before._read.clear()
     first, second = (post(client, prompt="faded", max_tokens=10, seed=3)["choices"][0]["text"] for _ in range(2))
     assert read == [5]
     assert first == second == alone("faded", 3, 10)
@@ -110,12 +115,42 @@ def test_only_the_last_prompts_are_remembered():
     assert known.find("1") is not None
 
 
+def test_a_used_prompt_is_remembered_and_a_large_one_is_not(client):
+    known, state = ReadPrompts(), WRITER.engine.start()
+    known.add("used", WRITER.encode_prompt("a"), state)
+    for number in range(MOST_READ_PROMPTS):
+        assert known.find("used") is not None
+        known.add(str(number), WRITER.encode_prompt("a"), state)
+    assert known.find("used") is not None
+    # None of these characters is known, so there is nothing to read.
+    assert post(client, prompt="a" + "\N{SNOWMAN}" * 20_000, max_tokens=1)["warnings"]
+    assert max(map(len, client.state.served.read_before._read)) <= READ_AT_ONCE
+
+
+def test_a_step_reads_few_prompts_but_all_samples_of_one():
+    many = [SimpleNamespace(prompt=Prompt(0.4 * PRODUCTS_AT_ONCE)) for _ in range(5)]
+    samples = [SimpleNamespace(prompt=many[0].prompt) for _ in range(5)]
+    for ready, expected in ((many, 3), (samples, 5), (samples + many, 8)):
+        batcher = Batcher.__new__(Batcher)
+        batcher.active, batcher._lanes, batcher._changed = len(ready), [None], threading.Condition()
+        batcher._ready = deque(ready)
+        with batcher._changed:
+            assert len(batcher._share(0)) == expected
+
+
+class Prompt:
+    """What a lane looks at when it takes a text."""
+
+    def __init__(self, products):
+        self.products = products
+
+
 def test_lanes_share_the_texts_and_one_lane_serves_few():
     taken = {}
     for active in (1, 8, 9, 40):
         batcher = Batcher.__new__(Batcher)
         batcher.active, batcher._lanes, batcher._changed = active, [None, None], threading.Condition()
-        batcher._ready = deque(range(active))
+        batcher._ready = deque(SimpleNamespace(prompt=Prompt(0)) for _ in range(active))
         with batcher._changed:
             taken[active] = [len(batcher._share(0)), len(batcher._share(0))]
     assert taken == {1: [1, 0], 8: [8, 0], 9: [8, 1], 40: [20, 20]}

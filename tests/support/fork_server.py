@@ -15,9 +15,10 @@ import atexit
 import contextlib
 import gc
 import importlib
+import importlib.util
 import json
+import multiprocessing.process
 import os
-import runpy
 import selectors
 import shutil
 import signal
@@ -28,6 +29,7 @@ import tempfile
 import threading
 import time
 import traceback
+import types
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,7 +68,7 @@ COMMAND = """#!{python} -IS
 import json, os, signal, socket, sys
 name = os.path.basename(sys.argv[0])
 if name == "python" and sys.argv[1:2] != ["-m"]:
-    os.execv({python!r}, sys.argv)
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 connection = socket.socket(socket.AF_UNIX)
 connection.connect({address!r})
 request = {{"folder": os.getcwd(), "name": name, "argv": sys.argv[1:], "pid": os.getpid()}}
@@ -113,8 +115,7 @@ class ForkServer:
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(listener.fileno()), *modules],
             cwd=ROOT,
-            env=os.environ
-            | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests", "OMP_NUM_THREADS": "1", "GX_ANALYTICS_ENABLED": "false"},
+            env=os.environ | ENVIRONMENT,
             stdin=subprocess.PIPE,
             pass_fds=[listener.fileno()],
             start_new_session=True,
@@ -140,6 +141,7 @@ class ForkServer:
             "name": call,
             "argv": argv,
             "environment": dict(os.environ) | {"COLUMNS": "200"},
+            "pid": os.getpid(),
         }
         with (
             tempfile.TemporaryFile() as out,
@@ -204,7 +206,11 @@ def _accept(selector, listener):
     connection, _ = listener.accept()
     content, files, *_ = socket.recv_fds(connection, 1 << 20, 3)
     while not content.endswith(b"\n"):
-        content += connection.recv(1 << 20)
+        more = connection.recv(1 << 20)
+        if not more:  # the client was killed
+            connection.close()
+            return
+        content += more
     pid = os.fork()
     if pid == 0:
         os.setpgid(0, 0)
@@ -263,7 +269,8 @@ def _run(request, files):
         os.environ.update(request["environment"])
         places = [place for place in request["environment"].get("PYTHONPATH", "").split(os.pathsep) if place]
         sys.path[:] = [request["folder"], *places, *PLACES]
-        _set_parent(request["pid"])
+        multiprocessing.process.ORIGINAL_DIR = request["folder"]  # where its processes begin
+        _set_parents(request["pid"])
         importlib.invalidate_caches()
         _call(request["name"], request["argv"])
         code = 0
@@ -288,16 +295,24 @@ def _run(request, files):
         os._exit(code)
 
 
-def _set_parent(pid):
-    """Let psutil say that this process is the client's child: charlm looks for DVC among its ancestors."""
-    parent_of = psutil.Process.ppid
-    psutil.Process.ppid = lambda process: pid if process.pid == os.getpid() else parent_of(process)
+def _set_parents(pid):
+    """Let psutil say that this process has the client's parents: charlm looks for DVC among them."""
+    parents_of = psutil.Process.parents
+
+    def parents(process):
+        return parents_of(psutil.Process(pid) if process.pid == os.getpid() else process)
+
+    psutil.Process.parents = parents
 
 
 def _call(name, argv):
-    if name == "python":  # python -m MODULE …
-        sys.argv = argv[1:]
-        runpy.run_module(argv[1], run_name="__main__", alter_sys=True)
+    """Run a module as `python -m` does, or call a function, in a new `__main__`: pickles and processes look there."""
+    main = sys.modules["__main__"] = sys.modules["__mp_main__"] = types.ModuleType("__main__")
+    if name == "python":  # -m MODULE …
+        main.__spec__ = importlib.util.find_spec(argv[1])
+        main.__file__ = main.__spec__.origin
+        sys.argv = [main.__file__, *argv[2:]]
+        exec(main.__spec__.loader.get_code(argv[1]), main.__dict__)  # noqa: S102  the tests' own command
         return
     module, _, function = COMMANDS.get(name, name).partition(":")
     sys.argv = [name if name in COMMANDS else module, *argv]

@@ -58,8 +58,8 @@ class Project:
         return kept | {"PATH": places, "PYTHONPATH": str(self.folder), "GIT_CONFIG_GLOBAL": os.devnull}
 
     def run(self, *command, expect=0, **variables):
-        environment = self.environment() | variables
-        environment["PATH"] = f"{commands()}{os.pathsep}{environment['PATH']}"
+        environment = self.environment()
+        environment |= {"PATH": f"{commands()}{os.pathsep}{environment['PATH']}"} | variables
         done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
         assert done.returncode == expect, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done.stdout + done.stderr

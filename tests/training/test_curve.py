@@ -26,9 +26,10 @@ def test_what_is_written_can_be_read(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    "content", ["step,epoch\n1,x\n", "step,epoch\n1,nan\n", "step,epoch\n1,-inf\n", "step\n1\n", "step,epoch\n\0,1\n"]
-)
+ROWS = ["1", "1,x", "1,nan", "1,-inf", "\0,1"]
+
+
+@pytest.mark.parametrize("content", ["", "garbage", "step\n1\n", *(f"step,epoch\n{row}\n" for row in ROWS)])
 def test_a_damaged_curve_is_refused(tmp_path, content):
     (tmp_path / "train.csv").write_text(content)
     with pytest.raises(UserError, match="not a training curve"):

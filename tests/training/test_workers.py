@@ -90,7 +90,7 @@ def training_workers():
     found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-            if process.cmdline()[:1] == ["ray::RayTrainWorker"]:
+            if "".join(process.cmdline()[:1]).startswith("ray::RayTrainWorker"):  # the method follows while one runs
                 found.append(process)
     return found
 
@@ -164,13 +164,12 @@ def test_a_training_continues_with_another_number_of_workers(cluster, folder, al
     class StoppedError(Exception):
         pass
 
-    def stop(step):
-        if step > 60:
+    def stop(_):
+        if any((folder / "checkpoints/stopped").glob("*.safetensors")):
             raise StoppedError
 
     with pytest.raises(StoppedError):
         train(folder, 2, "stopped", stop)
-    assert sorted((folder / "checkpoints/stopped").glob("*.safetensors"))
     assert train(folder, 1, "stopped") == alone
 
 
