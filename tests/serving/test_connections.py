@@ -1,6 +1,8 @@
 """Connections whose clients are slow, idle, too many, or send what is not HTTP."""
 
+import gc
 import json
+import logging
 import resource
 import socket
 import time
@@ -263,3 +265,21 @@ def test_connections_are_within_the_limit_of_open_files(monkeypatch):
     assert within_open_files(20) == 20
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert within_open_files(512) == 512
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_with_requests_waiting_is_not_an_error_of_the_server(patient, caplog, stream):
+    body = json.dumps({"max_tokens": 20_000, "stream": stream}).encode()
+    errors = logging.getLogger("uvicorn.error")
+    errors.addHandler(caplog.handler)
+    try:
+        with connected(patient) as one:
+            one.sendall(2 * (POST % len(body) + body))
+            wait_for(lambda: figure(patient, "charlm_texts_active") == 1)
+        wait_for(lambda: figure(patient, "charlm_texts_active") == 0)
+        wait_for(lambda: not patient.state.budget.held)
+        time.sleep(0.1)
+        gc.collect()  # asyncio reports a task's error when the task is gone
+    finally:
+        errors.removeHandler(caplog.handler)
+    assert caplog.text == ""
