@@ -261,6 +261,8 @@ def _run(request, files):
     """Run the request in this process, and end it as Python would."""
     code = 1
     try:
+        # A test in a shell's background would inherit that Ctrl-C is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
