@@ -3,6 +3,7 @@
 CHARLM_FAULT_SEED sets the seed of the moments, CHARLM_FAULT_KILLS the number of kills for each stage.
 """
 
+import json
 import os
 import random
 import signal
@@ -53,12 +54,19 @@ def undisturbed(tmp_path_factory):
 
 
 def repair_lock(project, lock):
-    """Do what `git checkout dvc.lock` does, if DVC was killed while it wrote the file, which it does in place."""
+    """Do what docs/reliability.md says, if DVC was killed while it wrote one of its files, which it does in place."""
     path = project.folder / "dvc.lock"
     try:
         COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path))
     except (YAMLError, voluptuous.Invalid):
         path.write_bytes(lock)
+    running = project.folder / ".dvc/tmp/rwlock"
+    try:
+        json.loads(running.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        running.unlink()
 
 
 def kill_during(project, stage, after):
