@@ -100,7 +100,7 @@ def main() -> None:
         split = load_split(SPLITS / "eval", vocab_size=len(saved.dictionary))
         ngram = saved.ngram
         whole, breakdown = Total(), Breakdown.empty(window=params.window, vocab_size=len(saved.dictionary))
-        longest = max(params.window, *split.buckets)
+        longest = max([params.window, *split.buckets])
         at_once = MOST_VALUES // (params.batch_size * longest * len(saved.dictionary))
         threads = max(1, min(available_cores(), at_once))
         measured = partial(measure_apart, network, threads=threads, ngram=ngram)

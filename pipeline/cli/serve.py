@@ -38,7 +38,7 @@ SWITCH_SECONDS = 0.0005
 STOP_SECONDS = 30
 # How often the supervisor looks at its workers.
 SUPERVISED_SECONDS = 0.5
-# When so many workers die within this time, a new one would die too.
+# The server ends when this many workers die within this many seconds.
 MOST_DEATHS, DEATH_SECONDS = 5, 60
 # What a browser sends as Origin.
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from pipeline.core.errors import DiskError, UserError, disk_problem
 from pipeline.core.files import (
+    cached,
     read_checked,
     read_json,
     remove_leftovers,
@@ -197,3 +198,26 @@ def test_leftovers_of_all_names_in_a_folder_are_removed(tmp_path):
         (tmp_path / name).write_text("somebody's")
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_what_is_cached_is_made_once_and_again_if_it_is_damaged(tmp_path):
+    path, made = tmp_path / "cache/script.js", []
+
+    def make():
+        made.append(1)
+        return b"content"
+
+    assert cached(path, make) == cached(path, make) == b"content"
+    assert len(made) == 1
+    assert path.parent.stat().st_mode & 0o077 == 0
+    for damaged in (path.read_bytes()[:-1], b"", path.read_bytes().replace(b"content", b"another")):
+        path.write_bytes(damaged)
+        assert cached(path, make) == b"content"
+    assert len(made) == 4
+
+
+def test_a_cache_that_others_can_write_to_is_not_used(tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache").chmod(0o777)
+    assert cached(tmp_path / "cache/script.js", lambda: b"content") == b"content"
+    assert not list((tmp_path / "cache").iterdir())

@@ -227,7 +227,7 @@ def _accept(selector, listener):
 
 
 class _Fork:
-    """A running fork: its end is told to the client, and it is killed if the client ends before it."""
+    """A running fork. The client gets its exit code; if the client ends first, the fork is killed."""
 
     def __init__(self, selector, connection, pid):
         self.selector, self.connection, self.pid = selector, connection, pid
